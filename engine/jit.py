@@ -1,0 +1,107 @@
+"""The one place where kernels meet numba: the decorator, and a cache that cannot be stale.
+
+numba's own cache does not notice that a callee in another module changed, and it ignores NUMBA_BOUNDSCHECK when
+it looks a kernel up. So the cache directory's name is a hash of everything that can change the machine code: all
+our sources, the user's strategy files, every NUMBA_* flag, and the versions of numba, llvmlite, numpy and the CPU.
+A stale entry is then in another directory, and cannot be loaded.
+
+This module must be imported before numba is imported anywhere else: it sets NUMBA_CACHE_DIR.
+
+Worst case: a changed comment recompiles everything (about a minute). That is the price of never running old code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+# Helper threads of the numeric libraries wake up on the loop's core and stall it by about 20 ms.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Source trees whose text decides the machine code of a kernel.
+SOURCE_TREES = ("engine", "strategies", "gateways", "replay")
+#: NUMBA_* settings that say where or how to work, not what code to make.
+_NEUTRAL = {"NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"}
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def source_hash(extra: Iterable[Path] = ()) -> str:
+    """Hex digest over every source that kernels are made of, plus `extra` files (users' strategies)."""
+    digest = hashlib.sha256()
+    files = [path for tree in SOURCE_TREES for path in sorted((ROOT / tree).rglob("*.py"))]
+    for path in [*files, *sorted(Path(p) for p in extra)]:
+        digest.update(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name).encode())
+        digest.update(b"\0")
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def build_hash(extra: Iterable[Path] = ()) -> str:
+    """Hex digest (16 characters) of the sources, the NUMBA_* flags, the library versions and the CPU."""
+    from importlib.metadata import version
+
+    digest = hashlib.sha256(source_hash(extra).encode())
+    for package in ("numba", "llvmlite", "numpy"):
+        digest.update(f"{package}={version(package)};".encode())
+    flags = sorted((k, v) for k, v in os.environ.items() if k.startswith("NUMBA_") and k not in _NEUTRAL)
+    digest.update(repr((flags, sys.version_info[:3], platform.machine(), _cpu_model())).encode())
+    return digest.hexdigest()[:16]
+
+
+def _cpu_model() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return platform.processor()
+    wanted = ("model name", "flags", "stepping")
+    return "|".join(line for line in text.split("\n\n")[0].splitlines() if line.startswith(wanted))
+
+
+def cache_home() -> Path:
+    """Parent of all cache directories: TICKROUTE_CACHE_DIR, else the user's cache folder."""
+    home = os.environ.get("TICKROUTE_CACHE_DIR")
+    if home:
+        return Path(home)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tickroute"
+
+
+def set_cache_dir(extra: Iterable[Path] = ()) -> Path:
+    """Point numba at the directory for this very build and return it. Call before numba is imported."""
+    path = cache_home() / f"kernels-{build_hash(extra)}"
+    path.mkdir(parents=True, exist_ok=True)
+    os.environ["NUMBA_CACHE_DIR"] = str(path)
+    if "numba" in sys.modules:
+        sys.modules["numba"].config.CACHE_DIR = str(path)
+    return path
+
+
+def user_sources() -> list[Path]:
+    """Strategy files outside the package, as named in TICKROUTE_STRATEGIES (separated by the path separator)."""
+    return [Path(p) for p in os.environ.get("TICKROUTE_STRATEGIES", "").split(os.pathsep) if p]
+
+
+CACHE_DIR = set_cache_dir(user_sources())
+
+import numba  # noqa: E402  the cache directory must be set first
+
+#: False under NUMBA_DISABLE_JIT=1: kernels are then the plain Python functions.
+JIT = not numba.config.DISABLE_JIT
+BOUNDSCHECK = bool(numba.config.BOUNDSCHECK)
+
+
+def kernel(function: F) -> F:
+    """Compile a function to nopython code that holds no GIL; cached, signatures found at the first call."""
+    return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
+
+
+def inlined(function: F) -> F:
+    """As `kernel`, inlined into its callers by numba: for one-liners whose call would cost more than they do."""
+    return numba.njit(cache=True, nogil=True, inline="always")(function)  # type: ignore[no-any-return]

@@ -1,0 +1,187 @@
+"""The configuration of a run: typed, validated, and written whole into the journal's first frame.
+
+`load(path)` reads a TOML file into `Config`. Every error is a `ConfigError` that names file, key, value and what is
+allowed. Amounts of money and prices are decimal text ("0.0030"), because a TOML float is not exact; they become
+integers in `engine.run.reference`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Name = Annotated[str, Meta(min_length=1, max_length=15, pattern=r"^[A-Za-z0-9_.\-]+$")]
+Positive = Annotated[int, Meta(gt=0)]
+NonNegative = Annotated[int, Meta(ge=0)]
+Decimal = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all sections: immutable, and an unknown key is an error."""
+
+
+class Engine(Struct):
+    """How the loop runs."""
+
+    run_dir: str
+    #: CPU of the loop; -1 leaves it to the scheduler.
+    core: Annotated[int, Meta(ge=-1)] = -1
+    #: CPUs of ZeroMQ's I/O threads; empty leaves them to the scheduler.
+    io_cores: list[NonNegative] = []
+    idle: Literal["spin", "yield", "park"] = "spin"
+    #: monotonic: live. feed: the publisher's clock (replays), see docs/decisions/001-replay-clock.md.
+    clock: Literal["monotonic", "feed"] = "monotonic"
+    shard: Annotated[int, Meta(ge=0, le=127)] = 0
+    #: ISO date; empty is today (UTC).
+    trading_day: Annotated[str, Meta(pattern=r"^(\d{4}-\d{2}-\d{2})?$")] = ""
+    #: Cycles longer than this are counted.
+    threshold_us: Positive = 100
+    #: A peer that is silent for longer is down.
+    peer_timeout_ms: Positive = 300
+    heartbeat_ms: Positive = 50
+
+
+class Capacity(Struct):
+    """Sizes of the preallocated tables; see engine/core/limits.py for what each costs."""
+
+    instruments: Annotated[int, Meta(gt=0, le=65536)] = 64
+    venues: Annotated[int, Meta(gt=0, le=32)] = 16
+    parents: Annotated[int, Meta(gt=0, le=1 << 20)] = 4096
+    children: Annotated[int, Meta(gt=0, le=1 << 22)] = 16384
+    executions: Annotated[int, Meta(gt=0, le=1 << 22)] = 65536
+    accounts: Annotated[int, Meta(gt=0, le=1024)] = 16
+
+
+class Journal(Struct):
+    """Where and how the journal is written."""
+
+    segment_mib: Annotated[int, Meta(gt=0, le=1024)] = 64
+    durability: Literal["process"] = "process"
+
+
+class Feed(Struct):
+    """One market-data connection: the engine connects to it."""
+
+    name: Name
+    #: ipc:///path, tcp://host:port or shm:///path
+    endpoint: str
+
+
+class Orders(Struct):
+    """Where clients and venue gateways dial in (the engine binds)."""
+
+    #: ipc:///path or tcp://host:port; peers set their session name as ZeroMQ routing id.
+    endpoint: str
+
+
+class Session(Struct):
+    """One order session: a client or a venue gateway, known by its name."""
+
+    name: Name
+    role: Literal["client", "venue"]
+    #: "zmq" dials into [orders]; "shm:///path" is a pair of rings that this engine creates.
+    endpoint: str = "zmq"
+    #: Accounts that a client session may use; empty is account 0 alone.
+    accounts: list[NonNegative] = []
+
+
+class TickTable(Struct):
+    """Price increments by price: rows of [from price, increment], ascending."""
+
+    name: Name
+    rows: list[tuple[Decimal, Decimal]]
+
+
+class Venue(Struct):
+    """One venue: identity, order session, fees, lot, latency."""
+
+    mic: Name
+    #: The feed's code for it, e.g. the letter of a TAQ file.
+    code: Name
+    session: Name
+    #: Per quantity unit of one share or coin, in the currency; negative is a rebate.
+    take_fee: Decimal = "0"
+    make_fee: Decimal = "0"
+    #: On the notional, in basis points.
+    take_bps: Decimal = "0"
+    make_bps: Decimal = "0"
+    latency_us: NonNegative = 0
+    #: In shares or coins.
+    lot: Decimal = "1"
+    tick_table: str = ""
+    odd_lots: bool = False
+
+
+class Instrument(Struct):
+    """One instrument: identity, units, lot."""
+
+    symbol: Name
+    isin: Annotated[str, Meta(pattern=r"^([A-Z]{2}[A-Z0-9]{9}[0-9])?$")] = ""
+    mic: str = ""
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")] = "USD"
+    px_decimals: Annotated[int, Meta(ge=0, le=9)] = 4
+    qty_decimals: Annotated[int, Meta(ge=0, le=9)] = 0
+    lot: Decimal = "1"
+    multiplier: Positive = 1
+    tick_table: str = ""
+    odd_lots: bool = False
+
+
+class Sweep(Struct):
+    """Parameters of the sweep workflow."""
+
+    max_rounds: Annotated[int, Meta(gt=0, le=1000)] = 4
+    #: Where a remainder rests: in the engine (it watches the book) or at a venue (it is posted).
+    rest: Literal["engine", "venue"] = "engine"
+    #: MIC of the venue where remainders are posted; empty is the one with the best make fee.
+    post_venue: str = ""
+
+
+class Routing(Struct):
+    """What every workflow obeys."""
+
+    strategy: str = "strategies.sweep"
+    #: A quote older than this is not routed to.
+    stale_ms: Positive = 1000
+    #: A child without a terminal report after this is cancelled (and nothing else).
+    child_timeout_ms: Positive = 1000
+    #: Times that an unanswered cancel is sent again before the child is left UNKNOWN.
+    max_cancels: Annotated[int, Meta(gt=0, le=100)] = 3
+    #: End of the session, UTC, "21:00:00": day orders expire then; empty is never.
+    day_end: Annotated[str, Meta(pattern=r"^(\d{2}:\d{2}:\d{2})?$")] = ""
+    sweep: Sweep = Sweep()
+
+
+class Risk(Struct):
+    """Hard limits on each order; all must be set."""
+
+    #: Shares or coins.
+    max_qty: Decimal
+    #: In the instrument's currency.
+    max_notional: Decimal
+    #: Distance of a limit price from the reference price.
+    collar_bps: Positive
+    #: A reference older than this is none.
+    reference_age_ms: Positive
+
+
+class Config(Struct):
+    """A whole run."""
+
+    engine: Engine
+    orders: Orders
+    risk: Risk
+    feed: list[Feed]
+    session: list[Session]
+    venue: list[Venue]
+    instrument: list[Instrument]
+    tick_table: list[TickTable] = []
+    capacity: Capacity = Capacity()
+    journal: Journal = Journal()
+    routing: Routing = Routing()
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; the message names file, key, value and what is allowed."""
