@@ -15,6 +15,7 @@ from msgspec import Meta
 Name = Annotated[str, Meta(min_length=1, max_length=15, pattern=r"^[A-Za-z0-9_.\-]+$")]
 Positive = Annotated[int, Meta(gt=0)]
 NonNegative = Annotated[int, Meta(ge=0)]
+Ppm = Annotated[int, Meta(ge=0, le=1_000_000)]
 Decimal = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
 
 
@@ -94,6 +95,30 @@ class TickTable(Struct):
     rows: list[tuple[Decimal, Decimal]]
 
 
+class Faults(Struct):
+    """How often a simulated venue misbehaves, in parts per million of the orders that reach it."""
+
+    #: Refused with REJECT, reason SIMULATED.
+    reject_ppm: Ppm = 0
+    #: The displayed size is partly or wholly gone when the order comes: a random part of it is left.
+    partial_ppm: Ppm = 0
+    #: Lost on the way in: never answered, never executed, unknown when asked about.
+    lost_order_ppm: Ppm = 0
+    #: Worked as any other, but no report on it is ever sent; only a status request is answered.
+    lost_ack_ppm: Ppm = 0
+
+
+class Simulation(Faults):
+    """The simulated venues (`tickroute venues`); a venue's own `simulation` table replaces the faults."""
+
+    #: The same seed, orders and feed give the same reports; each venue draws numbers of its own.
+    seed: NonNegative = 0
+    #: Orders that all simulated venues together can remember; more are refused with TABLE_FULL.
+    orders: Annotated[int, Meta(gt=0, le=1 << 24)] = 1 << 16
+    #: A venue whose session goes down cancels the orders that rest there.
+    cancel_on_disconnect: bool = False
+
+
 class Venue(Struct):
     """One venue: identity, order session, fees, lot, latency."""
 
@@ -112,6 +137,8 @@ class Venue(Struct):
     lot: Decimal = "1"
     tick_table: str = ""
     odd_lots: bool = False
+    #: Faults of this venue when it is simulated; absent are those of [simulation].
+    simulation: Faults | None = None
 
 
 class Instrument(Struct):
@@ -180,6 +207,7 @@ class Config(Struct):
     tick_table: list[TickTable] = []
     capacity: Capacity = Capacity()
     journal: Journal = Journal()
+    simulation: Simulation = Simulation()
     routing: Routing = Routing()
 
 
