@@ -1,0 +1,1 @@
+"""The `tickroute` command, one file a command; nothing imports it."""

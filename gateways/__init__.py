@@ -1,0 +1,1 @@
+"""The outside world: feed decoders, order-entry protocols, venue sessions, simulated venues."""

@@ -1,0 +1,1 @@
+"""Benchmarks; `tickroute perf` runs them. Outside the house: they may import any floor."""

@@ -1,0 +1,1 @@
+"""All that reads what was recorded: verify, explain, backtests, reports."""

@@ -1,0 +1,1 @@
+"""Meaning, no bytes: state, books, order lifecycle, timers, risk, and `step`, which decides."""

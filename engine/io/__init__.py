@@ -1,0 +1,1 @@
+"""Bytes, no meaning: atomics, sockets, rings, the journal, histograms, shared statistics."""

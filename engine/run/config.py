@@ -23,7 +23,7 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Base of all sections: immutable, and an unknown key is an error."""
 
 
-class Engine(Struct):
+class Engine(Struct, frozen=True):
     """How the loop runs."""
 
     run_dir: str
@@ -44,7 +44,7 @@ class Engine(Struct):
     heartbeat_ms: Positive = 50
 
 
-class Capacity(Struct):
+class Capacity(Struct, frozen=True):
     """Sizes of the preallocated tables; see engine/core/limits.py for what each costs."""
 
     instruments: Annotated[int, Meta(gt=0, le=65536)] = 64
@@ -55,14 +55,14 @@ class Capacity(Struct):
     accounts: Annotated[int, Meta(gt=0, le=1024)] = 16
 
 
-class Journal(Struct):
+class Journal(Struct, frozen=True):
     """Where and how the journal is written."""
 
     segment_mib: Annotated[int, Meta(gt=0, le=1024)] = 64
     durability: Literal["process"] = "process"
 
 
-class Feed(Struct):
+class Feed(Struct, frozen=True):
     """One market-data connection: the engine connects to it."""
 
     name: Name
@@ -70,14 +70,14 @@ class Feed(Struct):
     endpoint: str
 
 
-class Orders(Struct):
+class Orders(Struct, frozen=True):
     """Where clients and venue gateways dial in (the engine binds)."""
 
     #: ipc:///path or tcp://host:port; peers set their session name as ZeroMQ routing id.
     endpoint: str
 
 
-class Session(Struct):
+class Session(Struct, frozen=True):
     """One order session: a client or a venue gateway, known by its name."""
 
     name: Name
@@ -88,14 +88,14 @@ class Session(Struct):
     accounts: list[NonNegative] = []
 
 
-class TickTable(Struct):
+class TickTable(Struct, frozen=True):
     """Price increments by price: rows of [from price, increment], ascending."""
 
     name: Name
     rows: list[tuple[Decimal, Decimal]]
 
 
-class Faults(Struct):
+class Faults(Struct, frozen=True):
     """How often a simulated venue misbehaves, in parts per million of the orders that reach it."""
 
     #: Refused with REJECT, reason SIMULATED.
@@ -108,7 +108,7 @@ class Faults(Struct):
     lost_ack_ppm: Ppm = 0
 
 
-class Simulation(Faults):
+class Simulation(Faults, frozen=True):
     """The simulated venues (`tickroute venues`); a venue's own `simulation` table replaces the faults."""
 
     #: The same seed, orders and feed give the same reports; each venue draws numbers of its own.
@@ -119,7 +119,7 @@ class Simulation(Faults):
     cancel_on_disconnect: bool = False
 
 
-class Venue(Struct):
+class Venue(Struct, frozen=True):
     """One venue: identity, order session, fees, lot, latency."""
 
     mic: Name
@@ -141,7 +141,7 @@ class Venue(Struct):
     simulation: Faults | None = None
 
 
-class Instrument(Struct):
+class Instrument(Struct, frozen=True):
     """One instrument: identity, units, lot."""
 
     symbol: Name
@@ -156,7 +156,7 @@ class Instrument(Struct):
     odd_lots: bool = False
 
 
-class Sweep(Struct):
+class Sweep(Struct, frozen=True):
     """Parameters of the sweep workflow."""
 
     max_rounds: Annotated[int, Meta(gt=0, le=1000)] = 4
@@ -166,7 +166,7 @@ class Sweep(Struct):
     post_venue: str = ""
 
 
-class Routing(Struct):
+class Routing(Struct, frozen=True):
     """What every workflow obeys."""
 
     strategy: str = "strategies.sweep"
@@ -181,7 +181,7 @@ class Routing(Struct):
     sweep: Sweep = Sweep()
 
 
-class Risk(Struct):
+class Risk(Struct, frozen=True):
     """Hard limits on each order; all must be set."""
 
     #: Shares or coins.
@@ -194,7 +194,7 @@ class Risk(Struct):
     reference_age_ms: Positive
 
 
-class Config(Struct):
+class Config(Struct, frozen=True):
     """A whole run."""
 
     engine: Engine

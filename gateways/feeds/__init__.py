@@ -1,0 +1,1 @@
+"""Market data: a file a format, and the player that publishes recordings."""

@@ -1,0 +1,1 @@
+"""Clients: those who send parent orders and hear what became of them."""

@@ -1,0 +1,1 @@
+"""Venues: exchanges simulated over recorded quotes, and sessions to them."""

@@ -1,0 +1,1 @@
+"""The latency report: measure (numbers) and pages (what people see)."""
