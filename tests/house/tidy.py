@@ -126,9 +126,7 @@ def unit_names(path: str, source: str) -> list[str]:
     for function in filter(is_kernel, functions(tree)):
         for arg in function.args.args:
             if arg.arg.split("_")[-1] in TIMED:
-                found.append(
-                    f"{path}:{function.lineno}: {function.name}({arg.arg}): a time has its unit last, e.g. _ns"
-                )
+                found.append(f"{path}:{function.lineno}: {function.name}({arg.arg}): the unit of a time goes last")
     return found
 
 
