@@ -1,0 +1,1 @@
+"""Tests of the feed readers, the recordings and the player."""
