@@ -1,0 +1,1 @@
+"""Tests of record layouts, schema and units."""
