@@ -31,26 +31,32 @@ CRC_TABLE = _crc_table()
 
 
 def load_i64(address: int) -> int:
+    """The int64 at an address."""
     return ctypes.c_int64.from_address(int(address)).value
 
 
 def load_i32(address: int) -> int:
+    """The int32 at an address."""
     return ctypes.c_int32.from_address(int(address)).value
 
 
 def load_u16(address: int) -> int:
+    """The uint16 at an address."""
     return ctypes.c_uint16.from_address(int(address)).value
 
 
 def load_u8(address: int) -> int:
+    """The byte at an address."""
     return ctypes.c_uint8.from_address(int(address)).value
 
 
 def store_i64(address: int, value: int) -> None:
+    """Store an int64."""
     ctypes.c_int64.from_address(int(address)).value = int(value)
 
 
 def store_i32_release(address: int, value: int) -> None:
+    """Store the low 32 bits."""
     ctypes.c_int32.from_address(int(address)).value = int(value)
 
 
@@ -68,14 +74,17 @@ cpu_pause = fence_acquire
 
 
 def copy_n(dst: int, src: int, n: int) -> None:
+    """Copy `n` bytes."""
     ctypes.memmove(int(dst), int(src), int(n))
 
 
 def copy_64(dst: int, src: int) -> None:
+    """Copy 64 bytes."""
     ctypes.memmove(int(dst), int(src), 64)
 
 
 def copy_128(dst: int, src: int) -> None:
+    """Copy 128 bytes."""
     ctypes.memmove(int(dst), int(src), 128)
 
 
@@ -85,28 +94,34 @@ def tsc() -> int:
 
 
 def clock_ns(clock_id: int) -> int:
+    """A clock of <time.h> in ns."""
     return time.clock_gettime_ns(clock_id)
 
 
 def nap(duration_ns: int) -> int:
+    """Sleep for `duration_ns`."""
     time.sleep(duration_ns / 1e9)
     return 0
 
 
 def sched_yield() -> int:
+    """Give the core to another thread."""
     os.sched_yield()
     return 0
 
 
 def leading_zeros(value: int) -> int:
+    """Zero bits above the highest one of 64."""
     return 64 - (int(value) & 0xFFFF_FFFF_FFFF_FFFF).bit_length()
 
 
 def crc32c_u8(crc: int, byte: int) -> int:
+    """CRC state after a byte."""
     return (crc >> 8) ^ CRC_TABLE[(crc ^ byte) & 0xFF]
 
 
 def crc32c_u64(crc: int, word: int) -> int:
+    """CRC state after the eight bytes of a word."""
     for byte in (int(word) & 0xFFFF_FFFF_FFFF_FFFF).to_bytes(8, "little"):
         crc = crc32c_u8(crc, byte)
     return crc

@@ -11,9 +11,10 @@ import llvmlite.binding
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils as _cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic as _intrinsic
 
 cgutils: Any = _cgutils
+intrinsic: Any = _intrinsic
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _BYTES = ir.IntType(8).as_pointer()
 
@@ -27,8 +28,7 @@ def load(path: str) -> None:
     llvmlite.binding.load_library_permanently(path)
 
 
-@intrinsic
-def get_int(typingctx: Any, socket: Any, option: Any) -> Any:
+def _get_int(typingctx: Any, socket: Any, option: Any) -> Any:
     """An int option of a socket as int64, or -errno. Its two buffers are on the stack: nothing is allocated."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -48,3 +48,6 @@ def get_int(typingctx: Any, socket: Any, option: Any) -> Any:
         return builder.load(result)
 
     return types.int64(types.int64, types.int64), codegen
+
+
+get_int = intrinsic(_get_int)

@@ -25,18 +25,22 @@ def _loaded() -> ctypes.CDLL:
 
 
 def zmq_recv(socket: int, address: int, capacity: int, flags: int) -> int:
+    """As zmq_recv(3)."""
     return int(_loaded().zmq_recv(int(socket), int(address), int(capacity), flags))
 
 
 def zmq_send(socket: int, address: int, n: int, flags: int) -> int:
+    """As zmq_send(3)."""
     return int(_loaded().zmq_send(int(socket), int(address), int(n), flags))
 
 
 def zmq_errno() -> int:
+    """As zmq_errno(3)."""
     return int(_loaded().zmq_errno())
 
 
 def get_int(socket: int, option: int) -> int:
+    """An int option of a socket, or -errno."""
     value, size = ctypes.c_int(0), ctypes.c_size_t(4)
     if _loaded().zmq_getsockopt(int(socket), option, ctypes.byref(value), ctypes.byref(size)):
         return -zmq_errno()

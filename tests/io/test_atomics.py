@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from engine.io import atomics, crc_table, twins
 from engine.jit import BOUNDSCHECK, JIT, ROOT, kernel
 
+pytestmark = pytest.mark.kernel
+
 
 @kernel
 def spin_until(address: int, value: int) -> int:

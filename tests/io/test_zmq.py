@@ -14,7 +14,9 @@ import zmq
 
 from engine.io import zmq as link
 
-Opener = Callable[..., zmq.Socket]
+pytestmark = pytest.mark.kernel
+
+Opener = Callable[..., zmq.Socket[bytes]]
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def opener() -> Iterator[Opener]:
     context = link.make_context()
     sockets = []
 
-    def open_one(role: str, where: str, **options: Any) -> zmq.Socket:
+    def open_one(role: str, where: str, **options: Any) -> zmq.Socket[bytes]:
         sockets.append(link.open_socket(context, role, where, **options))
         return sockets[-1]
 
@@ -33,7 +35,7 @@ def opener() -> Iterator[Opener]:
     context.term()
 
 
-def receive(socket: zmq.Socket, buffer: np.ndarray, timeout_s: float = 5.0) -> int:
+def receive(socket: zmq.Socket[bytes], buffer: np.ndarray, timeout_s: float = 5.0) -> int:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         n = link.recv(link.address(socket), buffer.ctypes.data, buffer.nbytes)
@@ -171,7 +173,7 @@ def test_endpoints_that_cannot_be_bound_are_explained(opener: Opener, where: str
 
 def test_an_endpoint_in_use_is_explained(opener: Opener) -> None:
     first = opener("router", "tcp://127.0.0.1:*", bind=True)
-    taken = first.get(zmq.LAST_ENDPOINT).decode().rstrip("\0")
+    taken = str(first.getsockopt_string(zmq.LAST_ENDPOINT)).rstrip("\0")
     with pytest.raises(link.LinkError, match="another process has it") as caught:
         opener("router", taken, bind=True)
     assert taken in str(caught.value)
