@@ -22,6 +22,19 @@ PRIMITIVE = {
     "uint8": (1, "B"), "uint16": (2, "H"), "uint32": (4, "I"), "uint64": (8, "Q"),
 }  # fmt: skip
 NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
+#: Attributes that SBE 1.0 knows: required ones, then the others that we may use (sbe.xsd of the specification).
+ATTRIBUTES = {
+    "messageSchema": ({"version"}, {"package", "id", "semanticVersion", "description", "byteOrder"}),
+    "composite": ({"name"}, {"description"}),
+    "type": ({"name", "primitiveType"}, {"length", "nullValue", "characterEncoding", "description"}),
+    "enum": ({"name", "encodingType"}, {"description"}),
+    "set": ({"name", "encodingType"}, {"description"}),
+    "validValue": ({"name"}, {"description"}),
+    "choice": ({"name"}, {"description"}),
+    "message": ({"name", "id"}, {"blockLength", "description"}),
+    "field": ({"name", "id", "type"}, {"offset", "description"}),
+    "types": (set[str](), set[str]()),
+}
 REMEDY = "run: python -m engine.record.schema"
 
 ROOT = ET.parse(schema.PATH).getroot()
@@ -129,6 +142,13 @@ def test_blank_header_says_what_the_schema_says():
             7717,
             r.SCHEMA_VERSION,
         )
+
+
+def test_elements_and_attributes_are_sbe():
+    assert [child.tag for child in ROOT] == ["types"] + ["{http://fixprotocol.io/2016/sbe}message"] * len(r.Template)
+    for element in ROOT.iter():
+        required, known = ATTRIBUTES[element.tag.split("}")[-1]]
+        assert required <= set(element.keys()) <= required | known, element.attrib
 
 
 def test_sbe_rules():
