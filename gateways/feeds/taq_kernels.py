@@ -345,7 +345,7 @@ def parse_trades(text: np.ndarray, scan: Scan, rows: np.ndarray) -> int:
                 row.instrument_id = units[0]
                 row.px = px
                 row.qty = qty
-                row.flags = trade_flags(text, scan)
+                row["flags"] = trade_flags(text, scan)
                 n += 1
         scan.cursor[LINE] += 1
         at = end
