@@ -1,0 +1,213 @@
+"""Admission: whether a record may touch the state at all. Everything refused here leaves the state as it was, but for
+the count of the refusal, and is answered or journaled with a reason, the value and what is allowed.
+
+`allowed_from` and `length_of` are for the driver, which frames messages; `admit` is for `step`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.core.books import admit_stream
+from engine.core.state import Events, Outbox, State
+from engine.jit import kernel
+from engine.record.records import DTYPES, SBE_HEADER_SIZE, SCHEMA_ID, SCHEMA_VERSION, OrdType, Reason, Side, Template, Tif
+
+# Where a record comes from.
+FROM_FEED, FROM_CLIENT, FROM_VENUE, FROM_CONTROL = 0, 1, 2, 3
+
+_LENGTHS = np.zeros(64, dtype=np.int64)
+for _template, _dtype in DTYPES.items():
+    _LENGTHS[_template] = _dtype.itemsize
+#: Bit s set: a record of this template may come from source s.
+_SOURCES = np.zeros(64, dtype=np.int64)
+for _template in DTYPES:
+    if _template <= Template.VENUE_DEF or _template == Template.CLOCK_SAMPLE:
+        _SOURCES[_template] |= 1 << FROM_FEED
+    if Template.ORDER_NEW <= _template <= Template.STATUS_REQUEST or _template == Template.CONTROL:
+        _SOURCES[_template] |= 1 << FROM_CLIENT
+    if Template.ACK <= _template <= Template.CORRECT:
+        _SOURCES[_template] |= 1 << FROM_VENUE
+    if _template in (Template.SESSION_UP, Template.SESSION_DOWN, Template.HEARTBEAT):
+        _SOURCES[_template] |= (1 << FROM_CLIENT) | (1 << FROM_VENUE)
+    if _template in (Template.CONTROL, Template.LIMIT_CHANGE, Template.MASS_CANCEL, Template.POSITION_LOAD):
+        _SOURCES[_template] |= 1 << FROM_CONTROL
+
+_QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
+_STATUS = int(Template.INSTRUMENT_STATUS)
+_ORDER_FIRST, _ORDER_LAST = int(Template.ORDER_NEW), int(Template.STATUS_REQUEST)
+_MASS_CANCEL = int(Template.MASS_CANCEL)
+_REPORT_FIRST, _REPORT_LAST = int(Template.ACK), int(Template.CORRECT)
+_VENUE_DEF = int(Template.VENUE_DEF)
+_BUY, _SELL, _SHORT = int(Side.BUY), int(Side.SELL), int(Side.SELL_SHORT)
+_MARKET, _LIMIT = int(OrdType.MARKET), int(OrdType.LIMIT)
+_DAY, _GTC, _IOC, _FOK = int(Tif.DAY), int(Tif.GTC), int(Tif.IOC), int(Tif.FOK)
+_R = {reason.name: int(reason) for reason in Reason}
+_R_TEMPLATE, _R_LENGTH, _R_SCHEMA = _R["UNKNOWN_TEMPLATE"], _R["WRONG_LENGTH"], _R["WRONG_SCHEMA"]
+_R_INSTRUMENT, _R_VENUE, _R_SESSION = _R["UNKNOWN_INSTRUMENT"], _R["UNKNOWN_VENUE"], _R["UNKNOWN_SESSION"]
+_R_PX, _R_QTY, _R_SIDE, _R_TYPE = _R["IMPOSSIBLE_PRICE"], _R["IMPOSSIBLE_QTY"], _R["BAD_SIDE"], _R["BAD_ORD_TYPE"]
+_R_TIF, _R_TICK, _R_LOT, _R_ACCOUNT = _R["BAD_TIF"], _R["BAD_TICK"], _R["ODD_LOT"], _R["UNKNOWN_ACCOUNT"]
+_R_ID, _R_UNSUPPORTED = _R["MISSING_ID"], _R["UNSUPPORTED"]
+_MAX_QTY = 1 << 53
+
+
+@kernel
+def length_of(template: int) -> int:
+    """Bytes of a record of this template; 0 where there is no such template."""
+    if template < 0 or template >= 64:
+        return 0
+    return int(_LENGTHS[template])
+
+
+@kernel
+def allowed_from(template: int, source: int) -> bool:
+    """Whether a record of this template may come from a source (FROM_*)."""
+    if template < 0 or template >= 64:
+        return False
+    return bool((_SOURCES[template] >> source) & 1)
+
+
+@kernel
+def admit(state: State, events: Events, i: int, outbox: Outbox) -> tuple[int, int, int]:
+    """(reason, value, limit) why record i must be refused; reason 0 admits it.
+
+    For market data this also moves the venue's stream position, because the record did arrive.
+    """
+    head = events.head[i]
+    template = int(head.template_id)
+    length = length_of(template)
+    if length == 0:
+        return _R_TEMPLATE, template, 0
+    if int(head.block_length) != length - SBE_HEADER_SIZE:
+        return _R_LENGTH, int(head.block_length), length - SBE_HEADER_SIZE
+    if head.schema_id != SCHEMA_ID or head.version > SCHEMA_VERSION or head.version < 1:
+        return _R_SCHEMA, int(head.schema_id) * 65536 + int(head.version), SCHEMA_ID * 65536 + SCHEMA_VERSION
+    if template <= _VENUE_DEF:
+        return _admit_market_data(state, events, i, template, outbox)
+    if _ORDER_FIRST <= template <= _ORDER_LAST and template != _MASS_CANCEL:
+        return _admit_order(state, events, i, template)
+    if _REPORT_FIRST <= template <= _REPORT_LAST:
+        return _admit_report(state, events, i)
+    return 0, 0, 0
+
+
+@kernel
+def _admit_market_data(state: State, events: Events, i: int, template: int, outbox: Outbox) -> tuple[int, int, int]:
+    params = state.params[0]
+    venue = int(events.head[i].venue_id)
+    if venue < 0 or venue >= params.n_venues:
+        return _R_VENUE, venue, int(params.n_venues)
+    reason = admit_stream(state, events, i, outbox)
+    if reason != 0:
+        return reason, int(events.head[i].stream_seq), int(state.venues[venue].feed_seq)
+    if template != _QUOTE and template != _TRADE and template != _CLEAR and template != _STATUS:
+        return _R_UNSUPPORTED, template, 0
+    instrument = int(events.trade[i].instrument_id)
+    if instrument < 0 or instrument >= params.n_instruments:
+        if instrument == -1 and template == _CLEAR:
+            return 0, 0, 0
+        return _R_INSTRUMENT, instrument, int(params.n_instruments)
+    if template == _QUOTE:
+        return _admit_quote(state, events, i, instrument)
+    if template == _TRADE:
+        trade = events.trade[i]
+        if trade.px <= 0 or trade.px > state.instruments[instrument].max_px:
+            return _R_PX, int(trade.px), int(state.instruments[instrument].max_px)
+        if trade.qty <= 0 or trade.qty > _MAX_QTY:
+            return _R_QTY, int(trade.qty), _MAX_QTY
+    return 0, 0, 0
+
+
+@kernel
+def _admit_quote(state: State, events: Events, i: int, instrument: int) -> tuple[int, int, int]:
+    """A side with quantity needs a possible price; a side without must have none."""
+    quote = events.quote[i]
+    top = int(state.instruments[instrument].max_px)
+    if quote.bid_qty < 0 or quote.bid_qty > _MAX_QTY:
+        return _R_QTY, int(quote.bid_qty), _MAX_QTY
+    if quote.ask_qty < 0 or quote.ask_qty > _MAX_QTY:
+        return _R_QTY, int(quote.ask_qty), _MAX_QTY
+    if quote.bid_px < 0 or quote.bid_px > top or (quote.bid_px == 0 and quote.bid_qty > 0):
+        return _R_PX, int(quote.bid_px), top
+    if quote.ask_px < 0 or quote.ask_px > top or (quote.ask_px == 0 and quote.ask_qty > 0):
+        return _R_PX, int(quote.ask_px), top
+    return 0, 0, 0
+
+
+@kernel
+def _admit_order(state: State, events: Events, i: int, template: int) -> tuple[int, int, int]:
+    order = events.order[i]
+    params = state.params[0]
+    session = int(order.stream_id)
+    if session < 0 or session >= params.n_sessions or state.sessions[session].role != FROM_CLIENT:
+        return _R_SESSION, session, int(params.n_sessions)
+    if order.order_id == 0 and order.cl_ord_id[0] == 0:
+        return _R_ID, 0, 0
+    if template != _ORDER_FIRST:
+        return 0, 0, 0
+    instrument, account = int(order.instrument_id), int(order.account_id)
+    if instrument < 0 or instrument >= params.n_instruments:
+        return _R_INSTRUMENT, instrument, int(params.n_instruments)
+    if account < 0 or account >= params.n_accounts or (state.sessions[session].account_mask >> account) & 1 == 0:
+        return _R_ACCOUNT, account, int(state.sessions[session].account_mask)
+    if order.side != _BUY and order.side != _SELL and order.side != _SHORT:
+        return _R_SIDE, int(order.side), _BUY
+    if order.ord_type != _MARKET and order.ord_type != _LIMIT:
+        return _R_TYPE, int(order.ord_type), _LIMIT
+    if order.tif != _DAY and order.tif != _GTC and order.tif != _IOC and order.tif != _FOK:
+        return _R_TIF, int(order.tif), _DAY
+    if order.min_qty != 0 or order.display_qty != 0:
+        return _R_UNSUPPORTED, int(order.min_qty), 0
+    return check_terms(state, instrument, int(order.ord_type), int(order.px), int(order.qty))
+
+
+@kernel
+def check_terms(state: State, instrument: int, ord_type: int, px: int, qty: int) -> tuple[int, int, int]:
+    """(reason, value, limit) of the first thing wrong with a price and a quantity; reason 0 where nothing is."""
+    row = state.instruments[instrument]
+    if qty <= 0 or qty > _MAX_QTY:
+        return _R_QTY, qty, _MAX_QTY
+    if row.odd_lots == 0 and qty % row.lot_qty != 0:
+        return _R_LOT, qty, int(row.lot_qty)
+    if ord_type == _MARKET:
+        if px != 0:
+            return _R_PX, px, 0
+        return 0, 0, 0
+    if px <= 0 or px > row.max_px:
+        return _R_PX, px, int(row.max_px)
+    tick = tick_at(state, int(row.tick_table), px)
+    if px % tick != 0:
+        return _R_TICK, px, tick
+    return 0, 0, 0
+
+
+@kernel
+def tick_at(state: State, table: int, px: int) -> int:
+    """Price increment of a tick table at a price, price units; 1 where there is no table."""
+    tick = 1
+    for row in range(len(state.ticks)):
+        line = state.ticks[row]
+        if line.tick_px == 0:
+            break
+        if line.table == table and line.from_px <= px:
+            tick = int(line.tick_px)
+    return tick
+
+
+@kernel
+def _admit_report(state: State, events: Events, i: int) -> tuple[int, int, int]:
+    report = events.report[i]
+    params = state.params[0]
+    session, venue = int(report.stream_id), int(report.venue_id)
+    if session < 0 or session >= params.n_sessions or state.sessions[session].role != FROM_VENUE:
+        return _R_SESSION, session, int(params.n_sessions)
+    if venue < 0 or venue >= params.n_venues or state.venues[venue].session != session:
+        return _R_VENUE, venue, int(params.n_venues)
+    if report.last_px < 0 or report.last_qty < 0 or report.cum_qty < 0 or report.leaves_qty < 0:
+        return _R_QTY, int(report.last_qty), 0
+    instrument = int(report.instrument_id)
+    if instrument < 0 or instrument >= params.n_instruments:
+        return _R_INSTRUMENT, instrument, int(params.n_instruments)
+    if report.last_px > state.instruments[instrument].max_px or report.last_qty > _MAX_QTY:
+        return _R_PX, int(report.last_px), int(state.instruments[instrument].max_px)
+    return 0, 0, 0

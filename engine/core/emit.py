@@ -1,0 +1,172 @@
+"""Writing records into the outbox: the only way that anything leaves the core.
+
+Each function fills one slot. A slot is zeroed first, so a record's bytes depend on nothing that was there before.
+Room is the caller's affair: `step` stops its work while a whole turn still fits (see limits.TURN_OUTPUTS).
+"""
+
+from __future__ import annotations
+
+from engine.core.state import C_ALERTS, C_CANCELS_SENT, C_REFUSALS, Outbox, State
+from engine.jit import kernel
+from engine.record.records import (
+    RECORD_MAX,
+    SBE_HEADER_SIZE,
+    SCHEMA_ID,
+    SCHEMA_VERSION,
+    UNIT,
+    ExecType,
+    OrdStatus,
+    Template,
+)
+
+WORDS = RECORD_MAX // 8
+_ALERT = int(Template.ALERT)
+_REFUSAL = int(Template.REFUSAL)
+_CANCEL = int(Template.ORDER_CANCEL)
+_ACK, _CANCEL_REJECT = int(Template.ACK), int(Template.CANCEL_REJECT)
+_ORDER_NEW = int(Template.ORDER_NEW)
+_X_REJECTED = int(ExecType.REJECTED)
+_S_REJECTED = int(OrdStatus.REJECTED)
+_FILLED = int(OrdStatus.FILLED)
+_CANCELED = int(OrdStatus.CANCELED)
+_EXPIRED = int(OrdStatus.EXPIRED)
+
+
+@kernel
+def new_record(state: State, outbox: Outbox, template: int, length: int) -> int:
+    """Take the next slot, zero it, fill its header and its time; returns its index. Asserts that there is room."""
+    k = outbox.count[0]
+    assert k < len(outbox.head)
+    outbox.count[0] = k + 1
+    first = k * WORDS
+    for w in range(first, first + WORDS):
+        outbox.words[w] = 0
+    head = outbox.head[k]
+    head.block_length = length - SBE_HEADER_SIZE
+    head.template_id = template
+    head.schema_id = SCHEMA_ID
+    head.version = SCHEMA_VERSION
+    head.stream_id = -1
+    head.venue_id = -1
+    head.ts_event_ns = state.core[0].now_ns
+    return k
+
+
+@kernel
+def seal(state: State, outbox: Outbox) -> None:
+    """Number the step's records on their sessions' outgoing streams, once nothing can be blocked any more.
+
+    A report of ours gets its ExecID here: the stream's epoch and number, which are unique together.
+    """
+    for k in range(outbox.count[0]):
+        head = outbox.head[k]
+        if head.stream_id >= 0:
+            line = state.sessions[int(head.stream_id)]
+            line.seq_out += 1
+            head.stream_epoch = state.params[0].stream_epoch
+            head.stream_seq = line.seq_out
+            if _ACK <= head.template_id <= _CANCEL_REJECT:
+                outbox.report[k].exec_id[0] = head.stream_epoch
+                outbox.report[k].exec_id[1] = head.stream_seq
+
+
+@kernel
+def alert(state: State, outbox: Outbox, code: int, instrument: int, order_id: int, value: int) -> None:
+    """Journal an ALERT (64 bytes): `code` is a Reason, `value` what it is about."""
+    k = new_record(state, outbox, _ALERT, UNIT)
+    record = outbox.alert[k]
+    record.code = code
+    record.instrument_id = instrument
+    record.order_id = order_id
+    record.value = value
+    state.counts[C_ALERTS] += 1
+
+
+@kernel
+def refusal(state: State, outbox: Outbox, template: int, reason: int, value: int, limit: int) -> None:
+    """Count a refused input and journal why (REFUSAL, 64 bytes)."""
+    state.refusals[reason] += 1
+    state.counts[C_REFUSALS] += 1
+    k = new_record(state, outbox, _REFUSAL, UNIT)
+    record = outbox.refusal[k]
+    record.input_template = template
+    record.reason = reason
+    record.value = value
+    record.limit = limit
+
+
+@kernel
+def child_order(state: State, outbox: Outbox, c: int) -> None:
+    """Send child c as ORDER_NEW to its venue's session."""
+    k = new_record(state, outbox, _ORDER_NEW, RECORD_MAX)
+    outbox.order[k] = state.child_orders[c]
+    outbox.head[k].stream_id = int(state.venues[int(state.child_orders[c].venue_id)].session)
+
+
+@kernel
+def child_request(state: State, outbox: Outbox, c: int, template: int) -> None:
+    """Send a request (ORDER_CANCEL or STATUS_REQUEST) about child c to its venue."""
+    k = new_record(state, outbox, template, RECORD_MAX)
+    order = state.child_orders[c]
+    outbox.order[k] = order
+    record = outbox.order[k]
+    record.template_id = template
+    record.ts_event_ns = state.core[0].now_ns
+    outbox.head[k].stream_id = int(state.venues[int(order.venue_id)].session)
+    if template == _CANCEL:
+        state.counts[C_CANCELS_SENT] += 1
+
+
+@kernel
+def leaves_of(state: State, p: int) -> int:
+    """LeavesQty of parent p: what is neither executed nor given up; 0 once it is done."""
+    status = int(state.parents[p].ord_status)
+    if status == _FILLED or status == _CANCELED or status == _EXPIRED or status == _S_REJECTED:
+        return 0
+    left = state.parent_orders[p].qty - state.parents[p].cum_qty
+    return left if left > 0 else 0
+
+
+@kernel
+def parent_report(
+    state: State, outbox: Outbox, p: int, template: int, exec_type: int, reason: int, request: int
+) -> int:
+    """Report to the client on parent p; returns the outbox index so that a fill can add its price and quantity."""
+    k = new_record(state, outbox, template, RECORD_MAX)
+    report = outbox.report[k]
+    order = state.parent_orders[p]
+    parent = state.parents[p]
+    report.order_id = order.order_id
+    report.peer_id[0] = order.cl_ord_id[0]
+    report.peer_id[1] = order.cl_ord_id[1]
+    report.last_px = order.px
+    report.cum_qty = parent.cum_qty
+    report.leaves_qty = leaves_of(state, p)
+    report.instrument_id = order.instrument_id
+    report.reason = reason
+    report.side = order.side
+    report.exec_type = exec_type
+    report.ord_status = parent.ord_status
+    report.client_id = order.client_id
+    report.request = request
+    outbox.head[k].stream_id = int(parent.session)
+    return k
+
+
+@kernel
+def client_reject(
+    state: State, outbox: Outbox, record: tuple, template: int, session: int, reason: int  # type: ignore[type-arg]
+) -> None:
+    """Answer a client's ORDER_* `record` that never became (or does not name) an order, with a reason."""
+    k = new_record(state, outbox, template, RECORD_MAX)
+    report = outbox.report[k]
+    report.order_id = record.order_id  # type: ignore[attr-defined]
+    report.peer_id[0] = record.cl_ord_id[0]  # type: ignore[attr-defined]
+    report.peer_id[1] = record.cl_ord_id[1]  # type: ignore[attr-defined]
+    report.instrument_id = record.instrument_id  # type: ignore[attr-defined]
+    report.client_id = record.client_id  # type: ignore[attr-defined]
+    report.request = record.template_id  # type: ignore[attr-defined]
+    report.reason = reason
+    report.exec_type = _X_REJECTED
+    report.ord_status = _S_REJECTED
+    outbox.head[k].stream_id = session

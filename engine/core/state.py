@@ -1,0 +1,385 @@
+"""All memory of the core: allocated once, touched once, never grown.
+
+`State` is a NamedTuple of one-dimensional structured arrays. `step` reads and writes these, its event and its outbox,
+and nothing else. A hash over the state's bytes is therefore a hash over everything that the engine knows.
+
+Slots: an order's slot is its id's counter modulo the table's size (a power of two), so an id finds its slot without a
+hash table, and a slot keeps a finished order until its turn comes round again; a late report still finds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from engine.core.limits import MAX_SESSIONS, OUTBOX, TICK_ROWS, Limits, power_of_two
+from engine.record import records as r
+
+
+def _ints(names: str) -> np.dtype[np.void]:
+    return np.dtype((np.record, [(name, "<i8") for name in names.split()]))
+
+
+#: What the configuration fixes: never written after start.
+PARAMS: Final = _ints(
+    "id_base stream_epoch stale_ns child_timeout_ns max_cancels max_rounds rest_at post_venue reference_age_ns"
+    " day_end_ns collar_bps n_instruments n_venues n_sessions venue_stride n_accounts"
+)
+#: What changes with every event.
+CORE: Final = _ints(
+    "now_ns next_parent next_child live_parents live_children unknown_children killed"
+    " work_head work_count timer_count arm_seq gated exec_head exec_count instrument_updated"
+)
+#: One venue's quote in one instrument; one cache line.
+QUOTE_SLOT: Final = _ints("bid_px bid_qty ask_px ask_qty bid_taken ask_taken ts_ns valid")
+
+INSTRUMENT: Final = np.dtype(
+    (
+        np.record,
+        [
+            ("symbol", "<i8", (2,)),
+            ("isin", "<i8", (2,)),
+            ("mic", "<i8", (2,)),
+            ("lot_qty", "<i8"),
+            ("px_money", "<i8"),  # money of one price unit for one share or coin
+            ("notional_mul", "<i8"),  # money of px * qty is px * qty * notional_mul // notional_div
+            ("notional_div", "<i8"),
+            ("max_px", "<i8"),  # above it no product fits 63 bits: such a price is impossible
+            ("max_qty", "<i8"),
+            ("max_notional", "<i8"),
+            ("bid_px", "<i8"),  # national best over fresh quotes at the last update; 0 is none
+            ("ask_px", "<i8"),
+            ("reference_px2", "<i8"),  # twice the reference price, so that a mid-point is exact; 0 is none
+            ("reference_ns", "<i8"),
+            ("trade_px", "<i8"),
+            ("trade_ns", "<i8"),
+            ("rest_buy_px", "<i8"),  # highest limit among resting buys; 0 is none
+            ("rest_sell_px", "<i8"),  # lowest limit among resting sells; MAX_PX is none
+            ("rest_head", "<i4"),
+            ("rest_count", "<i4"),
+            ("currency", "<i4"),
+            ("tick_table", "<i4"),
+            ("px_decimals", "<i2"),
+            ("qty_decimals", "<i2"),
+            ("odd_lots", "<i2"),
+            ("status", "<i2"),
+        ],
+    )
+)
+VENUE: Final = np.dtype(
+    (
+        np.record,
+        [
+            ("mic", "<i8", (2,)),
+            ("take_fee", "<i8"),
+            ("make_fee", "<i8"),
+            ("take_ppm", "<i8"),
+            ("make_ppm", "<i8"),
+            ("latency_ns", "<i8"),
+            ("lot_qty", "<i8"),
+            ("rank", "<i4"),  # place in the order of MICs: what ties break by
+            ("session", "<i4"),
+            ("tick_table", "<i4"),
+            ("odd_lots", "<i4"),
+            ("feed_epoch", "<i8"),
+            ("feed_seq", "<i8"),
+            ("feed_gaps", "<i8"),
+            ("feed_lost", "<i8"),
+        ],
+    )
+)
+SESSION: Final = np.dtype(
+    (
+        np.record,
+        [
+            ("role", "<i4"),  # 1 client, 2 venue gateway
+            ("up", "<i4"),
+            ("epoch_in", "<i8"),
+            ("seq_in", "<i8"),
+            ("seq_out", "<i8"),
+            ("gaps", "<i8"),
+            ("account_mask", "<i8"),
+        ],
+    )
+)
+TICK_ROW: Final = _ints("table from_px tick_px")
+PARENT: Final = np.dtype(
+    (
+        np.record,
+        [
+            ("cum_qty", "<i8"),
+            ("live_qty", "<i8"),  # leaves of live children
+            ("notional", "<i8"),
+            ("fee", "<i8"),
+            ("arrival_bid_px", "<i8"),
+            ("arrival_ask_px", "<i8"),
+            ("arrival_ns", "<i8"),
+            ("excluded", "<i8"),  # venues that rejected it in this episode
+            ("new_px", "<i8"),
+            ("new_qty", "<i8"),
+            ("first_child", "<i4"),
+            ("rest_next", "<i4"),
+            ("rest_prev", "<i4"),
+            ("live_children", "<i4"),
+            ("round", "<i2"),
+            ("wake", "<i2"),
+            ("reason", "<i2"),
+            ("session", "<i2"),
+            ("ord_status", "<i1"),
+            ("phase", "<i1"),
+            ("pending", "<i1"),
+            ("queued", "<i1"),
+            ("resting", "<i1"),
+            ("spare", "<i1", (3,)),
+        ],
+    )
+)
+CHILD: Final = np.dtype(
+    (
+        np.record,
+        [
+            ("cum_qty", "<i8"),
+            ("leaves_qty", "<i8"),
+            ("sent_ns", "<i8"),
+            ("venue_order", "<i8", (2,)),
+            ("parent", "<i4"),
+            ("next", "<i4"),
+            ("prev", "<i4"),
+            ("reason", "<i2"),
+            ("ord_status", "<i1"),
+            ("cancels", "<i1"),
+            ("spare", "<i8"),
+        ],
+    )
+)
+POSITION: Final = _ints("qty cost bought_qty sold_qty fee fills")
+EXECUTION: Final = _ints("word0 word1 venue")
+
+assert QUOTE_SLOT.itemsize == 64 and CHILD.itemsize == 64 and PARENT.itemsize == 120
+assert all(len(d.names or ()) <= 30 for d in (PARAMS, CORE, INSTRUMENT, VENUE, PARENT, CHILD))
+
+#: Counters that `step` keeps; an index of State.counts.
+COUNTERS: Final = (
+    "quotes trades orders_in reports_in timers controls decisions children_sent fills parents_accepted"
+    " parents_rejected parents_filled parents_canceled parents_expired qty_ordered qty_filled qty_canceled"
+    " qty_rejected risk_blocks refusals gaps lost_records crossed_quotes alerts overfills late_fills wakes"
+    " publisher_restarts timeouts cancels_sent"
+).split()
+(
+    C_QUOTES,
+    C_TRADES,
+    C_ORDERS_IN,
+    C_REPORTS_IN,
+    C_TIMERS,
+    C_CONTROLS,
+    C_DECISIONS,
+    C_CHILDREN_SENT,
+    C_FILLS,
+    C_PARENTS_ACCEPTED,
+    C_PARENTS_REJECTED,
+    C_PARENTS_FILLED,
+    C_PARENTS_CANCELED,
+    C_PARENTS_EXPIRED,
+    C_QTY_ORDERED,
+    C_QTY_FILLED,
+    C_QTY_CANCELED,
+    C_QTY_REJECTED,
+    C_RISK_BLOCKS,
+    C_REFUSALS,
+    C_GAPS,
+    C_LOST_RECORDS,
+    C_CROSSED_QUOTES,
+    C_ALERTS,
+    C_OVERFILLS,
+    C_LATE_FILLS,
+    C_WAKES,
+    C_PUBLISHER_RESTARTS,
+    C_TIMEOUTS,
+    C_CANCELS_SENT,
+) = range(len(COUNTERS))
+
+#: No deadline.
+NEVER: Final = (1 << 63) - 1
+MAX_PX: Final = (1 << 62) - 1
+NONE: Final = -1
+
+# Phases of a parent: where its workflow stands.
+FREE, ROUTING, RESTING, POSTED, PAUSED, DONE = range(6)
+# Requests that wait until no child is live.
+P_NONE, P_REPLACE, P_PAUSE, P_CANCEL, P_EXPIRE = range(5)
+# Bits of `wake`: why a parent is on the work queue.
+W_START, W_CHILDREN_DONE, W_QUOTE, W_REPLACE, W_PAUSE, W_RESUME, W_CANCEL, W_EXPIRE = (1 << k for k in range(8))
+
+
+class State(NamedTuple):
+    """The core's memory. Every member is a C-contiguous array of one dimension."""
+
+    params: np.ndarray
+    core: np.ndarray
+    counts: np.ndarray
+    refusals: np.ndarray
+    instruments: np.ndarray
+    venues: np.ndarray
+    sessions: np.ndarray
+    ticks: np.ndarray
+    quotes: np.ndarray
+    parent_orders: np.ndarray
+    parents: np.ndarray
+    child_orders: np.ndarray
+    children: np.ndarray
+    positions: np.ndarray
+    work: np.ndarray
+    timer_at: np.ndarray
+    timer_arm: np.ndarray
+    timer_owner: np.ndarray
+    timer_pos: np.ndarray
+    id_index: np.ndarray
+    execs: np.ndarray
+    exec_index: np.ndarray
+    scratch: np.ndarray
+
+
+class Events(NamedTuple):
+    """Views of one receive buffer, one a record family; index i is the record that begins at byte 64 * i."""
+
+    head: np.ndarray
+    quote: np.ndarray
+    trade: np.ndarray
+    order: np.ndarray
+    report: np.ndarray
+    session: np.ndarray
+    control: np.ndarray
+    mass_cancel: np.ndarray
+    timer: np.ndarray
+    clock: np.ndarray
+    malformed: np.ndarray
+    clear: np.ndarray
+    status: np.ndarray
+
+
+class Outbox(NamedTuple):
+    """Views of the records that a step emits, 128 bytes a slot; count[0] are filled."""
+
+    count: np.ndarray
+    words: np.ndarray
+    head: np.ndarray
+    order: np.ndarray
+    report: np.ndarray
+    refusal: np.ndarray
+    decision: np.ndarray
+    risk_block: np.ndarray
+    alert: np.ndarray
+
+
+def allocate(limits: Limits) -> State:
+    """A zeroed, touched State with the given capacities; parents and children are rounded up to powers of two."""
+    parents, children = power_of_two(limits.parents), power_of_two(limits.children)
+    executions, timers = power_of_two(limits.executions), parents + children
+    state = State(
+        params=_aligned(1, PARAMS),
+        core=_aligned(1, CORE),
+        counts=_aligned(len(COUNTERS), np.dtype("<i8")),
+        refusals=_aligned(r.N_REASONS, np.dtype("<i8")),
+        instruments=_aligned(limits.instruments, INSTRUMENT),
+        venues=_aligned(limits.venues, VENUE),
+        sessions=_aligned(MAX_SESSIONS, SESSION),
+        ticks=_aligned(TICK_ROWS, TICK_ROW),
+        quotes=_aligned(limits.instruments * limits.venues, QUOTE_SLOT),
+        parent_orders=_aligned(parents, r.ORDER),
+        parents=_aligned(parents, PARENT),
+        child_orders=_aligned(children, r.ORDER),
+        children=_aligned(children, CHILD),
+        positions=_aligned(limits.accounts * limits.instruments, POSITION),
+        work=_aligned(parents, np.dtype("<i4")),
+        timer_at=_aligned(timers, np.dtype("<i8")),
+        timer_arm=_aligned(timers, np.dtype("<i8")),
+        timer_owner=_aligned(timers, np.dtype("<i4")),
+        timer_pos=_aligned(timers, np.dtype("<i4")),
+        id_index=_aligned(2 * parents, np.dtype("<i4")),
+        execs=_aligned(executions, EXECUTION),
+        exec_index=_aligned(2 * executions, np.dtype("<i4")),
+        scratch=_aligned(8 * limits.venues, np.dtype("<i8")),
+    )
+    state.timer_pos[:] = NONE
+    state.id_index[:] = NONE
+    state.exec_index[:] = NONE
+    for name in ("first_child", "rest_next", "rest_prev"):
+        state.parents[name] = NONE
+    for name in ("parent", "next", "prev"):
+        state.children[name] = NONE
+    state.instruments["rest_head"] = NONE
+    state.instruments["rest_sell_px"] = MAX_PX
+    return state
+
+
+def _aligned(count: int, dtype: np.dtype) -> np.ndarray:  # type: ignore[type-arg]
+    """Zeroed array whose first element begins a cache line; writing the zeros makes its pages present."""
+    size = count * dtype.itemsize
+    raw = np.empty(size + 64, dtype=np.uint8)
+    start = -raw.ctypes.data % 64
+    raw[:] = 0
+    return raw[start : start + size].view(dtype)
+
+
+def state_hash(state: State) -> str:
+    """SHA-256 over all of the state's bytes but the scratch area."""
+    digest = hashlib.sha256()
+    for name, array in zip(state._fields, state, strict=True):
+        if name != "scratch":
+            digest.update(name.encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+_EVENT_VIEWS = {
+    "head": r.HEAD,
+    "quote": r.QUOTE,
+    "trade": r.TRADE,
+    "order": r.ORDER,
+    "report": r.REPORT,
+    "session": r.DTYPES[r.Template.SESSION_UP],
+    "control": r.DTYPES[r.Template.CONTROL],
+    "mass_cancel": r.DTYPES[r.Template.MASS_CANCEL],
+    "timer": r.DTYPES[r.Template.TIMER],
+    "clock": r.DTYPES[r.Template.CLOCK_SAMPLE],
+    "malformed": r.DTYPES[r.Template.MALFORMED],
+    "clear": r.DTYPES[r.Template.CLEAR],
+    "status": r.DTYPES[r.Template.INSTRUMENT_STATUS],
+}
+
+
+def view_events(buffer: np.ndarray) -> Events:
+    """Events over a uint8 buffer. Its length is a multiple of 64 and its last 64 bytes are slack for 128-byte views.
+
+    Shapes: each view has len(buffer) // 64 - 1 records, 64 bytes apart (they overlap; only one kind is right).
+    """
+    units = len(buffer) // r.UNIT - 1
+    if len(buffer) % r.UNIT or units < 1:
+        raise ValueError(f"event buffer of {len(buffer)} bytes: a multiple of 64 and at least 128 is needed")
+    views = {
+        name: np.ndarray((units,), dtype=dtype, buffer=buffer.data, strides=(r.UNIT,))
+        for name, dtype in _EVENT_VIEWS.items()
+    }
+    return Events(**views)
+
+
+def make_outbox(slots: int = OUTBOX) -> Outbox:
+    """An empty outbox of `slots` slots of 128 bytes."""
+    raw = _aligned(slots * r.RECORD_MAX, np.dtype(np.uint8))
+
+    def view(dtype: np.dtype[np.void]) -> np.ndarray:
+        return np.ndarray((slots,), dtype=dtype, buffer=raw.data, strides=(r.RECORD_MAX,))
+
+    return Outbox(
+        count=_aligned(1, np.dtype("<i8")),
+        words=raw.view("<i8"),
+        head=view(r.HEAD),
+        order=view(r.ORDER),
+        report=view(r.REPORT),
+        refusal=view(r.DTYPES[r.Template.REFUSAL]),
+        decision=view(r.DTYPES[r.Template.DECISION]),
+        risk_block=view(r.DTYPES[r.Template.RISK_BLOCK]),
+        alert=view(r.DTYPES[r.Template.ALERT]),
+    )

@@ -1,0 +1,180 @@
+"""What an event does to the state: the parts that every bound `step` is made of.
+
+A step is: `begin` (admission), `apply` (the state takes the event in), then turns of `next_turn` (one parent's workflow,
+which the strategy decides) and the risk gate until no work is left, then `end` (outgoing records are numbered, the next
+deadline is known). `engine.run.bind` puts a strategy in the middle and calls the whole `step(state, events, i, outbox)`.
+
+Nothing here reads a clock: the time is the event's. The same inputs give the same outputs, byte for byte, jitted or not.
+"""
+
+from __future__ import annotations
+
+from engine.core import timers
+from engine.core.admit import admit
+from engine.core.books import on_quote, on_trade, renew_best, void_instrument
+from engine.core.children import on_ack, on_cancel_reject, on_child_timer, on_fill, on_reject, wake
+from engine.core.emit import client_reject, refusal, seal
+from engine.core.limits import OUTBOX, TIMERS_A_STEP, TURN_OUTPUTS
+from engine.core.requests import follow_session, on_control, on_mass_cancel, on_order, on_session_down, on_session_up
+from engine.core.resting import wake_on_quote
+from engine.core.state import (
+    C_CONTROLS,
+    C_ORDERS_IN,
+    C_REPORTS_IN,
+    C_TIMERS,
+    NONE,
+    W_EXPIRE,
+    Events,
+    Outbox,
+    State,
+)
+from engine.jit import kernel
+from engine.record.records import Reason, Template
+
+_QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
+_LAST_MARKET_DATA = int(Template.VENUE_DEF)
+_INSTRUMENT_STATUS = int(Template.INSTRUMENT_STATUS)
+_ORDER_NEW, _STATUS_REQUEST = int(Template.ORDER_NEW), int(Template.STATUS_REQUEST)
+_MASS_CANCEL = int(Template.MASS_CANCEL)
+_ACK, _FILL, _REJECT, _CANCEL_REJECT = (
+    int(Template.ACK),
+    int(Template.FILL),
+    int(Template.REJECT),
+    int(Template.CANCEL_REJECT),
+)
+_BUST, _CORRECT = int(Template.BUST), int(Template.CORRECT)
+_SESSION_UP, _SESSION_DOWN = int(Template.SESSION_UP), int(Template.SESSION_DOWN)
+_TIMER, _CONTROL, _MALFORMED = int(Template.TIMER), int(Template.CONTROL), int(Template.MALFORMED)
+_T_REJECT, _T_CANCEL_REJECT = int(Template.REJECT), int(Template.CANCEL_REJECT)
+_R_UNSUPPORTED, _R_SESSION = int(Reason.UNSUPPORTED), int(Reason.UNKNOWN_SESSION)
+
+
+@kernel
+def begin(state: State, events: Events, i: int, outbox: Outbox) -> int:
+    """Empty the outbox, take the event's time, and check the record; 0 admits it, else it has been refused."""
+    outbox.count[0] = 0
+    core = state.core[0]
+    core.gated = 0
+    core.instrument_updated = NONE
+    head = events.head[i]
+    if head.ts_recv_ns > core.now_ns:
+        core.now_ns = head.ts_recv_ns
+    reason, value, limit = admit(state, events, i, outbox)
+    if reason == 0:
+        return 0
+    template = int(head.template_id)
+    refusal(state, outbox, template, reason, value, limit)
+    if _ORDER_NEW <= template <= _STATUS_REQUEST and template != _MASS_CANCEL and reason != _R_SESSION:
+        session = int(head.stream_id)
+        if 0 <= session < state.params[0].n_sessions:
+            answer = _T_REJECT if template == _ORDER_NEW else _T_CANCEL_REJECT
+            client_reject(state, outbox, events.order[i], answer, session, reason)
+    return reason
+
+
+@kernel
+def apply(state: State, events: Events, i: int, outbox: Outbox) -> None:
+    """Let the admitted record i change the state; parents that it concerns are woken."""
+    template = int(events.head[i].template_id)
+    if template > _LAST_MARKET_DATA and events.head[i].stream_id >= 0 and template != _SESSION_DOWN:
+        reason = follow_session(state, events, i, outbox)
+        if reason != 0:
+            refusal(state, outbox, template, reason, int(events.head[i].stream_seq), 0)
+            return
+    if template == _QUOTE:
+        on_quote(state, events, i)
+        quote = events.quote[i]
+        wake_on_quote(state, int(quote.instrument_id), int(quote.venue_id))
+    elif template == _TRADE:
+        on_trade(state, events, i)
+    elif template == _TIMER:
+        _on_timer(state, outbox)
+    elif _ACK <= template <= _CORRECT:
+        state.counts[C_REPORTS_IN] += 1
+        _on_report(state, events, i, template, outbox)
+    elif template == _MASS_CANCEL:
+        on_mass_cancel(state, events, i)
+    elif _ORDER_NEW <= template <= _STATUS_REQUEST:
+        state.counts[C_ORDERS_IN] += 1
+        on_order(state, events, i, outbox)
+    elif template == _CONTROL:
+        state.counts[C_CONTROLS] += 1
+        on_control(state, events, i, outbox)
+    elif template == _SESSION_UP:
+        on_session_up(state, events, i, outbox)
+    elif template == _SESSION_DOWN:
+        on_session_down(state, events, i, outbox)
+    elif template == _CLEAR:
+        clear = events.clear[i]
+        void_instrument(state, int(clear.instrument_id), int(clear.venue_id))
+        for n in range(state.params[0].n_instruments):
+            if clear.instrument_id < 0 or clear.instrument_id == n:
+                renew_best(state, n)
+    elif template == _INSTRUMENT_STATUS:
+        status = events.status[i]
+        state.instruments[int(status.instrument_id)].status = status.status
+        if status.status != 0:
+            void_instrument(state, int(status.instrument_id), int(status.venue_id))
+    elif template == _MALFORMED:
+        record = events.malformed[i]
+        refusal(state, outbox, template, int(record.reason), int(record.length), 0)
+    else:
+        refusal(state, outbox, template, _R_UNSUPPORTED, template, 0)
+
+
+@kernel
+def _on_report(state: State, events: Events, i: int, template: int, outbox: Outbox) -> None:
+    if template == _FILL:
+        on_fill(state, events, i, outbox)
+    elif template == _ACK:
+        on_ack(state, events, i, outbox)
+    elif template == _REJECT:
+        on_reject(state, events, i, outbox)
+    elif template == _CANCEL_REJECT:
+        on_cancel_reject(state, events, i, outbox)
+    else:
+        refusal(state, outbox, template, _R_UNSUPPORTED, template, 0)
+
+
+@kernel
+def _on_timer(state: State, outbox: Outbox) -> None:
+    """Fire what is due, ties in arming order; what does not fit stays due and fires at the next TIMER."""
+    state.counts[C_TIMERS] += 1
+    parents = len(state.parents)
+    for _ in range(TIMERS_A_STEP):
+        if timers.first_due(state) > state.core[0].now_ns:
+            return
+        owner = int(state.timer_owner[0])
+        timers.disarm(state, owner)
+        if owner < parents:
+            wake(state, owner, W_EXPIRE)
+        else:
+            on_child_timer(state, outbox, owner - parents)
+
+
+@kernel
+def next_turn(state: State, outbox: Outbox) -> int:
+    """Slot of the next parent with work, taken off the queue; NONE where there is none, or no room for its outputs."""
+    core = state.core[0]
+    if core.work_count == 0 or outbox.count[0] + TURN_OUTPUTS > OUTBOX:
+        return NONE
+    p = int(state.work[core.work_head])
+    core.work_head = (core.work_head + 1) & (len(state.work) - 1)
+    core.work_count -= 1
+    state.parents[p].queued = 0
+    return p
+
+
+@kernel
+def end(state: State, outbox: Outbox) -> None:
+    """Number what leaves."""
+    if outbox.count[0] > 0:
+        seal(state, outbox)
+
+
+@kernel
+def next_deadline(state: State) -> int:
+    """Engine time at which a TIMER input is due: now while work waits, else the earliest timer; NEVER where none."""
+    if state.core[0].work_count > 0:
+        return int(state.core[0].now_ns)
+    return timers.first_due(state)

@@ -1,0 +1,135 @@
+"""sweep: take the best net price first, across all fresh venues at once, until the order is filled or nothing is left.
+
+Each round sends immediate-or-cancel children to the cheapest venues after fees, as much as each displays and no more than
+is left. What comes back unfilled is routed again, on the books as they are then, at most `max_rounds` times. After that an
+immediate order is cancelled back; a day order rests: in the engine, where the next marketable quote wakes it with a new
+set of rounds, or posted at a venue, as the configuration says. Fill-or-kill asks first whether the displayed size would
+do; as children run at several venues, it cannot promise more.
+"""
+
+from __future__ import annotations
+
+from engine.core.children import new_child
+from engine.core.emit import new_record
+from engine.core.limits import MAX_CHILDREN_A_TURN
+from engine.core.admit import tick_at
+from engine.core.state import C_DECISIONS, NONE, Outbox, State
+from engine.core.state import W_START
+from engine.jit import kernel
+from engine.record.records import RECORD_MAX, Outcome, Reason, Side, Template, Tif
+from strategies.common import NET, PX, QTY, VENUE, WIDTH, collect, lot_of
+
+_BUY = int(Side.BUY)
+_IOC, _FOK, _DAY = int(Tif.IOC), int(Tif.FOK), int(Tif.DAY)
+_DECISION = int(Template.DECISION)
+_ROUTED, _NOTHING, _NO_FRESH = int(Outcome.ROUTED), int(Outcome.NOTHING_MARKETABLE), int(Outcome.NO_FRESH_VENUE)
+_EXHAUSTED, _NO_FOK = int(Outcome.ROUNDS_EXHAUSTED), int(Outcome.NOT_ENOUGH_FOR_FOK)
+_POSTED, _RESTED, _CANCELED = int(Outcome.POSTED), int(Outcome.RESTED), int(Outcome.CANCELED)
+_R_NOT_MARKETABLE, _R_NO_FRESH = int(Reason.NOT_MARKETABLE), int(Reason.NO_FRESH_VENUE)
+_R_EXHAUSTED, _R_FOK = int(Reason.ROUNDS_EXHAUSTED), int(Reason.FOK_NOT_FILLABLE)
+
+
+@kernel
+def route(state: State, p: int, event: int, outbox: Outbox) -> int:
+    """Decide for parent p, woken by `event` (a W_* bit); returns POSTED, RESTED or CANCELED, or ROUTED when children went out."""
+    parent, order = state.parents[p], state.parent_orders[p]
+    parent.round += 1
+    candidates, fresh_venues, stale_venues = collect(state, p)
+    left = int(order.qty - parent.cum_qty)
+    k = new_record(state, outbox, _DECISION, RECORD_MAX)
+    note = outbox.decision[k]
+    note.parent_id = order.order_id
+    note.leaves_qty = left
+    row = state.instruments[int(order.instrument_id)]
+    note.bid_px = row.bid_px
+    note.ask_px = row.ask_px
+    note.instrument_id = order.instrument_id
+    note.round = parent.round
+    note.fresh_venues = fresh_venues
+    note.stale_venues = stale_venues
+    note.event = event
+    state.counts[C_DECISIONS] += 1
+    outcome, reason = _NOTHING, _R_NOT_MARKETABLE
+    if parent.round > state.params[0].max_rounds:
+        outcome, reason = _EXHAUSTED, _R_EXHAUSTED
+    elif candidates == 0:
+        if fresh_venues == 0:
+            outcome, reason = _NO_FRESH, _R_NO_FRESH
+    elif order.tif == _FOK and (event != W_START or _total(state, candidates) < left):
+        outcome, reason = _NO_FOK, _R_FOK
+    elif _sweep(state, p, candidates, left, k, outbox) > 0:
+        outcome = _ROUTED
+    note.outcome = outcome
+    if outcome == _ROUTED:
+        return _ROUTED
+    parent.reason = reason
+    if order.tif == _IOC or order.tif == _FOK:
+        return _CANCELED
+    return _post(state, p, left, outbox)
+
+
+@kernel
+def _total(state: State, candidates: int) -> int:
+    """Quantity that all candidates display."""
+    total = 0
+    for row in range(candidates):
+        total += int(state.scratch[row * WIDTH + QTY])
+    return total
+
+
+@kernel
+def _sweep(state: State, p: int, candidates: int, left: int, k: int, outbox: Outbox) -> int:
+    """Send children down the sorted candidates; returns the quantity sent, and notes it in decision k."""
+    order = state.parent_orders[p]
+    instrument, side = int(order.instrument_id), int(order.side)
+    first = instrument * int(state.params[0].venue_stride)
+    note = outbox.decision[k]
+    sent, used, mask = 0, 0, 0
+    for row in range(min(candidates, MAX_CHILDREN_A_TURN)):
+        venue = int(state.scratch[row * WIDTH + VENUE])
+        lot = lot_of(state, venue, instrument)
+        qty = min(int(state.scratch[row * WIDTH + QTY]), left - sent) // lot * lot
+        if qty <= 0:
+            continue
+        if new_child(state, outbox, p, venue, int(state.scratch[row * WIDTH + PX]), qty, _IOC) == NONE:
+            break
+        quote = state.quotes[first + venue]
+        if side == _BUY:
+            quote.ask_taken += qty
+        else:
+            quote.bid_taken += qty
+        net = state.scratch[row * WIDTH + NET]
+        if used == 0:
+            note.best_net = net
+        note.worst_net = net
+        sent += qty
+        used += 1
+        mask |= 1 << venue
+    note.routed_qty = sent
+    note.venues_used = used
+    note.venue_mask = mask
+    return sent
+
+
+@kernel
+def _post(state: State, p: int, left: int, outbox: Outbox) -> int:
+    """Rest what is left: at the posting venue where the configuration says so and it can be, else in the engine."""
+    order, params = state.parent_orders[p], state.params[0]
+    venue = int(params.post_venue)
+    if params.rest_at == 0 or order.px == 0 or venue < 0 or (int(state.parents[p].excluded) >> venue) & 1:
+        return _RESTED
+    if state.sessions[int(state.venues[venue].session)].up == 0:
+        return _RESTED
+    instrument = int(order.instrument_id)
+    lot = lot_of(state, venue, instrument)
+    qty = left // lot * lot
+    table = int(state.venues[venue].tick_table)
+    if table < 0:
+        table = int(state.instruments[instrument].tick_table)
+    tick = tick_at(state, table, int(order.px))
+    px = int(order.px) // tick * tick
+    if order.side != _BUY and px < order.px:
+        px += tick
+    if qty <= 0 or new_child(state, outbox, p, venue, px, qty, _DAY) == NONE:
+        return _RESTED
+    return _POSTED
