@@ -117,7 +117,7 @@ def on_quote(state: State, events: Events, i: int) -> None:
     if quote.bid_qty > 0 and quote.ask_qty > 0 and quote.bid_px > quote.ask_px:
         slot.valid = 0
         state.counts[C_CROSSED_QUOTES] += 1
-    elif int(quote.flags) & _CLOSED != 0:
+    elif int(quote["flags"]) & _CLOSED != 0:
         slot.valid = 0
     renew_best(state, instrument)
     state.core[0].instrument_updated = instrument
@@ -150,7 +150,7 @@ def on_trade(state: State, events: Events, i: int) -> None:
     """Remember the last trade printed on a book; off-book prints say nothing of where a book stands."""
     trade = events.trade[i]
     state.counts[C_TRADES] += 1
-    if int(trade.flags) & _OFF_BOOK == 0:
+    if int(trade["flags"]) & _OFF_BOOK == 0:
         row = state.instruments[int(trade.instrument_id)]
         row.trade_px = trade.px
         row.trade_ns = state.core[0].now_ns

@@ -1,6 +1,6 @@
 """All memory of the core: allocated once, touched once, never grown.
 
-`State` is a NamedTuple of one-dimensional structured arrays. `step` reads and writes these, its event and its outbox,
+`State` is a Memory of one-dimensional structured arrays. `step` reads and writes these, its event and its outbox,
 and nothing else. A hash over the state's bytes is therefore a hash over everything that the engine knows.
 
 Slots: an order's slot is its id's counter modulo the table's size (a power of two), so an id finds its slot without a
@@ -10,11 +10,12 @@ hash table, and a slot keeps a finished order until its turn comes round again; 
 from __future__ import annotations
 
 import hashlib
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from engine.core.limits import MAX_SESSIONS, OUTBOX, TICK_ROWS, Limits, power_of_two
+from engine.memory import Memory, memory, packed, spaced
 from engine.record import records as r
 
 
@@ -157,7 +158,7 @@ CHILD: Final = np.dtype(
 POSITION: Final = _ints("qty cost bought_qty sold_qty fee fills")
 EXECUTION: Final = _ints("word0 word1 venue")
 
-assert QUOTE_SLOT.itemsize == 64 and CHILD.itemsize == 64 and PARENT.itemsize == 120
+assert QUOTE_SLOT.itemsize == 64 and CHILD.itemsize == 64 and PARENT.itemsize == 112
 assert all(len(d.names or ()) <= 30 for d in (PARAMS, CORE, INSTRUMENT, VENUE, PARENT, CHILD))
 
 #: Counters that `step` keeps; an index of State.counts.
@@ -213,64 +214,76 @@ P_NONE, P_REPLACE, P_PAUSE, P_CANCEL, P_EXPIRE = range(5)
 W_START, W_CHILDREN_DONE, W_QUOTE, W_REPLACE, W_PAUSE, W_RESUME, W_CANCEL, W_EXPIRE = (1 << k for k in range(8))
 
 
-class State(NamedTuple):
-    """The core's memory. Every member is a C-contiguous array of one dimension."""
+@memory
+class State(Memory):
+    """The core's memory."""
 
-    params: np.ndarray
-    core: np.ndarray
-    counts: np.ndarray
-    refusals: np.ndarray
-    instruments: np.ndarray
-    venues: np.ndarray
-    sessions: np.ndarray
-    ticks: np.ndarray
-    quotes: np.ndarray
-    parent_orders: np.ndarray
-    parents: np.ndarray
-    child_orders: np.ndarray
-    children: np.ndarray
-    positions: np.ndarray
-    work: np.ndarray
-    timer_at: np.ndarray
-    timer_arm: np.ndarray
-    timer_owner: np.ndarray
-    timer_pos: np.ndarray
-    id_index: np.ndarray
-    execs: np.ndarray
-    exec_index: np.ndarray
-    scratch: np.ndarray
+    LAYOUT = packed(
+        params=PARAMS,
+        core=CORE,
+        counts="<i8",
+        refusals="<i8",
+        instruments=INSTRUMENT,
+        venues=VENUE,
+        sessions=SESSION,
+        ticks=TICK_ROW,
+        quotes=QUOTE_SLOT,
+        parent_orders=r.ORDER,
+        parents=PARENT,
+        child_orders=r.ORDER,
+        children=CHILD,
+        positions=POSITION,
+        work="<i4",
+        timer_at="<i8",
+        timer_arm="<i8",
+        timer_owner="<i4",
+        timer_pos="<i4",
+        id_index="<i4",
+        execs=EXECUTION,
+        exec_index="<i4",
+        scratch="<i8",
+    )
 
 
-class Events(NamedTuple):
+@memory
+class Events(Memory):
     """Views of one receive buffer, one a record family; index i is the record that begins at byte 64 * i."""
 
-    head: np.ndarray
-    quote: np.ndarray
-    trade: np.ndarray
-    order: np.ndarray
-    report: np.ndarray
-    session: np.ndarray
-    control: np.ndarray
-    mass_cancel: np.ndarray
-    timer: np.ndarray
-    clock: np.ndarray
-    malformed: np.ndarray
-    clear: np.ndarray
-    status: np.ndarray
+    LAYOUT = spaced(
+        r.UNIT,
+        head=r.HEAD,
+        quote=r.QUOTE,
+        trade=r.TRADE,
+        order=r.ORDER,
+        report=r.REPORT,
+        session=r.DTYPES[r.Template.SESSION_UP],
+        control=r.DTYPES[r.Template.CONTROL],
+        mass_cancel=r.DTYPES[r.Template.MASS_CANCEL],
+        timer=r.DTYPES[r.Template.TIMER],
+        clock=r.DTYPES[r.Template.CLOCK_SAMPLE],
+        malformed=r.DTYPES[r.Template.MALFORMED],
+        clear=r.DTYPES[r.Template.CLEAR],
+        status=r.DTYPES[r.Template.INSTRUMENT_STATUS],
+    )
 
 
-class Outbox(NamedTuple):
-    """Views of the records that a step emits, 128 bytes a slot; count[0] are filled."""
+@memory
+class Outbox(Memory):
+    """Views of the records that a step emits, 128 bytes a slot; count[0] of them are filled."""
 
-    count: np.ndarray
-    words: np.ndarray
-    head: np.ndarray
-    order: np.ndarray
-    report: np.ndarray
-    refusal: np.ndarray
-    decision: np.ndarray
-    risk_block: np.ndarray
-    alert: np.ndarray
+    LAYOUT = {
+        **packed(count="<i8", words="<i8"),
+        **spaced(
+            r.RECORD_MAX,
+            head=r.HEAD,
+            order=r.ORDER,
+            report=r.REPORT,
+            refusal=r.DTYPES[r.Template.REFUSAL],
+            decision=r.DTYPES[r.Template.DECISION],
+            risk_block=r.DTYPES[r.Template.RISK_BLOCK],
+            alert=r.DTYPES[r.Template.ALERT],
+        ),
+    }
 
 
 def allocate(limits: Limits) -> State:
@@ -326,28 +339,11 @@ def _aligned(count: int, dtype: np.dtype) -> np.ndarray:  # type: ignore[type-ar
 def state_hash(state: State) -> str:
     """SHA-256 over all of the state's bytes but the scratch area."""
     digest = hashlib.sha256()
-    for name, array in zip(state._fields, state, strict=True):
+    for name, array in state.arrays().items():
         if name != "scratch":
             digest.update(name.encode())
             digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-_EVENT_VIEWS = {
-    "head": r.HEAD,
-    "quote": r.QUOTE,
-    "trade": r.TRADE,
-    "order": r.ORDER,
-    "report": r.REPORT,
-    "session": r.DTYPES[r.Template.SESSION_UP],
-    "control": r.DTYPES[r.Template.CONTROL],
-    "mass_cancel": r.DTYPES[r.Template.MASS_CANCEL],
-    "timer": r.DTYPES[r.Template.TIMER],
-    "clock": r.DTYPES[r.Template.CLOCK_SAMPLE],
-    "malformed": r.DTYPES[r.Template.MALFORMED],
-    "clear": r.DTYPES[r.Template.CLEAR],
-    "status": r.DTYPES[r.Template.INSTRUMENT_STATUS],
-}
 
 
 def view_events(buffer: np.ndarray) -> Events:
@@ -359,8 +355,8 @@ def view_events(buffer: np.ndarray) -> Events:
     if len(buffer) % r.UNIT or units < 1:
         raise ValueError(f"event buffer of {len(buffer)} bytes: a multiple of 64 and at least 128 is needed")
     views = {
-        name: np.ndarray((units,), dtype=dtype, buffer=buffer.data, strides=(r.UNIT,))
-        for name, dtype in _EVENT_VIEWS.items()
+        name: np.ndarray((units,), dtype=dtype, buffer=buffer.data, strides=(stride,))
+        for name, (dtype, stride) in Events.LAYOUT.items()
     }
     return Events(**views)
 
@@ -372,14 +368,7 @@ def make_outbox(slots: int = OUTBOX) -> Outbox:
     def view(dtype: np.dtype[np.void]) -> np.ndarray:
         return np.ndarray((slots,), dtype=dtype, buffer=raw.data, strides=(r.RECORD_MAX,))
 
-    return Outbox(
-        count=_aligned(1, np.dtype("<i8")),
-        words=raw.view("<i8"),
-        head=view(r.HEAD),
-        order=view(r.ORDER),
-        report=view(r.REPORT),
-        refusal=view(r.DTYPES[r.Template.REFUSAL]),
-        decision=view(r.DTYPES[r.Template.DECISION]),
-        risk_block=view(r.DTYPES[r.Template.RISK_BLOCK]),
-        alert=view(r.DTYPES[r.Template.ALERT]),
-    )
+    views = {
+        name: view(dtype) for name, (dtype, stride) in Outbox.LAYOUT.items() if name not in ("count", "words")
+    }
+    return Outbox(count=_aligned(1, np.dtype("<i8")), words=raw.view("<i8"), **views)

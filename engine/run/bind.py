@@ -1,56 +1,73 @@
 """Binding: one strategy and the core become one compiled `step` and one compiled loop.
 
-numba does not cache a function that takes another as an argument. So the few lines that join the core to a strategy are a
-template, written out as a module that imports the strategy's `route` by name, and kept in the cache directory, whose
-name hashes all sources. The core's parts stay ordinary modules, and the strategy's calls are direct (and inlined).
+numba does not cache a function that takes another as an argument. So `bind` writes three of our own source files out
+again, into a package in the cache directory, with one import line changed: `bound.py` then imports the strategy's
+`route`, and `pump.py` and `loop.py` import that `bound`. Everything else in them is as it is read in this folder. The
+cache directory's name hashes all sources, so what is cached cannot be stale.
 
-`bind(strategy)` returns the module. Its functions:
-
-    step(state, events, i, outbox)                 the pure function: replay, verify, tests
-    step_staged(state, events, i, outbox, stamps)  the same, which also reads the time stamp counter between its stages
-    pump(...)                                      see engine.run.pump: events through journal, step and send
-    duty_cycle(...)                                see engine.run.loop
+Worst case: a strategy that was never bound with these sources compiles for about a minute.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from typing import Any, NamedTuple
 
 from engine.errors import TickrouteError
 from engine.jit import CACHE_DIR
 
-_TEMPLATE = Path(__file__).with_name("bound.py.in")
+_HERE = Path(__file__).parent
+_ROUTE_IMPORT = "from engine.workflow.null import route"
+_MODULES = ("bound", "pump", "loop")
 
 
 class BindError(TickrouteError):
     """A strategy that cannot be bound; names the module and what it lacks."""
 
 
-def bind(strategy: str) -> ModuleType:
-    """The bound module for a strategy, by its importable module name, e.g. "strategies.sweep"."""
+class Bound(NamedTuple):
+    """The compiled functions of one strategy; signatures are in engine.run.bound, .pump and .loop."""
+
+    step: Callable[..., int]
+    pump: Any
+    loop: Any
+
+
+def bind(strategy: str) -> Bound:
+    """The functions of a strategy, by its importable module name, e.g. "strategies.sweep"."""
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", strategy):
         raise BindError(f"routing.strategy = {strategy!r}: a Python module name such as strategies.sweep is needed")
     try:
         module = importlib.import_module(strategy)
     except ImportError as error:
-        raise BindError(f"routing.strategy = {strategy!r}: cannot be imported: {error}") from error
+        raise BindError(f"routing.strategy = {strategy!r} cannot be imported: {error}") from error
     if not callable(getattr(module, "route", None)):
-        raise BindError(f"routing.strategy = {strategy!r}: it has no kernel route(state, p, event, outbox)")
-    name = "tickroute_bound_" + strategy.replace(".", "_")
-    if name in sys.modules:
-        return sys.modules[name]
-    path = CACHE_DIR / f"{name}.py"
-    text = _TEMPLATE.read_text(encoding="utf-8").replace("@STRATEGY@", strategy)
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    bound = importlib.util.module_from_spec(spec)
-    sys.modules[name] = bound
-    spec.loader.exec_module(bound)
-    return bound
+        raise BindError(f"routing.strategy = {strategy!r} has no kernel route(state, p, event, outbox)")
+    package = "bound_" + strategy.replace(".", "_")
+    folder = CACHE_DIR / package
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "__init__.py", f'"""The engine with {strategy} bound into it; written by engine.run.bind."""\n')
+    for name in _MODULES:
+        text = (_HERE / f"{name}.py").read_text(encoding="utf-8")
+        text = text.replace(_ROUTE_IMPORT, f"from {strategy} import route")
+        for other in _MODULES:
+            text = text.replace(f"from engine.run.{other} import", f"from {package}.{other} import")
+        _write(folder / f"{name}.py", text)
+    if str(CACHE_DIR) not in sys.path:
+        sys.path.append(str(CACHE_DIR))
+    importlib.invalidate_caches()
+    bound, pump, loop = (importlib.import_module(f"{package}.{name}") for name in _MODULES)
+    return Bound(step=bound.step, pump=pump, loop=loop)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all, and leave it alone when it is right: its time is part of numba's key."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    temporary = path.with_suffix(f".{id(text)}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,179 @@
+"""From a configuration to the state before the first event: instruments, venues, sessions, tick tables, limits.
+
+Decimal text becomes exact integers here, once. A value that its units cannot hold exactly is an error, as is a limit that
+would let a product leave 63 bits: after this, kernels multiply without checks.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+
+from engine.core.limits import Limits
+from engine.core.state import NEVER, State, allocate
+from engine.record.records import text16
+from engine.run.config import Config, ConfigError
+
+_MONEY_DIGITS = 9
+_PRODUCT_MAX = 1 << 62
+#: No price above this many price units is believed, whatever the limits.
+_PX_CEILING = 1 << 50
+
+
+def exact(text: str, decimals: int, key: str) -> int:
+    """Decimal text in units of 10^-decimals; ConfigError where it has more decimals than that."""
+    scaled = Decimal(text).scaleb(decimals)
+    if scaled != scaled.to_integral_value():
+        raise ConfigError(f"{key} = {text!r}: at most {decimals} decimals are possible here")
+    return int(scaled)
+
+
+def limits_of(config: Config) -> Limits:
+    """The capacities that a configuration asks for."""
+    c = config.capacity
+    return Limits(c.instruments, c.venues, c.parents, c.children, c.executions, c.accounts)
+
+
+def trading_day(config: Config) -> dt.date:
+    """The run's trading day; today (UTC) where the configuration names none."""
+    text = config.engine.trading_day
+    return dt.date.fromisoformat(text) if text else dt.datetime.now(dt.UTC).date()
+
+
+def build_state(config: Config, day: dt.date, stream_epoch: int) -> State:
+    """A State ready for its first event. `stream_epoch` is the engine's own epoch on its sessions, in seconds."""
+    state = allocate(limits_of(config))
+    _set_ticks(config, state)
+    _set_sessions(config, state)
+    _set_venues(config, state)
+    for index in range(len(config.instrument)):
+        _set_instrument(config, state, index)
+    _set_params(config, state, day, stream_epoch)
+    return state
+
+
+def _set_params(config: Config, state: State, day: dt.date, stream_epoch: int) -> None:
+    params, routing = state.params[0], config.routing
+    days = (day - dt.date(1970, 1, 1)).days
+    params.id_base = (config.engine.shard << 56) | (days << 40)
+    params.stream_epoch = stream_epoch
+    params.stale_ns = routing.stale_ms * 1_000_000
+    params.child_timeout_ns = routing.child_timeout_ms * 1_000_000
+    params.max_cancels = routing.max_cancels
+    params.max_rounds = routing.sweep.max_rounds
+    params.rest_at = 1 if routing.sweep.rest == "venue" else 0
+    params.post_venue = _post_venue(config, state)
+    params.reference_age_ns = config.risk.reference_age_ms * 1_000_000
+    params.collar_bps = config.risk.collar_bps
+    params.day_end_ns = NEVER
+    if routing.day_end:
+        end = dt.datetime.combine(day, dt.time.fromisoformat(routing.day_end), dt.UTC)
+        params.day_end_ns = int(end.timestamp()) * 1_000_000_000
+    params.n_instruments = len(config.instrument)
+    params.n_venues = len(config.venue)
+    params.n_sessions = len(config.session)
+    params.venue_stride = config.capacity.venues
+    params.n_accounts = config.capacity.accounts
+    state.core[0].next_parent = 1
+    state.core[0].next_child = 1
+
+
+def _post_venue(config: Config, state: State) -> int:
+    """Index of the venue where remainders are posted: the one named, else the one with the best make fee."""
+    wanted = config.routing.sweep.post_venue
+    if wanted:
+        return next(n for n, venue in enumerate(config.venue) if venue.mic == wanted)
+    order = sorted(range(len(config.venue)), key=lambda n: (int(state.venues[n].make_fee), config.venue[n].mic))
+    return order[0]
+
+
+def _set_ticks(config: Config, state: State) -> None:
+    """Rows of all tables, in the finest price units of any instrument that uses the table."""
+    row = 0
+    for number, table in enumerate(config.tick_table):
+        decimals = {i.px_decimals for i in config.instrument if i.tick_table == table.name}
+        decimals |= {i.px_decimals for i in config.instrument for v in config.venue if v.tick_table == table.name}
+        if len(decimals) > 1:
+            raise ConfigError(
+                f"tick_table {table.name!r}: used with px_decimals {sorted(decimals)}; "
+                "give instruments with other decimals a table of their own"
+            )
+        digits = decimals.pop() if decimals else 0
+        for from_px, tick_px in table.rows if decimals or digits else ():
+            if row >= len(state.ticks):
+                raise ConfigError(f"tick_table {table.name!r}: more than {len(state.ticks)} rows in all tables")
+            key = f"tick_table {table.name!r}"
+            state.ticks[row].table = number
+            state.ticks[row].from_px = exact(from_px, digits, key)
+            state.ticks[row].tick_px = exact(tick_px, digits, key)
+            row += 1
+
+
+def _table_index(config: Config, name: str) -> int:
+    return next((n for n, table in enumerate(config.tick_table) if table.name == name), -1)
+
+
+def _set_sessions(config: Config, state: State) -> None:
+    for index, session in enumerate(config.session):
+        line = state.sessions[index]
+        line.role = 1 if session.role == "client" else 2
+        for account in session.accounts or [0]:
+            line.account_mask = int(line.account_mask) | (1 << account)
+
+
+def _set_venues(config: Config, state: State) -> None:
+    sessions = {session.name: index for index, session in enumerate(config.session)}
+    by_mic = sorted(venue.mic for venue in config.venue)
+    lot_digits = max((i.qty_decimals for i in config.instrument), default=0)
+    for index, venue in enumerate(config.venue):
+        line, key = state.venues[index], f"venue {venue.mic!r}"
+        line.mic[:] = text16(venue.mic)
+        line.take_fee = _unit_fee(venue.take_fee, lot_digits, f"{key} take_fee")
+        line.make_fee = _unit_fee(venue.make_fee, lot_digits, f"{key} make_fee")
+        line.take_ppm = exact(venue.take_bps, 2, f"{key} take_bps")
+        line.make_ppm = exact(venue.make_bps, 2, f"{key} make_bps")
+        line.latency_ns = venue.latency_us * 1000
+        line.lot_qty = exact(venue.lot, lot_digits, f"{key} lot")
+        line.rank = by_mic.index(venue.mic)
+        line.session = sessions[venue.session]
+        line.tick_table = _table_index(config, venue.tick_table)
+        line.odd_lots = int(venue.odd_lots)
+
+
+def _unit_fee(text: str, qty_decimals: int, key: str) -> int:
+    """A fee of so much a share, as 1e-9 of the currency a quantity unit."""
+    return exact(text, _MONEY_DIGITS - qty_decimals, key)
+
+
+def _set_instrument(config: Config, state: State, index: int) -> None:
+    instrument, row = config.instrument[index], state.instruments[index]
+    key = f"instrument {instrument.symbol!r}"
+    digits = instrument.qty_decimals
+    row.symbol[:] = text16(instrument.symbol)
+    row.isin[:] = text16(instrument.isin)
+    row.mic[:] = text16(instrument.mic)
+    row.currency = int.from_bytes(instrument.currency.encode(), "little")
+    row.px_decimals = instrument.px_decimals
+    row.qty_decimals = digits
+    row.lot_qty = exact(instrument.lot, digits, f"{key} lot")
+    row.odd_lots = int(instrument.odd_lots)
+    row.tick_table = _table_index(config, instrument.tick_table)
+    shift = _MONEY_DIGITS - instrument.px_decimals - digits
+    row.px_money = 10 ** (_MONEY_DIGITS - instrument.px_decimals)
+    row.notional_mul = instrument.multiplier * 10 ** max(shift, 0)
+    row.notional_div = 10 ** max(-shift, 0)
+    row.max_qty = exact(config.risk.max_qty, digits, "risk.max_qty")
+    row.max_notional = exact(config.risk.max_notional, _MONEY_DIGITS, "risk.max_notional")
+    if row.max_notional >= _PRODUCT_MAX:
+        raise ConfigError(f"risk.max_notional = {config.risk.max_notional!r}: the most is 4611686018")
+    widest = max((abs(int(v.take_ppm)) + abs(int(v.make_ppm)) for v in state.venues), default=0)
+    row.max_px = min(
+        _PRODUCT_MAX // (int(row.max_qty) * int(row.notional_mul)),
+        _PRODUCT_MAX // (int(row.px_money) * max(widest, 1)),
+        _PX_CEILING,
+    )
+    if row.max_px < 10**instrument.px_decimals:
+        raise ConfigError(
+            f"{key}: with max_qty {config.risk.max_qty} and px_decimals {instrument.px_decimals} no price of 1 would fit "
+            "63 bits; lower risk.max_qty or the decimals"
+        )

@@ -1,0 +1,1 @@
+"""Workflows: what a strategy is to the core."""
