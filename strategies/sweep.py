@@ -33,7 +33,7 @@ _R_EXHAUSTED, _R_FOK = int(Reason.ROUNDS_EXHAUSTED), int(Reason.FOK_NOT_FILLABLE
 def route(state: State, p: int, event: int, outbox: Outbox) -> int:
     """Decide for parent p, woken by `event` (a W_* bit); returns POSTED, RESTED or CANCELED, or ROUTED when children went out."""
     parent, order = state.parents[p], state.parent_orders[p]
-    parent.round += 1
+    parent.rounds += 1
     candidates, fresh_venues, stale_venues = collect(state, p)
     left = int(order.qty - parent.cum_qty)
     k = new_record(state, outbox, _DECISION, RECORD_MAX)
@@ -44,13 +44,13 @@ def route(state: State, p: int, event: int, outbox: Outbox) -> int:
     note.bid_px = row.bid_px
     note.ask_px = row.ask_px
     note.instrument_id = order.instrument_id
-    note.round = parent.round
+    note.round_no = parent.rounds
     note.fresh_venues = fresh_venues
     note.stale_venues = stale_venues
     note.event = event
     state.counts[C_DECISIONS] += 1
     outcome, reason = _NOTHING, _R_NOT_MARKETABLE
-    if parent.round > state.params[0].max_rounds:
+    if parent.rounds > state.params[0].max_rounds:
         outcome, reason = _EXHAUSTED, _R_EXHAUSTED
     elif candidates == 0:
         if fresh_venues == 0:

@@ -101,7 +101,7 @@ def accept(state: State, events: Events, i: int, session: int, p: int, counter: 
     parent.rest_next = NONE
     parent.rest_prev = NONE
     parent.live_children = 0
-    parent.round = 0
+    parent.rounds = 0
     parent.wake = 0
     parent.reason = 0
     parent.session = session
@@ -166,7 +166,7 @@ def _restart_as(state: State, p: int, bit: int) -> int:
     """Begin a new routing episode: rounds and excluded venues are forgotten."""
     unrest(state, p)
     parent = state.parents[p]
-    parent.round = 0
+    parent.rounds = 0
     parent.excluded = 0
     parent.phase = ROUTING
     return bit

@@ -124,7 +124,7 @@ PARENT: Final = np.dtype(
             ("rest_next", "<i4"),
             ("rest_prev", "<i4"),
             ("live_children", "<i4"),
-            ("round", "<i2"),
+            ("rounds", "<i2"),
             ("wake", "<i2"),
             ("reason", "<i2"),
             ("session", "<i2"),
@@ -159,7 +159,9 @@ POSITION: Final = _ints("qty cost bought_qty sold_qty fee fills")
 EXECUTION: Final = _ints("word0 word1 venue")
 
 assert QUOTE_SLOT.itemsize == 64 and CHILD.itemsize == 64 and PARENT.itemsize == 112
-assert all(len(d.names or ()) <= 30 for d in (PARAMS, CORE, INSTRUMENT, VENUE, PARENT, CHILD))
+_ALL = (PARAMS, CORE, QUOTE_SLOT, INSTRUMENT, VENUE, SESSION, TICK_ROW, PARENT, CHILD, POSITION, EXECUTION)
+assert all(len(d.names or ()) <= 30 for d in _ALL), "compile time grows with the square of the fields"
+assert not [n for d in _ALL for n in d.names or () if hasattr(np.record, n)], "np.record has attributes of these names"
 
 #: Counters that `step` keeps; an index of State.counts.
 COUNTERS: Final = (

@@ -350,7 +350,7 @@ ask_px        i8  national best offer over fresh venues, price units; 0 where th
 best_net      i8  net price of the first venue taken, 1e-9 of the currency a quantity unit
 worst_net     i8  net price of the last venue taken
 instrument_id i4  instrument
-round         i2  round of the parent, from 1
+round_no      i2  round of the parent, from 1
 fresh_venues  i2  venues with a fresh quote on the needed side
 stale_venues  i2  venues with a quote on the needed side that is too old
 venues_used   i2  children sent
@@ -434,6 +434,7 @@ for _template, _dtype in DTYPES.items():
     assert _dtype.itemsize in (UNIT, RECORD_MAX), f"{_template.name}: {_dtype.itemsize} bytes, must be 64 or 128"
     for _name in _dtype.names or ():
         _sub, _offset = _dtype.fields[_name][:2]  # type: ignore[index]
+        assert _name == "flags" or not hasattr(np.record, _name), f"{_template.name}.{_name} hides behind np.record's"
         assert _offset % _sub.base.itemsize == 0, f"{_template.name}.{_name} at {_offset} is not aligned"
 
 HEAD: Final = dtype_of(PREFIX)
