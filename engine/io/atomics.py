@@ -41,6 +41,8 @@ _clock_ns: Any = native.clock_ns
 _nap: Any = native.nap
 _sched_yield: Any = native.sched_yield
 _cpu_pause: Any = native.cpu_pause
+_madvise: Any = native.madvise
+_prefetch_write: Any = native.prefetch_write
 _leading_zeros: Any = native.leading_zeros
 _CLOCK_REALTIME = native.CLOCK_REALTIME
 _CLOCK_MONOTONIC = native.CLOCK_MONOTONIC
@@ -169,6 +171,18 @@ def sched_yield() -> None:
 
 
 @kernel
+def madvise(address: int, n: int, advice: int) -> int:
+    """madvise(2) on whole pages: 0 or -errno."""
+    return _madvise(address, n, advice)  # type: ignore[no-any-return]
+
+
+@kernel
+def prefetch_write(address: int) -> None:
+    """Fetch a cache line (and its page's translation) that will be written soon. No address can make it fail."""
+    _prefetch_write(address)
+
+
+@kernel
 def leading_zeros(value: int) -> int:
     """Zero bits above the highest one in a 64-bit word; 64 for 0."""
     return _leading_zeros(value)  # type: ignore[no-any-return]
@@ -198,3 +212,9 @@ def crc32c(seed: int, address: int, n: int) -> int:
         crc = _crc_u8(crc, _load_u8(address))
         address += 1
     return crc ^ _MASK32
+
+
+@kernel
+def crc32c_word(seed: int, word: int) -> int:
+    """CRC32C of the eight little-endian bytes of `word`, continued from `seed`."""
+    return _crc_u64(~seed & _MASK32, word) ^ _MASK32  # type: ignore[no-any-return]

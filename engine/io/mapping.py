@@ -16,11 +16,13 @@ import mmap
 import os
 import struct
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 PAGE: Final = 4096
+#: Two cache lines: the prefetcher fetches them in pairs.
+_LINES: Final = 128
 #: struct flock of <fcntl.h> for 64-bit Linux: type, whence, start, length, pid.
 _FLOCK: Final = "hhqqi4x"
 
@@ -47,11 +49,7 @@ class Mapping:
 
     def try_lock(self, byte: int) -> bool:
         """Take the lock on one byte of the file, until `close` or the end of the process; False if it is held."""
-        try:
-            fcntl.fcntl(self.fd, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
-        except BlockingIOError:
-            return False
-        return True
+        return try_lock(self.fd, byte)
 
     def close(self) -> None:
         """Release the locks, and the memory as soon as no array looks at it. Twice is once."""
@@ -66,6 +64,23 @@ class Mapping:
         del self.memory
         with contextlib.suppress(BufferError):
             self._mmap.close()
+
+
+def try_lock(fd: int, byte: int) -> bool:
+    """Lock one byte of an open file until its last descriptor is closed; False if another holder has it."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def aligned_zeros(count: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """`count` zeroed items at a 128-byte boundary, so that no cache line is shared with anything else."""
+    size = count * dtype.itemsize
+    raw = np.zeros(size + 2 * _LINES, dtype=np.uint8)
+    skip = -raw.ctypes.data % _LINES
+    return raw[skip : skip + size].view(dtype)
 
 
 def allocate(path: Path, size: int, *, zero: bool = False) -> None:

@@ -147,6 +147,21 @@ def _sched_yield(builder: Any) -> Any:
     return builder.sext(builder.call(_declare(builder, "sched_yield", _I32), []), _I64)
 
 
+def _madvise(builder: Any, address: Any, n: Any, advice: Any) -> Any:
+    function = _declare(builder, "madvise", _I32, _BYTES, _I64, _I32)
+    status = builder.call(function, [builder.inttoptr(address, _BYTES), n, builder.trunc(advice, _I32)])
+    failed = builder.icmp_signed("!=", status, ir.Constant(_I32, 0))
+    slot = builder.call(_declare(builder, "__errno_location", _I32.as_pointer()), [])
+    error = builder.neg(builder.sext(builder.load(slot), _I64))
+    return builder.select(failed, error, ir.Constant(_I64, 0))
+
+
+def _prefetch_write(builder: Any, address: Any) -> None:
+    prefetch = _declare(builder, "llvm.prefetch.p0", _VOID, _BYTES, _I32, _I32, _I32)
+    write, keep, data = (ir.Constant(_I32, value) for value in (1, 3, 1))
+    builder.call(prefetch, [builder.inttoptr(address, _BYTES), write, keep, data])
+
+
 def _leading_zeros(builder: Any, value: Any) -> Any:
     return builder.ctlz(value, ir.Constant(ir.IntType(1), 0))
 
@@ -184,6 +199,8 @@ clock_ns = _make(_clock_ns, 1)
 nap = _make(_nap, 1)
 sched_yield = _make(_sched_yield, 0)
 cpu_pause = _make(_pause, 0, types.void)
+madvise = _make(_madvise, 3)
+prefetch_write = _make(_prefetch_write, 1, types.void)
 leading_zeros = _make(_leading_zeros, 1)
 crc32c_u64 = _crc(64)
 crc32c_u8 = _crc(8)

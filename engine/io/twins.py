@@ -28,6 +28,7 @@ def _crc_table() -> list[int]:
 
 
 CRC_TABLE = _crc_table()
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def load_i64(address: int) -> int:
@@ -108,6 +109,16 @@ def sched_yield() -> int:
     """Give the core to another thread."""
     os.sched_yield()
     return 0
+
+
+def prefetch_write(address: int) -> None:
+    """A hint, and nothing to the interpreter."""
+
+
+def madvise(address: int, n: int, advice: int) -> int:
+    """madvise(2): 0 or -errno."""
+    status = _LIBC.madvise(ctypes.c_void_p(int(address)), ctypes.c_size_t(int(n)), int(advice))
+    return -ctypes.get_errno() if status else 0
 
 
 def leading_zeros(value: int) -> int:
