@@ -128,7 +128,7 @@ class Faults(Struct, frozen=True):
     partial_ppm: Ppm = 0
     #: Lost on the way in: never answered, never executed, unknown when asked about.
     lost_order_ppm: Ppm = 0
-    #: Worked as any other, but no report on it is ever sent; only a status request is answered.
+    #: Worked as any other, but of its reports only executions arrive, and then the answer to a status request.
     lost_ack_ppm: Ppm = 0
 
 

@@ -1,0 +1,221 @@
+"""The simulated exchange: what goes in, what comes out, and the passing of time.
+
+A deterministic machine over preallocated memory (`state.Exchange`), nopython throughout. It knows no sockets and no
+clock of its own: time is what it is told, through `ingest` (records in the order in which they came) and `advance`.
+
+A request is executed at its `ts_event_ns` plus the venue's latency, but not before now; its reports leave one latency
+later. Before a recorded quote or trade of time T is applied, all that is due at T or earlier has happened. So the same
+records give the same reports, however they are cut into batches.
+
+Reports go to an out-buffer of 128-byte slots. When it is full the machine stands still and says so; the caller takes
+the reports, sets `core.out_count` to 0 and calls again. Nothing is lost and nothing overtakes.
+
+Worst case: a quote that fills n resting orders, or a mass cancellation, takes n reports at once; what finds no free
+message slot is put off until slots are free again, and counted (`core.postponed`).
+"""
+
+from __future__ import annotations
+
+from engine.jit import kernel
+from engine.record.records import SBE_HEADER_SIZE, UNIT, ExecType, Flag, Reason, Template, Tif
+from gateways.venues.flight import dequeue, enqueue, give_slot, room, take_slot
+from gateways.venues.matching import show, trade_through
+from gateways.venues.orders import end, live, on_cancel, on_new, on_replace, on_status
+from gateways.venues.slots import Array, Inbox
+from gateways.venues.state import NEVER, RESERVE, Exchange
+
+_QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
+_CLOCK = int(Template.CLOCK_SAMPLE)
+_NEW, _REPLACE = int(Template.ORDER_NEW), int(Template.ORDER_REPLACE)
+_CANCEL, _STATUS = int(Template.ORDER_CANCEL), int(Template.STATUS_REQUEST)
+_FIRST_REPORT = int(Template.ACK)
+_CLOSED, _OFF_BOOK = int(Flag.CLOSED), int(Flag.OFF_BOOK)
+_EXEC_CANCELED, _EXEC_EXPIRED = int(ExecType.CANCELED), int(ExecType.EXPIRED)
+_DAY, _DAY_END = int(Tif.DAY), int(Reason.DAY_END)
+#: What a mass cancellation takes off the market: day orders at the end of the day, or all.
+SWEEP_DAY, SWEEP_ALL = 1, 2
+
+
+@kernel
+def submit(ex: Exchange, inbox: Inbox, at: int) -> bool:
+    """Take a request (ORDER_NEW, _REPLACE, _CANCEL, STATUS_REQUEST) on its way to its venue.
+
+    False: there is no room for it and its reports; advance and try again. What cannot be answered is only counted.
+    """
+    core = ex.core[0]
+    request = inbox.order[at]
+    venue_id, template = int(request.venue_id), int(request.template_id)
+    if template not in (_NEW, _REPLACE, _CANCEL, _STATUS) or venue_id < 0 or venue_id >= len(ex.venues):
+        core.refused += 1
+        return True
+    venue = ex.venues[venue_id]
+    if venue.served == 0:
+        core.refused += 1
+        return True
+    if room(ex) < 1 + RESERVE:
+        return False
+    slot = take_slot(ex)
+    core.reserved += RESERVE
+    ex.requests[slot] = request
+    enqueue(ex, slot, max(int(request.ts_event_ns + venue.latency_ns), int(core.clock_ns)))
+    return True
+
+
+@kernel
+def _execute(ex: Exchange, message: int, now_ns: int) -> None:
+    core = ex.core[0]
+    core.reserved -= RESERVE
+    template = int(ex.requests[message].template_id)
+    if template == _NEW:
+        row = on_new(ex, message, now_ns)
+        if row >= 0:
+            enqueue(ex, -1 - row, int(ex.orders[row].expire_ns) + 1)
+    elif template == _CANCEL:
+        on_cancel(ex, message, now_ns)
+    elif template == _REPLACE:
+        on_replace(ex, message, now_ns)
+    else:
+        on_status(ex, message, now_ns)
+    give_slot(ex, message)
+
+
+@kernel
+def _expire(ex: Exchange, row: int, now_ns: int) -> None:
+    """An order's time is up; without a free message slot it waits behind the next message."""
+    if not live(int(ex.orders[row].ord_status)):
+        return
+    if room(ex) >= 1:
+        end(ex, row, _EXEC_EXPIRED, Reason.TTL_EXPIRED.value, 0, now_ns)
+    else:
+        enqueue(ex, -1 - row, max(now_ns, int(ex.queue[0].due_ns)))
+
+
+@kernel
+def _sweep(ex: Exchange) -> None:
+    """Go on with the mass cancellations that are running."""
+    ex.core[0].sweeping = 0
+    for v in range(len(ex.venues)):
+        venue = ex.venues[v]
+        while venue.sweep_at >= 0:
+            if venue.sweep_at == venue.sweep_end:
+                venue.sweep_at = -1
+                break
+            row = int(venue.sweep_at)
+            order = ex.orders[row]
+            if order.venue_id == v and live(int(order.ord_status)):
+                if venue.sweep_kind == SWEEP_ALL or order.tif == _DAY:
+                    if room(ex) < 1:
+                        ex.core[0].sweeping = 1
+                        break
+                    if venue.sweep_kind == SWEEP_ALL:
+                        end(ex, row, _EXEC_CANCELED, Reason.VENUE_DOWN.value, 0, int(ex.core[0].clock_ns))
+                    else:
+                        end(ex, row, _EXEC_EXPIRED, Reason.DAY_END.value, 0, int(ex.core[0].clock_ns))
+            venue.sweep_at += 1
+
+
+@kernel
+def sweep(ex: Exchange, venue_id: int, kind: int) -> None:
+    """Take the resting orders of a venue off the market: SWEEP_DAY expires day orders, SWEEP_ALL cancels all."""
+    venue = ex.venues[venue_id]
+    venue.sweep_kind = max(kind, int(venue.sweep_kind)) if venue.sweep_at >= 0 else kind
+    venue.sweep_at, venue.sweep_end = 0, ex.core[0].count
+    _sweep(ex)
+
+
+@kernel
+def next_due(ex: Exchange) -> int:
+    """Venue time at which something is due next, ns; NEVER where nothing is."""
+    if ex.core[0].queued == 0:
+        return NEVER
+    return int(ex.queue[0].due_ns)
+
+
+@kernel
+def advance(ex: Exchange, out: Array, clock_ns: int) -> bool:
+    """Let time pass until `clock_ns` (it never falls): what is due happens, reports that are due go to `out`.
+
+    out: REPORT slots, filled from `core.out_count` on. False: they are full and there is more to do.
+    """
+    core = ex.core[0]
+    target_ns = max(clock_ns, int(core.clock_ns))
+    while core.queued > 0 and ex.queue[0].due_ns <= target_ns:
+        core.clock_ns = max(int(ex.queue[0].due_ns), int(core.clock_ns))
+        slot = int(ex.queue[0].slot)
+        if slot < 0:
+            dequeue(ex)
+            _expire(ex, -1 - slot, int(core.clock_ns))
+        elif ex.reports[slot].template_id < _FIRST_REPORT:
+            dequeue(ex)
+            _execute(ex, slot, int(core.clock_ns))
+        elif core.out_count == len(out):
+            return False
+        else:
+            dequeue(ex)
+            out[core.out_count] = ex.reports[slot]
+            core.out_count += 1
+            give_slot(ex, slot)
+            if core.sweeping != 0:
+                _sweep(ex)
+    core.clock_ns = target_ns
+    return True
+
+
+@kernel
+def _apply(ex: Exchange, inbox: Inbox, at: int) -> None:
+    """Apply a QUOTE, TRADE or CLEAR of one of our venues to its markets."""
+    core, record = ex.core[0], inbox.market[at]
+    venue_id, template, instrument_id = int(record.venue_id), int(record.template_id), int(record.instrument_id)
+    if venue_id < 0 or venue_id >= len(ex.venues) or ex.venues[venue_id].served == 0:
+        core.ignored += 1
+        return
+    first, now_ns = venue_id * int(core.instruments), int(core.clock_ns)
+    if template == _CLEAR and instrument_id == -1:
+        for pair_index in range(first, first + int(core.instruments)):
+            show(ex, pair_index, 0, 0, 0, 0, now_ns)
+        if record.clear_reason == _DAY_END:
+            sweep(ex, venue_id, SWEEP_DAY)
+    elif instrument_id < 0 or instrument_id >= core.instruments:
+        core.ignored += 1
+    elif template == _CLEAR:
+        show(ex, first + instrument_id, 0, 0, 0, 0, now_ns)
+    elif template == _QUOTE:
+        opened = 0 if (int(record.marks) & _CLOSED) != 0 else 1
+        bid_px, bid_qty = int(record.bid_px), int(record.bid_qty) * opened
+        ask_px, ask_qty = int(record.ask_px), int(record.ask_qty) * opened
+        show(ex, first + instrument_id, bid_px, bid_qty, ask_px, ask_qty, now_ns)
+    elif (int(record.marks) & _OFF_BOOK) == 0 and record.trade_qty > 0:
+        pair = ex.pairs[first + instrument_id]
+        trade_through(ex, int(pair.bids), int(record.trade_px), int(record.trade_qty), now_ns)
+        trade_through(ex, int(pair.asks), int(record.trade_px), int(record.trade_qty), now_ns)
+
+
+@kernel
+def ingest(ex: Exchange, inbox: Inbox, first: int, stop: int, now_ns: int, out: Array) -> int:
+    """Take the records that begin in the 64-byte units `first` to `stop` of `inbox`, in order.
+
+    now_ns: venue time, or 0 in feed-clock mode, where time is what the market-data records say.
+    Returns the unit of the first record not taken, `stop` where all were: the out-buffer is full or no message slot is
+    free, so take the reports, advance, and call again from there.
+    """
+    at = first
+    while at < stop:
+        record = inbox.market[at]
+        template = int(record.template_id)
+        if template >= _NEW and template < _FIRST_REPORT:
+            if not submit(ex, inbox, at):
+                return at
+        else:
+            clock_ns = now_ns
+            if now_ns == 0 and template in (_QUOTE, _TRADE, _CLEAR):
+                clock_ns = int(record.ts_event_ns)
+            elif now_ns == 0 and template == _CLOCK:
+                clock_ns = int(record.clock_ns)
+            if not advance(ex, out, clock_ns):
+                return at
+            if template in (_QUOTE, _TRADE, _CLEAR):
+                _apply(ex, inbox, at)
+            elif template != _CLOCK:
+                ex.core[0].ignored += 1
+        at += (int(record.block_length) + SBE_HEADER_SIZE) // UNIT
+    return at

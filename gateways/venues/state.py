@@ -1,0 +1,234 @@
+"""The memory of the simulated venues: every table, its row, and `create`, which allocates all of it from a Config.
+
+One `Exchange` serves any number of venues. A *pair* is a venue's market in one instrument, at
+`venue_id * instruments + instrument_id`. Orders are kept for the whole day, ended ones too, because a status request
+and a repeated order must get a true answer; at capacity a new order is refused (TABLE_FULL).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from typing import Any, Final
+
+import numpy as np
+
+from engine.io.mapping import aligned_zeros
+from engine.memory import Memory, memory, packed
+from engine.record.records import ORDER, REPORT
+from engine.record.units import TICK_ROW, to_units
+from engine.run.config import Config, ConfigError, Faults
+from gateways.venues.ids import splitmix64
+from gateways.venues.slots import Array
+
+#: No time is later than this.
+NEVER: Final = 2**62
+#: Slots of messages under way that are kept for the reports on one request: acknowledged, filled, remainder cancelled.
+RESERVE: Final = 3
+#: An order that joined a price which was not shown: the queue before it is taken from the first quote that shows it.
+QUEUE_UNKNOWN: Final = -1
+
+
+def _rows(text: str) -> np.dtype[Any]:
+    fields: list[tuple[Any, ...]] = []
+    for line in text.strip().splitlines():
+        name, kind = line.split()[:2]
+        fields.append((name, "<i8", (2,)) if kind == "text16" else (name, "<" + kind))
+    return np.dtype((np.record, np.dtype(fields, align=True)))
+
+
+CORE: Final = _rows("""
+clock_ns      i8  venue time: never falls
+sweeping      i8  1: a mass cancellation waits for free message slots
+arrivals      i8  messages queued so far, the tie-break of the latency queue
+instruments   i8  instruments a venue
+count         i8  orders in the table
+queued        i8  entries of the queue
+free          i8  free message slots
+free_head     i8  first of them; a free slot holds the next in `order_id`
+reserved      i8  of those, kept for reports on requests that are under way
+out_count     i8  reports in the out-buffer; the caller sets it to 0 when it has taken them
+ignored       i8  records of no concern: other venues, other kinds
+refused       i8  records that could not be answered: unknown venue, a kind that venues do not take
+postponed     i8  fills of resting orders put off because no message slot was free
+""")
+
+VENUE: Final = _rows("""
+latency_ns    i8  one way
+seed          i8  of this venue's dice
+reject_ppm    i8  see Faults
+partial_ppm   i8  see Faults
+lost_order_ppm i8 see Faults
+lost_ack_ppm  i8  see Faults
+served        i8  1: this process speaks for the venue
+session       i8  index of its order session
+sweep_at      i8  next order that the running mass cancellation looks at; -1 is none running
+sweep_end     i8  where it stops
+sweep_kind    i8  1 day orders expire, 2 all are cancelled
+next_exec     i8  counter of ExecIDs
+next_order    i8  counter of OrderIDs
+exec_prefix   i8  first bytes of an ExecID
+order_prefix  i8  first bytes of an OrderID
+prefix_length i8  how many bytes
+orders        i8  counted: new orders that came
+acks          i8  counted: ACK of all kinds
+fills         i8  counted
+filled_qty    i8  counted, quantity units
+rejects       i8  counted: REJECT
+cancel_rejects i8 counted
+lost          i8  counted: orders lost on the way in
+muted         i8  counted: orders whose acknowledgements are lost
+phantoms      i8  counted: quotes of which a part was gone
+""")
+
+PAIR: Final = _rows("""
+bid_px        i8  last recorded best bid
+bid_shown     i8  its recorded size
+bid_qty       i8  what our fills have left of it
+ask_px        i8  last recorded best offer
+ask_shown     i8  its recorded size
+ask_qty       i8  what our fills have left of it
+lot_qty       i8  an order's quantity is a multiple of it
+tick_table    i8  its table in `ticks`; -1 is any price
+bids          i8  first of our resting buys (best price, then arrival); -1 is none
+asks          i8  first of our resting sells
+""")
+
+WORKING: Final = _rows("""
+order_id      i8  tickroute's id
+peer_id       text16  our OrderID
+px            i8  limit; 0 at a market order
+qty           i8  OrderQty after replaces
+first_px      i8  limit as it came, to know a repetition
+first_qty     i8  quantity as it came
+cum_qty       i8  filled
+leaves_qty    i8  still open
+min_qty       i8  MinQty
+queue_ahead   i8  displayed size still before a resting order at its price
+expire_ns     i8  last moment at which it may execute; NEVER is without end
+next          i8  next resting order of the pair and side; -1 is the last
+prev          i8  the one before; -1 is the first
+pair          i8  the market it is in
+instrument_id i4  as in ORDER
+venue_id      i2  as in ORDER
+client_id     i2  as in ORDER
+side          i1  Side (54)
+ord_type      i1  OrdType (40)
+tif           i1  TimeInForce (59)
+exec_inst     i1  `flags` of ORDER, a name that np.record keeps for itself
+ord_status    i1  OrdStatus (39)
+resting       i1  1: in the list of its pair
+muted         i1  1: of its reports only executions leave
+""")
+
+#: An entry of the queue: `slot` is a message slot, or -1 - the row of an order that then expires.
+ENTRY: Final = _rows("""
+due_ns        i8
+arrival       i8
+slot          i8
+""")
+
+
+@memory
+class Exchange(Memory):
+    """All state of the simulated venues, see `create`; `reports` has one scratch slot at its end."""
+
+    LAYOUT = packed(
+        core=CORE,
+        venues=VENUE,
+        pairs=PAIR,
+        orders=WORKING,
+        buckets="<i8",
+        ticks=TICK_ROW,
+        queue=ENTRY,
+        requests=ORDER,
+        reports=REPORT,
+    )
+    core: Array  # one row
+    venues: Array  # as in the configuration
+    pairs: Array  # venues * instruments
+    orders: Array  # in the order in which they came
+    buckets: Array  # a power of two: order id -> row + 1, open addressing
+    ticks: Array
+    queue: Array  # a heap by (due_ns, arrival): messages under way, and orders that expire
+    requests: Array  # the message slots, as requests …
+    reports: Array  # … and as reports; the last one is scratch, for reports that are never sent
+
+
+def create(
+    config: Config, sessions: Collection[str] | None = None, *, epoch: int = 0, flight: int = 1 << 15
+) -> Exchange:
+    """Allocate and fill in the state of all venues of `config`.
+
+    sessions: names of the order sessions that this exchange answers for; None is all venue sessions.
+    epoch: start in seconds; it sets where the id counters begin, so that a restart on the same day repeats none.
+    flight: message slots (128 bytes each) for requests and reports under way.
+    """
+    sim, n_venues, n_instruments = config.simulation, len(config.venue), len(config.instrument)
+    messages = aligned_zeros(flight + 1, REPORT)
+    messages["order_id"] = np.arange(1, flight + 2)
+    tick_rows = sum(len(table.rows) for table in config.tick_table)
+    exchange = Exchange(
+        core=aligned_zeros(1, CORE),
+        venues=aligned_zeros(n_venues, VENUE),
+        pairs=aligned_zeros(n_venues * n_instruments, PAIR),
+        orders=aligned_zeros(sim.orders, WORKING),
+        buckets=aligned_zeros(1 << (2 * sim.orders - 1).bit_length(), np.dtype("<i8")),
+        ticks=aligned_zeros(1 + n_instruments * tick_rows, TICK_ROW),
+        queue=aligned_zeros(flight + sim.orders, ENTRY),
+        requests=messages.view(ORDER),
+        reports=messages,
+    )
+    for array in exchange.arrays().values():  # make their pages present
+        array.view(np.uint8)[::4096] |= 0
+    exchange.core["instruments"] = n_instruments
+    exchange.core["free"] = flight
+    exchange.pairs["bids"] = exchange.pairs["asks"] = -1
+    _fill_venues(exchange.venues, config, sessions, epoch)
+    _fill_pairs(exchange, config)
+    return exchange
+
+
+def _fill_venues(rows: Array, config: Config, sessions: Collection[str] | None, epoch: int) -> None:
+    names = [s.name for s in config.session]
+    for row, venue in zip(rows, config.venue, strict=True):
+        faults: Faults = venue.simulation or config.simulation
+        code = venue.code[:4].encode("ascii")
+        row["latency_ns"] = venue.latency_us * 1000
+        seed = int.from_bytes(hashlib.sha256(venue.mic.encode()).digest()[:7], "little")
+        row["seed"] = splitmix64(config.simulation.seed ^ seed)
+        row["reject_ppm"] = faults.reject_ppm
+        row["partial_ppm"] = faults.partial_ppm
+        row["lost_order_ppm"] = faults.lost_order_ppm
+        row["lost_ack_ppm"] = faults.lost_ack_ppm
+        if venue.session not in names:
+            raise ConfigError(f"venue {venue.mic}: session = {venue.session!r} is no [[session]]; there are {names}")
+        row["session"] = names.index(venue.session)
+        row["served"] = sessions is None or venue.session in sessions
+        row["sweep_at"] = -1
+        row["next_exec"] = row["next_order"] = epoch % 86400 * 1_000_000 + 1
+        row["exec_prefix"] = int.from_bytes(code + b"E", "little")
+        row["order_prefix"] = int.from_bytes(code + b"O", "little")
+        row["prefix_length"] = len(code) + 1
+
+
+def _fill_pairs(exchange: Exchange, config: Config) -> None:
+    tables = {table.name: table.rows for table in config.tick_table}
+    numbers: dict[tuple[str, int], int] = {}  # a table in the price units of its instruments
+    used = 0
+    for v, venue in enumerate(config.venue):
+        for i, instrument in enumerate(config.instrument):
+            pair = exchange.pairs[v * len(config.instrument) + i]
+            where = f"venue {venue.mic}, instrument {instrument.symbol}"
+            lot_qty = to_units(venue.lot, instrument.qty_decimals, f"{where}: lot")
+            pair["lot_qty"] = 1 if venue.odd_lots else lot_qty
+            name = venue.tick_table or instrument.tick_table
+            if name and name not in tables:
+                raise ConfigError(f"{where}: tick_table = {name!r} is not among {sorted(tables)}")
+            if name and (name, instrument.px_decimals) not in numbers:
+                number = numbers[name, instrument.px_decimals] = len(numbers)
+                for texts in tables[name]:
+                    row = [to_units(text, instrument.px_decimals, f"tick table {name}") for text in texts]
+                    exchange.ticks[used] = (number, *row)
+                    used += 1
+            pair["tick_table"] = numbers[name, instrument.px_decimals] if name else -1

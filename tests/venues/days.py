@@ -1,0 +1,113 @@
+"""Generated days for the simulated venues: short ones by hypothesis, which shrinks them, and long ones from a seed.
+
+Both draw from the same tables: `GOOD` orders meet each other and the quotes, `WILD` ones break a rule or two.
+A day is a list of (template or "down", fields); `rows_of` turns it into records with times.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from hypothesis import strategies as st
+
+from engine.record.records import Flag, OrdType, Reason, Side, Template, Tif
+from tests.venues.world import record
+
+PX = [99, 100, 100, 101, 98, 102, 110]
+QTY = [20, 50, 100, 10, 0, 15]
+STEP = [0, 1, 500, 3000, 600_000]
+PLACE: dict[str, list[int]] = {"venue_id": [0, 0, 0, 1, 2], "instrument_id": [0, 0, 0, 1]}
+GOOD: dict[str, list[int]] = {
+    "venue_id": [0, 0, 0, 1],
+    "instrument_id": [0],
+    "order_id": list(range(1, 13)),
+    "px": PX,
+    "qty": [10, 20, 30, 60],
+    "side": [Side.BUY, Side.SELL],
+    "tif": [Tif.DAY, Tif.DAY, Tif.IOC, Tif.GTC, Tif.FOK],
+    "ord_type": [OrdType.LIMIT],
+    "flags": [0, 0, 0, 2],
+    "min_qty": [0, 0, 0, 20],
+    "ttl_ms": [0, 0, 0, 1],
+}
+WILD: dict[str, list[int]] = {
+    "venue_id": [0, 0, 1, 2, 2, 3, -1],
+    "instrument_id": [0, 0, 0, 1, 2, -1],
+    "order_id": list(range(13)),
+    "px": [100, 105, 110, 0, -1],
+    "qty": [10, 60, 15, 0, -10],
+    "min_qty": [0, 0, 20, -1],
+    "side": [*Side, 9],
+    "ord_type": [OrdType.LIMIT, OrdType.MARKET, 7],
+    "tif": [*Tif, 1],
+    "client_id": [0, 1, 2, 3],
+}
+QUOTE: dict[str, list[int]] = {
+    **PLACE,
+    "bid_px": [99, 98, 100, 101, 0],
+    "bid_qty": QTY,
+    "ask_px": [101, 102, 100, 99, 0],
+    "ask_qty": QTY,
+    "flags": [0] * 9 + [Flag.CLOSED],
+}
+TRADE: dict[str, list[int]] = {**PLACE, "px": PX, "qty": QTY, "flags": [0] * 4 + [Flag.OFF_BOOK]}
+CLEAR: dict[str, list[int]] = {
+    "venue_id": [0, 1, 2],
+    "instrument_id": [-1, 0, 1, 5],
+    "reason": [Reason.NONE, Reason.DAY_END],
+}
+#: (how often in the long days, kind, fields)
+KINDS: list[tuple[int, Any, dict[str, list[int]]]] = [
+    (30, Template.ORDER_NEW, GOOD),
+    (25, Template.QUOTE, QUOTE),
+    (15, Template.TRADE, TRADE),
+    (6, Template.ORDER_CANCEL, GOOD),
+    (8, Template.ORDER_REPLACE, GOOD),
+    (4, Template.STATUS_REQUEST, GOOD),
+    (4, Template.ORDER_NEW, WILD),
+    (2, Template.ORDER_REPLACE, WILD),
+    (2, Template.ORDER_CANCEL, WILD),
+    (1, Template.CLEAR, CLEAR),
+    (1, "down", {"venue": [0, 1, 2]}),
+]
+
+
+def _strategy(kind, fields):
+    drawn = {name: st.sampled_from(values) for name, values in {"step": STEP, **fields}.items()}
+    return st.tuples(st.just(kind), st.fixed_dictionaries(drawn))
+
+
+#: Short days, for hypothesis.
+days = st.lists(st.one_of(*(_strategy(kind, fields) for _, kind, fields in KINDS)), max_size=60)
+
+
+def long_day(seed, count=400, ids=150):
+    """A day of `count` events from a seed, with order ids 1 to `ids`, mostly rising."""
+    rng = random.Random(seed)
+    weights = [weight for weight, *_ in KINDS]
+    newest = 1
+    day: list[tuple[object, dict[str, int]]] = []
+    terms: dict[int, dict[str, int]] = {}
+    for _, kind, fields in rng.choices(KINDS, weights, k=count):
+        drawn = {name: rng.choice(values) for name, values in {"step": STEP, **fields}.items()}
+        if kind == Template.ORDER_NEW and rng.random() < 0.9:
+            newest = newest % ids + 1
+        if "order_id" in drawn and fields is GOOD:
+            drawn["order_id"] = newest if kind == Template.ORDER_NEW else max(1, newest - rng.randrange(8))
+            known = terms.setdefault(drawn["order_id"], drawn)
+            if rng.random() < 0.9:  # the terms that a request may not change
+                drawn.update({name: known[name] for name in ("side", "tif", "venue_id")})
+        day.append((kind, drawn))
+    return day
+
+
+def rows_of(day):
+    """("down", venue) or (template, record) in order, with their times."""
+    clock_ns = 0
+    for kind, fields in day:
+        if kind == "down":
+            yield kind, fields["venue"]
+            continue
+        clock_ns += fields["step"]
+        yield kind, record(kind, ts_event_ns=clock_ns, **{k: v for k, v in fields.items() if k != "step"})

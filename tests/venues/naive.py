@@ -1,0 +1,325 @@
+"""The simulated venues once more, slow and plain: dicts, lists, Python integers. The kernels must do what this does.
+
+It has no capacities: no message slots, no out-buffer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sortedcontainers import SortedList
+
+from engine.record.records import ExecType, Flag, Liquidity, OrdStatus, OrdType, Reason, Side, Template, Tif
+from gateways.venues.ids import happens
+from gateways.venues.state import Exchange
+
+OPEN = (OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED)
+CONTENT = ("instrument_id", "venue_id", "side", "ord_type", "tif", "flags", "px", "qty", "min_qty")
+
+
+class Market:
+    """One venue's market in one instrument. A side is [price, recorded size, what is left of it]."""
+
+    def __init__(self) -> None:
+        self.sides = {Side.BUY: [0, 0, 0], Side.SELL: [0, 0, 0]}
+        self.resting: list[dict[str, Any]] = []
+
+    def best_first(self, side: int) -> list[dict[str, Any]]:
+        """Resting orders of a side, best price first, then in the order in which they joined."""
+        sign = -1 if side == Side.BUY else 1
+        return sorted((o for o in self.resting if o["book"] == side), key=lambda o: sign * o["px"])
+
+
+class NaiveExchange:
+    """See the module; `reports` are dicts in the order in which they leave."""
+
+    def __init__(self, config: Any, setup: Exchange) -> None:
+        self.config = config
+        self.setup = setup.venues.copy()  # seeds, latencies and prefixes as `create` made them
+        self.lots = setup.pairs["lot_qty"].reshape(len(config.venue), -1)
+        self.clock = 0
+        self.arrivals = 0
+        self.queue: Any = SortedList()
+        self.orders: dict[int, dict[str, Any]] = {}
+        self.markets: list[list[Market]] = [[Market() for _ in config.instrument] for _ in config.venue]
+        self.reports: list[dict[str, Any]] = []
+
+    # Time
+
+    def push(self, due: int, what: Any) -> None:
+        self.arrivals += 1
+        self.queue.add((due, self.arrivals, what))
+
+    def advance(self, clock: int) -> None:
+        target = max(clock, self.clock)
+        while self.queue and self.queue[0][0] <= target:
+            due, _, (kind, payload) = self.queue.pop(0)
+            self.clock = max(self.clock, due)
+            if kind == "report":
+                self.reports.append(payload)
+            elif kind == "request":
+                self.execute(payload)
+            elif payload["ord_status"] in OPEN:
+                self.end(payload, ExecType.EXPIRED, Reason.TTL_EXPIRED)
+        self.clock = target
+
+    def ingest(self, row: Any) -> None:
+        template = int(row["template_id"])
+        if Template.ORDER_NEW <= template <= Template.STATUS_REQUEST:
+            self.submit(row)
+        elif template == Template.CLOCK_SAMPLE:
+            self.advance(int(row["clock_ns"]))
+        else:
+            self.advance(int(row["ts_event_ns"]))
+            self.apply(row, template)
+
+    # Requests
+
+    def submit(self, row: Any) -> None:
+        request = {name: int(row[name]) for name in row.dtype.names if row[name].ndim == 0}
+        if 0 <= request["venue_id"] < len(self.markets):
+            latency = int(self.setup[request["venue_id"]]["latency_ns"])
+            self.push(max(request["ts_event_ns"] + latency, self.clock), ("request", request))
+
+    def execute(self, r: dict[str, Any]) -> None:
+        order = self.orders.get(r["order_id"])
+        if r["template_id"] == Template.ORDER_NEW:
+            self.new(r, order)
+        elif order is None or order["venue_id"] != r["venue_id"]:
+            self.refuse(r, Reason.UNKNOWN_ORDER)
+        elif r["template_id"] == Template.STATUS_REQUEST:
+            self.tell(order, Template.ACK, ExecType.ORDER_STATUS, request=Template.STATUS_REQUEST)
+        elif order["ord_status"] not in OPEN:
+            self.tell(order, Template.CANCEL_REJECT, ExecType.REJECTED, Reason.ORDER_TERMINAL, r["template_id"])
+        elif r["template_id"] == Template.ORDER_CANCEL:
+            self.end(order, ExecType.CANCELED, Reason.CLIENT_REQUEST, Template.ORDER_CANCEL)
+        else:
+            self.replace(r, order)
+
+    def new(self, r: dict[str, Any], known: dict[str, Any] | None) -> None:
+        if r["order_id"] <= 0:
+            return self.refuse(r, Reason.MISSING_ID)
+        if not 0 <= r["instrument_id"] < len(self.config.instrument):
+            return self.refuse(r, Reason.UNKNOWN_INSTRUMENT)
+        if known:
+            if all(known["new"][name] == r[name] for name in CONTENT):
+                return self.tell(known, Template.ACK, ExecType.ORDER_STATUS, request=Template.ORDER_NEW)
+            return self.refuse(r, Reason.DUPLICATE_ORDER)
+        venue = self.setup[r["venue_id"]]
+        if happens(venue["seed"], r["order_id"], 1, venue["lost_order_ppm"]):
+            return None
+        if len(self.orders) == self.config.simulation.orders:
+            return self.refuse(r, Reason.TABLE_FULL)
+        o = self.remember(r, venue)
+        reason = self.fault(r) or (Reason.TTL_EXPIRED if self.late(r) else 0)
+        reason = reason or (Reason.CROSSED_QUOTE if r["flags"] & 2 and self.touch(o)[0] else 0)
+        if not reason and happens(venue["seed"], r["order_id"], 0, venue["reject_ppm"]):
+            reason = Reason.SIMULATED
+        if reason:
+            o.update(leaves=0, ord_status=OrdStatus.REJECTED)
+            return self.tell(o, Template.REJECT, ExecType.REJECTED, reason, Template.ORDER_NEW)
+        self.tell(o, Template.ACK, ExecType.NEW, request=Template.ORDER_NEW)
+        self.take(o)
+        if o["leaves"] and o["tif"] in (Tif.DAY, Tif.GTC):
+            self.rest(o)
+            if r["ttl_ms"] > 0:
+                self.push(o["expire"] + 1, ("expiry", o))
+        elif o["leaves"]:
+            why = Reason.FOK_NOT_FILLABLE if o["tif"] == Tif.FOK else Reason.NOT_MARKETABLE
+            self.end(o, ExecType.CANCELED, why)
+        return None
+
+    def remember(self, r: dict[str, Any], venue: Any) -> dict[str, Any]:
+        o = {name: r[name] for name in ("order_id", "client_id", *CONTENT)}
+        o.update(new=r, book=Side.BUY if r["side"] == Side.BUY else Side.SELL, cum=0, leaves=r["qty"], queue=0)
+        o["ord_status"] = OrdStatus.NEW
+        o["expire"] = r["ts_event_ns"] + r["ttl_ms"] * 10**6 if r["ttl_ms"] > 0 else 1 << 62
+        o["muted"] = happens(venue["seed"], r["order_id"], 2, venue["lost_ack_ppm"])
+        o["peer_id"] = self.number(r["venue_id"], "O")
+        self.orders[r["order_id"]] = o
+        return o
+
+    def replace(self, r: dict[str, Any], o: dict[str, Any]) -> None:
+        reason: int = Reason.BAD_SIDE if r["side"] != o["side"] else 0
+        reason = reason or (Reason.UNKNOWN_INSTRUMENT if r["instrument_id"] != o["instrument_id"] else 0)
+        reason = reason or (Reason.BAD_TIF if r["tif"] != o["tif"] else 0)
+        reason = reason or (Reason.BAD_ORD_TYPE if r["ord_type"] != o["ord_type"] else 0)
+        reason = reason or self.fault(r) or (Reason.TTL_EXPIRED if self.late(r) else 0)
+        if not reason and o["flags"] & 2 and self.touch({**o, "px": r["px"]})[0]:
+            reason = Reason.CROSSED_QUOTE
+        if reason:
+            self.tell(o, Template.CANCEL_REJECT, ExecType.REJECTED, reason, Template.ORDER_REPLACE)
+            return
+        self.market(o).resting.remove(o)
+        o.update(px=r["px"], qty=max(r["qty"], o["cum"]))
+        o["leaves"] = o["qty"] - o["cum"]
+        if not o["leaves"]:
+            o["ord_status"] = OrdStatus.FILLED
+        self.tell(o, Template.ACK, ExecType.REPLACED, request=Template.ORDER_REPLACE)
+        if o["leaves"]:
+            self.take(o)
+        if o["leaves"]:
+            self.rest(o)
+
+    def late(self, r: dict[str, Any]) -> bool:
+        return bool(r["ttl_ms"] > 0 and self.clock > r["ts_event_ns"] + r["ttl_ms"] * 10**6)
+
+    def fault(self, r: dict[str, Any]) -> int:
+        market, once = r["ord_type"] == OrdType.MARKET, r["tif"] in (Tif.IOC, Tif.FOK)
+        tick = 1
+        if self.config.venue[r["venue_id"]].tick_table and r["px"] >= 100:
+            tick = 10
+        rules = [
+            (r["side"] in (Side.BUY, Side.SELL, Side.SELL_SHORT), Reason.BAD_SIDE),
+            (r["ord_type"] in (OrdType.MARKET, OrdType.LIMIT), Reason.BAD_ORD_TYPE),
+            (once or (not market and r["tif"] in (Tif.DAY, Tif.GTC)), Reason.BAD_TIF),
+            (market or r["px"] > 0, Reason.IMPOSSIBLE_PRICE),
+            (market or r["px"] % tick == 0, Reason.BAD_TICK),
+            (r["qty"] > 0 and 0 <= r["min_qty"] <= r["qty"], Reason.IMPOSSIBLE_QTY),
+            (r["qty"] % self.lots[r["venue_id"]][r["instrument_id"]] == 0, Reason.ODD_LOT),
+        ]
+        return next((int(reason) for good, reason in rules if not good), 0)
+
+    # Matching
+
+    def market(self, o: dict[str, Any]) -> Market:
+        market: Market = self.markets[o["venue_id"]][o["instrument_id"]]
+        return market
+
+    def touch(self, o: dict[str, Any]) -> tuple[bool, list[int]]:
+        """Whether an order is marketable, and the opposite side."""
+        opposite = self.market(o).sides[Side.SELL if o["book"] == Side.BUY else Side.BUY]
+        good = o["px"] >= opposite[0] if o["book"] == Side.BUY else o["px"] <= opposite[0]
+        return opposite[2] > 0 and (o["ord_type"] == OrdType.MARKET or good), opposite
+
+    def take(self, o: dict[str, Any]) -> None:
+        from gateways.venues.ids import draw
+
+        marketable, opposite = self.touch(o)
+        if not marketable:
+            return
+        venue = self.setup[o["venue_id"]]
+        if happens(venue["seed"], o["order_id"], 3, venue["partial_ppm"]):
+            left = draw(venue["seed"], o["order_id"], 4) % opposite[2]
+            opposite[2] = left - left % int(self.lots[o["venue_id"]][o["instrument_id"]])
+        qty = min(opposite[2], o["leaves"])
+        if qty + o["cum"] < o["min_qty"] or (o["tif"] == Tif.FOK and qty < o["leaves"]):
+            return
+        opposite[2] -= qty
+        self.fill(o, opposite[0], qty, Liquidity.REMOVED)
+
+    def fill(self, o: dict[str, Any], px: int, qty: int, liquidity: int) -> None:
+        if qty > 0:
+            o["cum"] += qty
+            o["leaves"] -= qty
+            o["ord_status"] = OrdStatus.PARTIALLY_FILLED if o["leaves"] else OrdStatus.FILLED
+            self.tell(o, Template.FILL, ExecType.TRADE, last_px=px, last_qty=qty, liquidity=liquidity)
+            if not o["leaves"] and o in self.market(o).resting:
+                self.market(o).resting.remove(o)
+
+    def rest(self, o: dict[str, Any]) -> None:
+        px, _, left = self.market(o).sides[o["book"]]
+        better = o["px"] > px if o["book"] == Side.BUY else o["px"] < px
+        o["queue"] = 0 if left == 0 or better else left if o["px"] == px else None
+        self.market(o).resting.append(o)
+
+    def fill_resting(self, o: dict[str, Any], most: int) -> int:
+        qty = max(0, min(most, o["leaves"])) if self.clock <= o["expire"] else 0
+        self.fill(o, o["px"], qty, Liquidity.ADDED)
+        return qty
+
+    # Market data
+
+    def apply(self, row: Any, template: int) -> None:
+        venue, instrument = int(row["venue_id"]), int(row["instrument_id"])
+        if not 0 <= venue < len(self.markets):
+            return
+        if template == Template.CLEAR and instrument == -1:
+            for market in self.markets[venue]:
+                self.show(market, 0, 0, 0, 0)
+            if row["reason"] == Reason.DAY_END:
+                self.sweep(venue, day_only=True)
+        elif 0 <= instrument < len(self.config.instrument):
+            market = self.markets[venue][instrument]
+            if template == Template.CLEAR:
+                self.show(market, 0, 0, 0, 0)
+            elif template == Template.QUOTE:
+                size = 0 if row["flags"] & Flag.CLOSED else 1
+                bid, ask = int(row["bid_qty"]) * size, int(row["ask_qty"]) * size
+                self.show(market, int(row["bid_px"]), bid, int(row["ask_px"]), ask)
+            elif not row["flags"] & Flag.OFF_BOOK and row["qty"] > 0:
+                self.print(market, Side.BUY, int(row["px"]), int(row["qty"]))
+                self.print(market, Side.SELL, int(row["px"]), int(row["qty"]))
+
+    def show(self, market: Market, bid_px: int, bid_qty: int, ask_px: int, ask_qty: int) -> None:
+        for side, px, qty in ((Side.BUY, bid_px, bid_qty), (Side.SELL, ask_px, ask_qty)):
+            if market.sides[side][:2] != [px, qty]:
+                market.sides[side] = [px, qty, qty]
+                for o in market.resting:
+                    if o["book"] == side and o["queue"] is None and o["px"] == px:
+                        o["queue"] = qty
+        for side in (Side.BUY, Side.SELL):
+            for o in market.best_first(side):
+                marketable, opposite = self.touch(o)
+                if marketable:
+                    opposite[2] -= self.fill_resting(o, opposite[2])
+
+    def print(self, market: Market, side: int, px: int, traded: int) -> None:
+        left = traded
+        for o in market.best_first(side):
+            if o["px"] == px and o["queue"] is not None:
+                reached = traded - o["queue"]
+                o["queue"] = max(0, o["queue"] - traded)
+                left -= self.fill_resting(o, min(left, reached))
+            elif o["px"] > px if side == Side.BUY else o["px"] < px:
+                left -= self.fill_resting(o, left)
+
+    def sweep(self, venue: int, day_only: bool) -> None:
+        for o in list(self.orders.values()):
+            if o["venue_id"] == venue and o["ord_status"] in OPEN:
+                if not day_only:
+                    self.end(o, ExecType.CANCELED, Reason.VENUE_DOWN)
+                elif o["tif"] == Tif.DAY:
+                    self.end(o, ExecType.EXPIRED, Reason.DAY_END)
+
+    # Reports
+
+    def number(self, venue: int, letter: str) -> str:
+        counter = "next_exec" if letter == "E" else "next_order"
+        prefix = self.config.venue[venue].code + letter
+        number = str(self.setup[venue][counter])
+        self.setup[venue][counter] += 1
+        return str(prefix + number.zfill(16 - len(prefix)))
+
+    def end(self, o: dict[str, Any], exec_type: int, reason: int, request: int = 0) -> None:
+        if o in self.market(o).resting:
+            self.market(o).resting.remove(o)
+        o["leaves"] = 0
+        o["ord_status"] = OrdStatus.EXPIRED if exec_type == ExecType.EXPIRED else OrdStatus.CANCELED
+        self.tell(o, Template.ACK, exec_type, reason, request)
+
+    def tell(
+        self, o: dict[str, Any], template: int, exec_type: int, reason: int = 0, request: int = 0, **fill: int
+    ) -> None:
+        exec_id = self.number(o["venue_id"], "E")
+        if o["muted"] and template != Template.FILL and exec_type != ExecType.ORDER_STATUS:
+            return
+        if o["muted"] and exec_type == ExecType.ORDER_STATUS and request != Template.STATUS_REQUEST:
+            return
+        report = {name: o[name] for name in ("order_id", "peer_id", "instrument_id", "side", "client_id", "ord_status")}
+        report.update(last_px=o["px"], last_qty=0, liquidity=0, cum_qty=o["cum"], leaves_qty=o["leaves"])
+        kind = {"template_id": template, "exec_type": exec_type, "reason": reason, "request": request}
+        self.leave(o["venue_id"], report, exec_id=exec_id, **kind, **fill)
+
+    def refuse(self, r: dict[str, Any], reason: int) -> None:
+        new = r["template_id"] in (Template.ORDER_NEW, Template.STATUS_REQUEST)
+        report = {name: r[name] for name in ("order_id", "instrument_id", "side", "client_id")}
+        report.update(peer_id="", ord_status=OrdStatus.REJECTED, last_px=r["px"], last_qty=0, liquidity=0)
+        report.update(cum_qty=0, leaves_qty=0)
+        report.update(template_id=Template.REJECT if new else Template.CANCEL_REJECT, exec_type=ExecType.REJECTED)
+        report.update(reason=reason, request=r["template_id"], exec_id=self.number(r["venue_id"], "E"))
+        self.leave(r["venue_id"], report)
+
+    def leave(self, venue: int, report: dict[str, Any], **more: Any) -> None:
+        report.update(venue_id=venue, ts_event_ns=self.clock, **more)
+        self.push(self.clock + int(self.setup[venue]["latency_ns"]), ("report", report))
