@@ -29,7 +29,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.io.atomics import crc32c, crc32c_word, load_i32, load_i64
+from engine.io.atomics import crc32c, crc32c_word, load_acquire, load_i32
 from engine.jit import kernel
 
 MAGIC: Final = int.from_bytes(b"TICKJRNL", "little")
@@ -105,16 +105,22 @@ def header_crc(base: int) -> int:
 
 
 @kernel
+def end_crc(base: int, end: int) -> int:
+    """The crc of `end` (offset and low bits) in the segment header at address `base`."""
+    return crc32c_word(load_i32(base + 36) & _MASK32, end)
+
+
+@kernel
 def end_word(base: int, end: int) -> int:
-    """The u8 word at 56 of a segment header for `end` (offset and low bits)."""
-    return end | crc32c_word(load_i32(base + 36) & _MASK32, end) << 32
+    """The word at 56 of the segment header at address `base` for `end` (offset and low bits)."""
+    return end | end_crc(base, end) << 32
 
 
 @kernel
 def end_of(base: int) -> int:
-    """`end` of a segment header: 0 while open, -1 where it is damaged."""
-    word = load_i64(base + 56)
+    """`end` of the segment header at address `base`: 0 while open, -1 where it is damaged."""
+    word = load_acquire(base + 56)
     if word == 0:
         return 0
     end = word & _MASK32
-    return end if end_word(base, end) == word else -1
+    return end if end_crc(base, end) == (word >> 32) & _MASK32 else -1

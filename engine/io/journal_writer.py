@@ -1,4 +1,4 @@
-"""The journal's cold half: makes a run's journal, holds its memory and helpers, and closes it.
+"""The journal's cold half: makes or resumes a run's journal, holds its memory and helpers, and closes it.
 
 `table` is what the kernel `journal.append` takes. A clean `close` publishes the journal's end in the last segment's
 header, so that a missing tail is told from one that was never written; the bytes behind it stay zero.
@@ -30,6 +30,7 @@ from engine.io.journal_format import (
     segment_path,
 )
 from engine.io.journal_keeper import Keeper
+from engine.io.journal_reader import End, JournalReader
 from engine.io.mapping import aligned_zeros, try_lock
 
 
@@ -40,6 +41,9 @@ class JournalWriter:
     run has a journal already, or the disk is full. The table takes no frame after `close`.
     """
 
+    #: How the journal ended that was resumed; None for a new one.
+    recovered: End | None
+
     def __init__(self, run_dir: str | Path, segment_bytes: int, manifest: bytes) -> None:
         self.run_dir = Path(run_dir)
         first = segment_path(self.run_dir, 0)
@@ -47,7 +51,7 @@ class JournalWriter:
         try:
             first.parent.mkdir(parents=True)
         except FileExistsError as error:
-            remedy = "name another run directory"
+            remedy = "name another run directory, or resume this run"
             raise JournalError(first.parent, 0, "this run has a journal already", remedy) from error
         self.run_id = uuid.uuid4().bytes
         self._prepare(segment_bytes)
@@ -61,6 +65,44 @@ class JournalWriter:
             shutil.rmtree(first.parent)
             raise
 
+    @classmethod
+    def resume(cls, run_dir: str | Path, *, cut: bool = False) -> JournalWriter:
+        """Go on with the journal of a run that ended, however it did; `recovered` says how.
+
+        Bytes behind the last frame are kept aside in `journal/*.torn`, never lost. JournalError where another process
+        writes it, or where it is damaged: `cut` gives up, aside too, what follows the damage. The caller appends a
+        frame of Kind.RECOVERED.
+        """
+        writer = cls.__new__(cls)
+        writer.run_dir = Path(run_dir)
+        with JournalReader(run_dir) as reader:
+            writer.run_id = reader.run_id
+            writer._prepare(reader.segment_bytes)
+        try:
+            writer._lock_run()
+            # What it looked like before the lock was ours may have been somebody's living journal.
+            with JournalReader(run_dir, cut=cut) as reader:
+                for _ in reader.chunks():
+                    pass
+                end = reader.end
+            assert end is not None, "a reader that is not live comes to an end"
+            set_aside(writer.run_dir, end)
+            writer._go_on(end)
+        except BaseException:
+            writer._closed = True
+            writer._keeper.stop()
+            writer._keeper.close()
+            os.close(writer._lock)
+            raise
+        return writer
+
+    def _go_on(self, end: End) -> None:
+        row = self.table[0]
+        row["segment"], row["cursor"] = end.segment, end.offset
+        row["next_seq"], row["prev_crc"] = end.last_seq + 1, end.prev_crc
+        self.recovered = end
+        self._open(end.segment, new=False)
+
     def _prepare(self, segment_bytes: int) -> None:
         self.table: np.ndarray = aligned_zeros(1, JOURNAL)
         self.table[0]["segment_bytes"] = segment_bytes
@@ -68,21 +110,31 @@ class JournalWriter:
         self._keeper = Keeper(self.table, self.run_dir, segment_bytes)
         self._lock = -1
         self._closed = False
+        self.recovered = None
+
+    def _lock_run(self) -> None:
+        """Be the one writer of this run, for as long as this process lives."""
+        first = segment_path(self.run_dir, 0)
+        self._lock = os.open(first, os.O_RDWR)
+        if not try_lock(self._lock, 0):
+            raise JournalError(first, 0, "another process is writing this journal", "stop that process first")
 
     def _open(self, segment: int, *, new: bool) -> None:
-        """Map and lock the segment to write to, and start the helpers; JournalError where the disk is full."""
-        first = segment_path(self.run_dir, 0)
+        """Map the segment to write to, and start the helpers; JournalError where the disk is full."""
         try:
-            base = self._keeper.open(segment, new=new)
+            address = self._keeper.open(segment, new=new)
             if new:
-                begin_segment(self.table, base, segment)
-            self._lock = os.open(first, os.O_RDWR)
-            if not try_lock(self._lock, 0):
-                raise JournalError(first, 0, "another process is writing this journal", "stop that process first")
+                begin_segment(self.table, address, segment)
+            else:
+                self.table[0]["address"] = address
+                store_release(address + 56, 0)
+            if self._lock < 0:
+                self._lock_run()
             self._keeper.start()
         except OSError as error:
             size = 3 * int(self.table[0]["segment_bytes"])
             remedy = f"free {size} bytes there, or choose smaller segments ([journal] segment_mib)"
+            first = segment_path(self.run_dir, 0)
             raise JournalError(first, 0, f"cannot make segments: {error.strerror}", remedy) from error
 
     @property
@@ -117,6 +169,41 @@ class JournalWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def set_aside(run_dir: Path, end: End) -> list[Path]:
+    """Move what lies behind the end of a journal to files of its own (`journal/*.torn`), synced before it is erased.
+
+    Segments behind the end are renamed, or removed where they are all zero. Returns the files made.
+    """
+    path = segment_path(run_dir, end.segment)
+    path.with_suffix(".sha256").unlink(missing_ok=True)
+    made = []
+    with path.open("r+b") as file:
+        file.seek(end.offset)
+        tail = file.read()
+        if any(tail):
+            made.append(_torn_name(path, end.offset))
+            with made[-1].open("xb") as copy:
+                copy.write(tail.rstrip(b"\0"))
+                os.fsync(copy.fileno())
+            file.seek(end.offset)
+            file.write(bytes(len(tail)))
+    segment = end.segment + 1
+    while (path := segment_path(run_dir, segment)).exists():
+        path.with_suffix(".sha256").unlink(missing_ok=True)
+        if any(path.read_bytes()):
+            made.append(path.rename(_torn_name(path, 0)))
+        else:
+            path.unlink()
+        segment += 1
+    return made
+
+
+def _torn_name(path: Path, offset: int) -> Path:
+    """A name that is free: a journal may be torn at one place more than once."""
+    count = sum(1 for _ in path.parent.glob(f"{path.stem}-{offset}-*.torn"))
+    return path.with_name(f"{path.stem}-{offset}-{count}.torn")
 
 
 def _check_sizes(file: Path, segment_bytes: int, manifest_bytes: int) -> None:

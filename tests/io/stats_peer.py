@@ -18,7 +18,7 @@ from engine.io.stats import RECORD_HEAD, note_error, read_record, write_begin, w
 from engine.io.stats_file import StatsWriter
 from engine.jit import JIT, kernel
 
-WORDS = 16
+WORDS = 64
 WHOLE = np.dtype([(f"word_{i}", "<i8") for i in range(WORDS)])
 
 
