@@ -199,9 +199,12 @@ def _admit_report(state: State, events: Events, i: int) -> tuple[int, int, int]:
     report = events.report[i]
     params = state.params[0]
     session, venue = int(report.stream_id), int(report.venue_id)
-    if session < 0 or session >= params.n_sessions or state.sessions[session].role != FROM_VENUE:
+    # Session -1 is the driver itself: it reports on orders that it could not send.
+    if session < -1 or session >= params.n_sessions:
         return _R_SESSION, session, int(params.n_sessions)
-    if venue < 0 or venue >= params.n_venues or state.venues[venue].session != session:
+    if session >= 0 and state.sessions[session].role != FROM_VENUE:
+        return _R_SESSION, session, int(params.n_sessions)
+    if venue < 0 or venue >= params.n_venues or (session >= 0 and state.venues[venue].session != session):
         return _R_VENUE, venue, int(params.n_venues)
     if report.last_px < 0 or report.last_qty < 0 or report.cum_qty < 0 or report.leaves_qty < 0:
         return _R_QTY, int(report.last_qty), 0

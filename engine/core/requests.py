@@ -31,7 +31,7 @@ from engine.core.state import (
     State,
 )
 from engine.jit import kernel
-from engine.record.records import RECORD_MAX, ControlAction, ExecType, OrdType, Reason, Scope, Template
+from engine.record.records import RECORD_MAX, UNIT, ControlAction, ExecType, OrdType, Reason, Scope, Template
 
 _ORDER_NEW, _REPLACE, _CANCEL = int(Template.ORDER_NEW), int(Template.ORDER_REPLACE), int(Template.ORDER_CANCEL)
 _ACK, _REJECT, _CANCEL_REJECT = int(Template.ACK), int(Template.REJECT), int(Template.CANCEL_REJECT)
@@ -245,6 +245,12 @@ def on_session_up(state: State, events: Events, i: int, outbox: Outbox) -> None:
         return
     line = state.sessions[session]
     line.up = 1
+    k = new_record(state, outbox, _SESSION_UP, UNIT)
+    hello = outbox.session[k]
+    hello.stream_id = session
+    hello.last_seen_seq = line.seq_in
+    hello.last_seen_epoch = line.epoch_in
+    hello.session_id = session
     if line.role == FROM_VENUE:
         regain_session(state, session)
 

@@ -251,7 +251,7 @@ class State(Memory):
 class Events(Memory):
     """Views of one receive buffer, one a record family; index i is the record that begins at byte 64 * i."""
 
-    LAYOUT = spaced(
+    LAYOUT = packed(words="<i8") | spaced(
         r.UNIT,
         head=r.HEAD,
         quote=r.QUOTE,
@@ -266,6 +266,7 @@ class Events(Memory):
         malformed=r.DTYPES[r.Template.MALFORMED],
         clear=r.DTYPES[r.Template.CLEAR],
         status=r.DTYPES[r.Template.INSTRUMENT_STATUS],
+        session_down=r.DTYPES[r.Template.SESSION_DOWN],
     )
 
 
@@ -284,6 +285,7 @@ class Outbox(Memory):
             decision=r.DTYPES[r.Template.DECISION],
             risk_block=r.DTYPES[r.Template.RISK_BLOCK],
             alert=r.DTYPES[r.Template.ALERT],
+            session=r.DTYPES[r.Template.SESSION_UP],
         ),
     }
 
@@ -359,8 +361,9 @@ def view_events(buffer: np.ndarray) -> Events:
     views = {
         name: np.ndarray((units,), dtype=dtype, buffer=buffer.data, strides=(stride,))
         for name, (dtype, stride) in Events.LAYOUT.items()
+        if name != "words"
     }
-    return Events(**views)
+    return Events(words=buffer.view("<i8"), **views)
 
 
 def make_outbox(slots: int = OUTBOX) -> Outbox:

@@ -76,7 +76,7 @@ def begin(state: State, events: Events, i: int, outbox: Outbox) -> int:
 def apply(state: State, events: Events, i: int, outbox: Outbox) -> None:
     """Let the admitted record i change the state; parents that it concerns are woken."""
     template = int(events.head[i].template_id)
-    if template > _LAST_MARKET_DATA and events.head[i].stream_id >= 0 and template != _SESSION_DOWN:
+    if template > _LAST_MARKET_DATA and events.head[i].stream_id >= 0 and not _local(events, i, template):
         reason = follow_session(state, events, i, outbox)
         if reason != 0:
             refusal(state, outbox, template, reason, int(events.head[i].stream_seq), 0)
@@ -120,6 +120,12 @@ def apply(state: State, events: Events, i: int, outbox: Outbox) -> None:
         refusal(state, outbox, template, int(record.reason), int(record.length), 0)
     else:
         refusal(state, outbox, template, _R_UNSUPPORTED, template, 0)
+
+
+@kernel
+def _local(events: Events, i: int, template: int) -> bool:
+    """Whether this is the driver's own word that a peer is silent: it has no number on the peer's stream."""
+    return template == _SESSION_DOWN and bool(events.head[i].stream_seq == 0)
 
 
 @kernel

@@ -1,0 +1,165 @@
+"""Taking messages from links: polling, framing, and the stamps that a record gets on arrival.
+
+A message is one or more whole records. `framed` checks only what it takes to walk them; whether a record may touch the
+state is the core's to say. What cannot be walked, or comes from a link that may not send it, is replaced in place by
+a MALFORMED record that is journaled and counted like every refusal.
+
+A record is stamped in place: `ts_recv_ns` from the cycle's clock and, on an order link, `stream_id` from the session that
+the link belongs to, whatever its sender wrote. Heartbeats and the feed's clock samples stop here.
+"""
+
+from __future__ import annotations
+
+from engine.core.admit import FROM_FEED, allowed_from
+from engine.core.state import Events
+from engine.io import ring, zmq
+from engine.io.atomics import monotonic_ns
+from engine.jit import kernel
+from engine.record.records import (
+    RECORD_MAX,
+    SBE_HEADER_SIZE,
+    SCHEMA_ID,
+    SCHEMA_VERSION,
+    UNIT,
+    Reason,
+    Template,
+)
+from engine.run.wiring import CLOCK_FEED, L_HEARTBEATS, L_MALFORMED, RECEIVE_BYTES, SHM, ZMQ_PEER, ZMQ_ROUTER, Wiring
+
+_HEARTBEAT, _CLOCK_SAMPLE, _MALFORMED = int(Template.HEARTBEAT), int(Template.CLOCK_SAMPLE), int(Template.MALFORMED)
+_SESSION_UP, _SESSION_DOWN = int(Template.SESSION_UP), int(Template.SESSION_DOWN)
+_R_LENGTH, _R_DIRECTION, _R_SESSION = (
+    int(Reason.WRONG_LENGTH),
+    int(Reason.WRONG_DIRECTION),
+    int(Reason.UNKNOWN_SESSION),
+)
+_ID_BYTES = 16
+
+
+@kernel
+def poll_link(w: Wiring, row: int) -> int:
+    """Take one message of link `row` into the receive buffer: its length, 0 where there is none.
+
+    A ROUTER row stands for all peers that dial in; `line.sender` is then the row of the peer that it came from. A
+    message that is too long or from nobody we know has length 1: `framed` will find it malformed.
+    """
+    link, line = w.links[row], w.line[0]
+    line.sender = row
+    if link.transport == SHM:
+        return max(int(ring.ring_pop(link.rx, line.event_address)), 0)
+    if link.transport == ZMQ_PEER:
+        return 0  # its messages come by way of the router's row
+    if link.transport == ZMQ_ROUTER:
+        return _poll_router(w, row)
+    n = int(zmq.recv(link.socket, line.event_address, RECEIVE_BYTES))
+    if n <= 0:
+        return 1 if n == 0 else 0
+    return n if n <= RECEIVE_BYTES else 1
+
+
+@kernel
+def _poll_router(w: Wiring, row: int) -> int:
+    """A ROUTER message is the sender's name and one body; more parts are read and make it malformed."""
+    line = w.line[0]
+    socket = int(w.links[row].socket)
+    w.identity[0] = 0
+    w.identity[1] = 0
+    length = int(zmq.recv(socket, w.identity.ctypes.data, _ID_BYTES))
+    if length < 0:
+        return 0
+    n = int(zmq.recv(socket, line.event_address, RECEIVE_BYTES)) if zmq.more(socket) == 1 else 0
+    parts = 0
+    while zmq.more(socket) == 1 and parts < 64:
+        zmq.recv(socket, line.event_address, RECEIVE_BYTES)
+        n = 1
+        parts += 1
+    line.sender = -1
+    for other in range(line.n_links):
+        link = w.links[other]
+        if link.transport == ZMQ_PEER and link.id0 == w.identity[0] and link.id1 == w.identity[1]:
+            line.sender = other
+    return n if 0 < n <= RECEIVE_BYTES else 1
+
+
+@kernel
+def framed(events: Events, w: Wiring, row: int, at: int, n: int) -> int:
+    """Bytes of the record at offset `at` of an n-byte message; a record that cannot be walked takes the rest.
+
+    After this the record at `at` is well framed: itself, or the MALFORMED record in its place.
+    """
+    line = w.line[0]
+    left = n - at
+    i = at // UNIT
+    if line.sender < 0:
+        _replace(events, w, i, row, left, _R_SESSION)
+        return left
+    size = int(events.head[i].block_length) + SBE_HEADER_SIZE
+    if left < UNIT or (size != UNIT and size != RECORD_MAX) or size > left:
+        _replace(events, w, i, row, left, _R_LENGTH)
+        return left
+    if not allowed_from(int(events.head[i].template_id), int(w.links[int(line.sender)].source)):
+        _replace(events, w, i, row, size, _R_DIRECTION)
+    return size
+
+
+@kernel
+def _replace(events: Events, w: Wiring, i: int, row: int, length: int, reason: int) -> None:
+    """Put a MALFORMED record (64 bytes) where something was that cannot be one."""
+    w.counters[L_MALFORMED] += 1
+    w.links[row].malformed += 1
+    first = i * (UNIT // 8)
+    start = int(events.words[first])
+    for word in range(first, first + UNIT // 8):
+        events.words[word] = 0
+    record = events.malformed[i]
+    record.block_length = UNIT - SBE_HEADER_SIZE
+    record.template_id = _MALFORMED
+    record.schema_id = SCHEMA_ID
+    record.version = SCHEMA_VERSION
+    record.stream_id = -1
+    record.venue_id = -1
+    record.link_id = row
+    record.length = length
+    record.reason = reason
+    record.head = start
+
+
+@kernel
+def take_in(events: Events, w: Wiring, at: int) -> bool:
+    """Stamp the record at offset `at` on arrival; False where it is the driver's own affair and goes no further."""
+    line = w.line[0]
+    head = events.head[at // UNIT]
+    template = int(head.template_id)
+    head.ts_recv_ns = line.clock_ns
+    if template == _MALFORMED:
+        return True
+    link = w.links[int(line.sender)]
+    link.records += 1
+    if link.source == FROM_FEED:
+        if line.clock_mode == CLOCK_FEED:
+            _follow_feed(events, w, at // UNIT, template)
+        return template != _CLOCK_SAMPLE
+    head.stream_id = link.session
+    link.heard_ns = monotonic_ns()
+    link.seen_epoch = head.stream_epoch
+    link.seen_seq = head.stream_seq
+    if template == _HEARTBEAT:
+        w.counters[L_HEARTBEATS] += 1
+        return False
+    if template == _SESSION_UP:
+        link.up = 1
+    elif template == _SESSION_DOWN:
+        link.up = 0
+    return True
+
+
+@kernel
+def _follow_feed(events: Events, w: Wiring, i: int, template: int) -> None:
+    """In a replay the feed is the clock: its newest time is now."""
+    line, head = w.line[0], events.head[i]
+    now = int(events.clock[i].clock_ns) if template == _CLOCK_SAMPLE else int(head.ts_event_ns)
+    if now > line.feed_clock_ns:
+        line.feed_clock_ns = now
+        if now > line.clock_ns:
+            line.clock_ns = now
+    head.ts_recv_ns = line.clock_ns

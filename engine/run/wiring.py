@@ -1,0 +1,105 @@
+"""The loop's own memory: links, clocks, counters, histograms, the journal's table. The core never sees it.
+
+`Wiring` is what the host (`engine.run.host_loop`) fills before the loop starts and the loop alone writes afterwards. Other
+threads reach it through a word of `flags`, with atomics, and through the shared stats file, which they only read.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from engine.core.state import _ints
+from engine.io.journal import JOURNAL
+from engine.memory import Memory, memory, packed
+from engine.record.records import DTYPES, Template
+
+#: Stages of an event's way, in order; a histogram each, in ns.
+STAGES: Final = ("receive", "decode", "book", "decide", "risk", "journal", "encode", "send", "total")
+RECEIVE, DECODE, BOOK, DECIDE, RISK, JOURNAL_STAGE, ENCODE, SEND, TOTAL = range(len(STAGES))
+
+#: Transports of a link. A ROUTER's peers are rows of their own; the ROUTER's row only receives for them.
+ZMQ_SUB, ZMQ_ROUTER, ZMQ_PEER, SHM = 1, 2, 3, 4
+#: Clocks.
+CLOCK_MONOTONIC, CLOCK_FEED = 0, 1
+#: Idle strategies.
+IDLE_SPIN, IDLE_YIELD, IDLE_PARK = 0, 1, 2
+
+#: Bytes that one message may have, and where the local inbox begins in the event buffer.
+RECEIVE_BYTES: Final = 65536
+#: Records that the driver itself puts in front of the core (timers, lost peers, orders that could not be sent).
+INBOX: Final = 512
+
+#: A way in or out. `source` is an admit.FROM_*; `session` the row of State.sessions, -1 for a feed.
+LINK: Final = _ints(
+    "transport source session socket rx tx id0 id1 id_bytes up heard_ns beat_ns seen_epoch seen_seq"
+    " messages records bytes malformed sent send_errors dropped"
+)
+#: The loop's scalars.
+LINE: Final = _ints(
+    "clock_mode clock_ns clock_offset_ns feed_clock_ns tsc_mul stream_epoch router n_links first_session idle"
+    " threshold_ns peer_timeout_ns heartbeat_ns housekeeping_ns sampled_ns event_address outbox_address"
+    " inbox_head inbox_count links_address sender"
+)
+#: What the loop counts about itself.
+LOOP_COUNTERS: Final = (
+    "cycles empty_polls messages records longest_cycle_ns cycles_over_threshold inputs outputs observations"
+    " journal_stalls sent send_errors dropped malformed inbox_overflow heartbeats parks"
+).split()
+(
+    L_CYCLES,
+    L_EMPTY_POLLS,
+    L_MESSAGES,
+    L_RECORDS,
+    L_LONGEST_CYCLE_NS,
+    L_OVER_THRESHOLD,
+    L_INPUTS,
+    L_OUTPUTS,
+    L_OBSERVATIONS,
+    L_JOURNAL_STALLS,
+    L_SENT,
+    L_SEND_ERRORS,
+    L_DROPPED,
+    L_MALFORMED,
+    L_INBOX_OVERFLOW,
+    L_HEARTBEATS,
+    L_PARKS,
+) = range(len(LOOP_COUNTERS))
+#: Words of `flags`, eight bytes each: the host stores them, the loop loads them.
+FLAG_STOP: Final = 0
+
+assert len(LINE.names or ()) <= 30
+assert len(LINK.names or ()) <= 30
+
+
+STAGES_RECORD: Final = DTYPES[Template.STAGES]
+SEND_RECORD: Final = DTYPES[Template.SEND_RESULT]
+
+
+@memory
+class Wiring(Memory):
+    """The loop's memory. `flags` and `links` live for the run; `hist` and `published` lie in the stats file."""
+
+    LAYOUT = packed(
+        line=LINE,
+        links=LINK,
+        flags="<i8",
+        counters="<i8",
+        published="<i8",
+        hist="<i8",
+        journal=JOURNAL,
+        stamps="<i8",
+        stage_ticks="<i8",
+        stages=STAGES_RECORD,
+        send_result=SEND_RECORD,
+        output_seqs="<i8",
+        identity="<i8",
+        beat=DTYPES[Template.HEARTBEAT],
+        sample=DTYPES[Template.CLOCK_SAMPLE],
+    )
+
+
+def make_flags() -> np.ndarray:
+    """The words that the host and the loop share: int64[8], one cache line."""
+    return np.zeros(8, dtype=np.int64)
