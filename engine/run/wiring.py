@@ -95,6 +95,7 @@ class Wiring(Memory):
         send_result=SEND_RECORD,
         output_seqs="<i8",
         identity="<i8",
+        gauges="<i8",
         beat=DTYPES[Template.HEARTBEAT],
         sample=DTYPES[Template.CLOCK_SAMPLE],
     )
