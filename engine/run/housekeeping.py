@@ -9,7 +9,7 @@ from engine.core.admit import FROM_FEED
 from engine.core.state import Events, State
 from engine.io import ring
 from engine.io.atomics import monotonic_ns, realtime_ns, tsc
-from engine.io.journal import LAST
+from engine.io.journal_format import LAST
 from engine.jit import kernel
 from engine.record.records import UNIT, Reason, Template
 from engine.run.inbox import free_slot, put

@@ -46,19 +46,25 @@ def measure_stages(w: Wiring, sent: int) -> None:
 
 
 @kernel
+def _short_ns(w: Wiring, stage: int) -> int:
+    """A stage's time as the record holds it: ns up to 2^31 - 1 (two seconds), longer ones as that."""
+    return int(min(ticks_to_ns(w, int(w.stage_ticks[stage])), 0x7FFFFFFF))
+
+
+@kernel
 def note_stages(w: Wiring, events: Events, i: int, input_seq: int, sent: int) -> None:
     """Fill the STAGES record (128 bytes) of event i from `stage_ticks`."""
     note = w.stages[0]
     note.ts_event_ns = w.line[0].clock_ns
     note.input_seq = input_seq
-    note.receive_ns = ticks_to_ns(w, int(w.stage_ticks[RECEIVE]))
-    note.decode_ns = ticks_to_ns(w, int(w.stage_ticks[DECODE]))
-    note.book_ns = ticks_to_ns(w, int(w.stage_ticks[BOOK]))
-    note.decide_ns = ticks_to_ns(w, int(w.stage_ticks[DECIDE]))
-    note.risk_ns = ticks_to_ns(w, int(w.stage_ticks[RISK]))
-    note.journal_ns = ticks_to_ns(w, int(w.stage_ticks[JOURNAL_STAGE]))
-    note.encode_ns = ticks_to_ns(w, int(w.stage_ticks[ENCODE]))
-    note.send_ns = ticks_to_ns(w, int(w.stage_ticks[SEND]))
+    note.receive_ns = _short_ns(w, RECEIVE)
+    note.decode_ns = _short_ns(w, DECODE)
+    note.book_ns = _short_ns(w, BOOK)
+    note.decide_ns = _short_ns(w, DECIDE)
+    note.risk_ns = _short_ns(w, RISK)
+    note.journal_ns = _short_ns(w, JOURNAL_STAGE)
+    note.encode_ns = _short_ns(w, ENCODE)
+    note.send_ns = _short_ns(w, SEND)
     note.total_ns = ticks_to_ns(w, int(w.stage_ticks[TOTAL]))
     note.input_template = events.head[i].template_id
     note.outputs = sent

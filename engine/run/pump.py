@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from engine.core.state import Events, Outbox, State
 from engine.io.atomics import tsc
-from engine.io.journal import LAST
+from engine.io.journal_format import LAST
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE, UNIT, Template
 from engine.run.bound import ADMITTED, BOOKED, DECIDE_TICKS, RISK_TICKS, step, step_staged

@@ -24,7 +24,7 @@ from engine.record.records import (
     Reason,
     Template,
 )
-from engine.run.wiring import CLOCK_FEED, L_HEARTBEATS, L_MALFORMED, RECEIVE_BYTES, SHM, ZMQ_PEER, ZMQ_ROUTER, Wiring
+from engine.run.wiring import CLOCK_FEED, L_HEARTBEATS, L_MALFORMED, NOWHERE, RECEIVE_BYTES, SHM, ZMQ_PEER, ZMQ_ROUTER, Wiring
 
 _HEARTBEAT, _CLOCK_SAMPLE, _MALFORMED = int(Template.HEARTBEAT), int(Template.CLOCK_SAMPLE), int(Template.MALFORMED)
 _SESSION_UP, _SESSION_DOWN = int(Template.SESSION_UP), int(Template.SESSION_DOWN)
@@ -47,8 +47,8 @@ def poll_link(w: Wiring, row: int) -> int:
     line.sender = row
     if link.transport == SHM:
         return max(int(ring.ring_pop(link.rx, line.event_address)), 0)
-    if link.transport == ZMQ_PEER:
-        return 0  # its messages come by way of the router's row
+    if link.transport == ZMQ_PEER or link.transport == NOWHERE:
+        return 0  # a peer's messages come by way of the router's row
     if link.transport == ZMQ_ROUTER:
         return _poll_router(w, row)
     n = int(zmq.recv(link.socket, line.event_address, RECEIVE_BYTES))

@@ -11,12 +11,12 @@ from __future__ import annotations
 from engine.core.state import Events, Outbox
 from engine.io import ring, zmq
 from engine.io.atomics import tsc
-from engine.io.journal import LAST
+from engine.io.journal_format import LAST
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE, UNIT, Reason, Template
 from engine.run.inbox import free_slot, put
 from engine.run.journaling import OBSERVATION, journal
-from engine.run.wiring import ENCODE, L_OBSERVATIONS, L_SEND_ERRORS, L_SENT, LINK, SHM, Wiring
+from engine.run.wiring import ENCODE, L_OBSERVATIONS, L_SEND_ERRORS, L_SENT, LINK, NOWHERE, SHM, Wiring
 
 assert LINK.fields is not None
 _ID_OFFSET = int(LINK.fields["id0"][1])
@@ -63,6 +63,8 @@ def _send_run(events: Events, outbox: Outbox, w: Wiring, first: int, last: int, 
     sent, error = 0, 0
     if link.up == 0:
         error = _UNREACHABLE
+    elif link.transport == NOWHERE:
+        sent = last - first + 1
     elif link.transport == SHM:
         while sent <= last - first:
             if ring.ring_push(link.tx, address + sent * RECORD_MAX, length_at(outbox, first + sent)) != 1:

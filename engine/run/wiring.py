@@ -20,7 +20,8 @@ STAGES: Final = ("receive", "decode", "book", "decide", "risk", "journal", "enco
 RECEIVE, DECODE, BOOK, DECIDE, RISK, JOURNAL_STAGE, ENCODE, SEND, TOTAL = range(len(STAGES))
 
 #: Transports of a link. A ROUTER's peers are rows of their own; the ROUTER's row only receives for them.
-ZMQ_SUB, ZMQ_ROUTER, ZMQ_PEER, SHM = 1, 2, 3, 4
+#: NOWHERE takes everything and sends nothing: rehearsals and benchmarks of the path without a wire.
+NOWHERE, ZMQ_SUB, ZMQ_ROUTER, ZMQ_PEER, SHM = range(5)
 #: Clocks.
 CLOCK_MONOTONIC, CLOCK_FEED = 0, 1
 #: Idle strategies.
