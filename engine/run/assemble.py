@@ -12,7 +12,7 @@ import numpy as np
 from engine.core.limits import OUTBOX
 from engine.core.state import Events, Outbox, State, make_outbox, view_events
 from engine.io.atomics import monotonic_ns, tsc
-from engine.io.histogram import COUNTS_LEN
+from engine.io.histogram import LENGTH
 from engine.io.mapping import aligned_zeros
 from engine.record.records import RECORD_MAX, UNIT, Template, blank
 from engine.run.config import Config
@@ -29,6 +29,7 @@ from engine.run.wiring import (
     LINK,
     LOOP_COUNTERS,
     NOWHERE,
+    PROGRESS,
     RECEIVE_BYTES,
     STAGES,
     Wiring,
@@ -52,13 +53,17 @@ class Figures(NamedTuple):
 
     published: np.ndarray
     hist: np.ndarray
+    progress: np.ndarray
+    progress_lock: np.ndarray
 
 
 def plain_figures() -> Figures:
     """Figures that nobody else reads."""
     return Figures(
         published=np.zeros(len(PUBLISHED) * SPACING, dtype=np.int64),
-        hist=np.zeros(len(STAGES) * COUNTS_LEN, dtype=np.int64),
+        hist=np.zeros(len(STAGES) * LENGTH, dtype=np.int64),
+        progress=aligned_zeros(1, PROGRESS),
+        progress_lock=np.zeros(1, dtype=np.int64),
     )
 
 
@@ -120,6 +125,8 @@ def assemble(
         counters=aligned_zeros(len(LOOP_COUNTERS), np.dtype("<i8")),
         published=figures.published,
         hist=figures.hist,
+        progress=figures.progress,
+        progress_lock=figures.progress_lock,
         journal=journal,
         stamps=aligned_zeros(8, np.dtype("<i8")),
         stage_ticks=aligned_zeros(16, np.dtype("<i8")),

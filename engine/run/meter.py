@@ -6,7 +6,7 @@ A histogram a stage lies in the shared stats file, cumulative, so anyone can rea
 from __future__ import annotations
 
 from engine.core.state import Events
-from engine.io.histogram import COUNTS_LEN, record
+from engine.io.histogram import LENGTH, record
 from engine.jit import kernel
 from engine.run.wiring import (
     BOOK,
@@ -34,7 +34,7 @@ def ticks_to_ns(w: Wiring, ticks: int) -> int:
 @kernel
 def measure(w: Wiring, stage: int, ticks: int) -> None:
     """Record one duration (ticks) in a stage's histogram (ns)."""
-    record(w.hist[stage * COUNTS_LEN : (stage + 1) * COUNTS_LEN], ticks_to_ns(w, ticks))
+    record(w.hist[stage * LENGTH : (stage + 1) * LENGTH], ticks_to_ns(w, ticks))
 
 
 @kernel

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.core.state import COUNTERS, State
+from engine.core.state import (
+    C_FILLS,
+    C_PARENTS_ACCEPTED,
+    C_PARENTS_REJECTED,
+    COUNTERS,
+    State,
+)
 from engine.io.atomics import monotonic_ns, store_release
+from engine.io.stats import write_begin, write_end
 from engine.jit import kernel
-from engine.run.wiring import LOOP_COUNTERS, Wiring
+from engine.run.wiring import L_INPUTS, L_OUTPUTS, L_SENT, LOOP_COUNTERS, Wiring
 
 #: Gauges: values that go up and down.
 GAUGES: Final = (
@@ -57,3 +64,24 @@ def publish(state: State, w: Wiring) -> None:
     for n in range(len(gauges)):
         store_release(address + 8 * SPACING * at, gauges[n])
         at += 1
+    _progress(state, w)
+
+
+@kernel
+def _progress(state: State, w: Wiring) -> None:
+    """The figures that must fit together, written under the seqlock."""
+    lock = w.progress_lock.ctypes.data
+    core, row = state.core[0], w.progress[0]
+    taken = state.counts[C_PARENTS_ACCEPTED] + state.counts[C_PARENTS_REJECTED]
+    write_begin(lock)
+    row.monotonic_ns = w.gauges[1]
+    row.clock_ns = w.line[0].clock_ns
+    row.inputs = w.counters[L_INPUTS]
+    row.outputs = w.counters[L_OUTPUTS]
+    row.sent = w.counters[L_SENT]
+    row.parents_in = taken
+    row.parents_done = taken - core.live_parents
+    row.live_parents = core.live_parents
+    row.live_children = core.live_children
+    row.fills = state.counts[C_FILLS]
+    write_end(lock)

@@ -67,6 +67,8 @@ LOOP_COUNTERS: Final = (
     L_HEARTBEATS,
     L_PARKS,
 ) = range(len(LOOP_COUNTERS))
+#: What onlookers read together, under one seqlock in the stats file.
+PROGRESS: Final = _ints("monotonic_ns clock_ns inputs outputs sent parents_in parents_done live_parents live_children fills")
 #: Words of `flags`, eight bytes each: the host stores them, the loop loads them.
 FLAG_STOP: Final = 0
 
@@ -97,6 +99,8 @@ class Wiring(Memory):
         output_seqs="<i8",
         identity="<i8",
         gauges="<i8",
+        progress=PROGRESS,
+        progress_lock="<i8",
         beat=DTYPES[Template.HEARTBEAT],
         sample=DTYPES[Template.CLOCK_SAMPLE],
     )

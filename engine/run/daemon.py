@@ -1,0 +1,199 @@
+"""A running engine: makes the run directory, rehearses, starts the loop's thread, and stops it in order.
+
+    RUN_DIR/journal/      the journal; its first frame is the manifest
+    RUN_DIR/stats         the shared stats file (`tickroute status` reads it)
+    RUN_DIR/control.ring  control into the loop
+    RUN_DIR/latency.hlog  histograms by interval and stage, written by the main thread
+    RUN_DIR/*.hgrm        percentile distribution a stage, at the end
+
+The main thread keeps out of the loop's memory: it sets the stop flag with an atomic store, pushes control records into the
+ring, and reads the stats file like any onlooker. Everything is compiled, loaded and rehearsed before the loop starts.
+
+Worst case: `stop` waits at most GRACE_S for live children to end; what is left live then is said and stays on the journal.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import TickrouteError
+from engine.io import histogram
+from engine.io.atomics import monotonic_ns, realtime_ns, store_release
+from engine.io.journal_writer import JournalWriter
+from engine.io.ring import PRODUCER, Ring, ring_push
+from engine.io.stats_file import StatsWriter
+from engine.record.records import Scope, Template, blank
+from engine.run import manifest
+from engine.run.assemble import Figures, assemble, calibrate_tsc
+from engine.run.bind import bind
+from engine.run.config import Config
+from engine.run.links import CONTROL_RING, Links
+from engine.run.publish import PUBLISHED
+from engine.run.rehearse import rehearse
+from engine.run.wiring import FLAG_STOP, PROGRESS, STAGES
+
+#: How long a stop waits for live children.
+GRACE_S = 2.0
+#: Between two intervals of latency.hlog.
+INTERVAL_S = 1.0
+
+
+class EngineError(TickrouteError):
+    """The engine cannot start; the message names what is in the way and the remedy."""
+
+
+class Engine:
+    """One engine over one run directory. `start`, then `poll` now and then, then `stop`."""
+
+    def __init__(self, config: Config) -> None:
+        """Make the run directory, open links, compile and rehearse. Nothing is sent or received yet."""
+        self.config = config
+        self.run_dir = Path(config.engine.run_dir)
+        self._make_run_dir()
+        self.bound = bind(config.routing.strategy)
+        tsc_mul = calibrate_tsc()
+        self.rehearsed = rehearse(config, self.bound, tsc_mul)
+        stream_epoch = int(time.time())
+        offset = 0 if config.engine.clock == "feed" else realtime_ns() - monotonic_ns()
+        self.manifest = manifest.make(config, stream_epoch, offset)
+        self.stats = StatsWriter(
+            self.run_dir / "stats", {name: name.replace("_", " ") for name in PUBLISHED}, {"progress": PROGRESS}, STAGES
+        )
+        self.journal = JournalWriter(
+            self.run_dir, config.journal.segment_mib << 20, manifest.to_bytes(self.manifest)
+        )
+        self.links = Links(config, self.run_dir)
+        slot = self.stats.records["progress"]
+        figures = Figures(
+            published=self.stats.counters.view("<i8"),
+            hist=self.stats.histograms.reshape(-1),
+            progress=slot.fields,
+            progress_lock=_word_at(self.stats, slot.lock),
+        )
+        self.loop = assemble(
+            config,
+            self.manifest.initial_state(),
+            self.journal.table,
+            stream_epoch=stream_epoch,
+            clock_offset_ns=offset,
+            tsc_mul=tsc_mul,
+            links=self.links.rows,
+            figures=figures,
+        )
+        line = self.loop.wiring.line[0]
+        line.router = self.links.router
+        line.first_session = self.links.first_session
+        self._control = Ring.attach(self.run_dir / CONTROL_RING, PRODUCER)
+        self._thread: threading.Thread | None = None
+        self._hlog = histogram.IntervalLog(self.run_dir / "latency.hlog", realtime_ns())
+        self._last = np.zeros_like(self.stats.histograms)
+        self._interval_ns = realtime_ns()
+        self.pinned = False
+
+    def _make_run_dir(self) -> None:
+        if (self.run_dir / "journal").exists():
+            raise EngineError(f"engine.run_dir = {str(self.run_dir)!r}: a run is there already; name a new directory")
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EngineError(f"engine.run_dir = {str(self.run_dir)!r}: {error.strerror}; name one that can be made") from error
+
+    def start(self) -> None:
+        """Start the loop's thread, on its core where one is configured."""
+        gc.collect()
+        gc.freeze()
+        self._thread = threading.Thread(target=self._run, name="tickroute-loop", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        if self.config.engine.core >= 0:
+            # 0 is the calling thread: only the loop moves to its core.
+            os.sched_setaffinity(0, {self.config.engine.core})
+            self.pinned = True
+        self.bound.loop.run_loop(*self.loop)
+
+    @property
+    def running(self) -> bool:
+        """Whether the loop's thread is alive."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def poll(self) -> None:
+        """Main thread, a few times a second: the stats file's heartbeat, and the interval log."""
+        self.stats.beat(monotonic_ns())
+        now = realtime_ns()
+        if now - self._interval_ns >= INTERVAL_S * 1e9:
+            self._log_interval(now)
+
+    def _log_interval(self, now: int) -> None:
+        """Append what was measured since the last interval, a line a stage."""
+        counts = self.stats.histograms.copy()
+        for n, stage in enumerate(STAGES):
+            if counts[n].sum() > self._last[n].sum():
+                self._hlog.write(stage, counts[n] - self._last[n], self._interval_ns, now)
+        self._last = counts
+        self._interval_ns = now
+
+    def cancel_all(self) -> None:
+        """Push a mass cancel of everything into the loop."""
+        record = blank(Template.MASS_CANCEL)
+        record["scope"] = Scope.ALL
+        record["client_id"] = -1
+        record["instrument_id"] = -1
+        self.control(record)
+
+    def control(self, record: np.ndarray) -> None:
+        """Push one control record (a 1-element array) into the loop; EngineError where its ring is full."""
+        record["ts_event_ns"] = realtime_ns()
+        if ring_push(self._control.address, record.ctypes.data, record.dtype.itemsize) != 1:
+            raise EngineError(f"{self.run_dir / CONTROL_RING} is full: the loop does not take control records")
+
+    def gauge(self, name: str) -> int:
+        """A published figure now."""
+        return int(self.stats.counters[self.stats.counter_index[name]]["value"])
+
+    def stop(self, *, cancel: bool = True) -> dict[str, int]:
+        """Cancel what is live, wait for it a little, stop the loop, close all; returns the final figures."""
+        if self.running and cancel and self.gauge("live_parents") > 0:
+            self.cancel_all()
+            until = time.monotonic() + GRACE_S
+            while self.gauge("live_parents") > 0 and time.monotonic() < until and self.running:
+                time.sleep(0.005)
+        store_release(self.loop.wiring.flags.ctypes.data + FLAG_STOP, 1)
+        if self._thread is not None:
+            self._thread.join()
+        final = self._final_figures()
+        self._log_interval(realtime_ns())
+        self._hlog.close()
+        for n, stage in enumerate(STAGES):
+            if self.stats.histograms[n].sum():
+                histogram.write_hgrm(self.run_dir / f"{stage}.hgrm", self.stats.histograms[n])
+        self.close()
+        return final
+
+    def _final_figures(self) -> dict[str, int]:
+        from engine.run.publish import publish
+
+        publish(self.loop.state, self.loop.wiring)
+        return {name: self.gauge(name) for name in PUBLISHED}
+
+    def close(self) -> None:
+        """Give everything back. The loop must not be running."""
+        self._control.close()
+        self.links.close()
+        self.journal.close()
+        self.stats.close()
+
+
+def _word_at(stats: StatsWriter, address: int) -> np.ndarray:
+    """The int64 word of the stats file at an address, as an array of one."""
+    offset = address - stats.address
+    memory: np.ndarray = stats._mapping.memory  # noqa: SLF001  the lock is given as an address only
+    return memory[offset : offset + 8].view("<i8")
+
+
