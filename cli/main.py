@@ -30,6 +30,11 @@ class Command(NamedTuple):
 
 #: In the order in which the list shows them.
 COMMANDS: dict[str, Command] = {
+    "run": Command(
+        "cli.run:run",
+        "the engine: take feeds and orders, route, journal, until a signal",
+        (("tickroute run desk.toml", "run the engine that a configuration describes"),),
+    ),
     "doctor": Command(
         "cli.doctor:doctor",
         "what this machine would cost you: settings, and measured stalls",

@@ -32,7 +32,7 @@ def run(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda got, _frame: stopping.append(got))
     began = time.monotonic()
-    out = console()
+    out = console(json)
     out.print(f"compiling and rehearsing {settings.routing.strategy} (a minute the first time) ...")
     engine = Engine(settings)
     if stopping:
@@ -44,7 +44,7 @@ def run(
         f"ready after {time.monotonic() - began:.1f} s: run {engine.run_dir}, core {core}, idle {settings.engine.idle}, "
         f"clock {settings.engine.clock}, durability {settings.journal.durability}, orders {settings.orders.endpoint}"
     )
-    until = began + seconds if seconds > 0 else float("inf")
+    until = time.monotonic() + seconds if seconds > 0 else float("inf")
     while not stopping and engine.running and time.monotonic() < until:
         engine.poll()
         time.sleep(0.05)
@@ -53,4 +53,5 @@ def run(
         f"stopped: {final['inputs']} inputs, {final['outputs']} outputs, {final['live_parents']} parents and "
         f"{final['live_children']} children left live, {final['refusals']} refusals"
     )
-    write_json(json, {"run_dir": str(engine.run_dir), "figures": final})
+    if json is not None:
+        write_json(json, {"run_dir": str(engine.run_dir), "figures": final})
