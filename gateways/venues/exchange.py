@@ -17,11 +17,11 @@ message slot is put off until slots are free again, and counted (`core.postponed
 from __future__ import annotations
 
 from engine.jit import kernel
-from engine.record.records import SBE_HEADER_SIZE, UNIT, ExecType, Flag, Reason, Template, Tif
+from engine.record.records import ExecType, Flag, Reason, Template, Tif
+from gateways.inbox import Array, Inbox, units_of
 from gateways.venues.flight import dequeue, enqueue, give_slot, room, take_slot
 from gateways.venues.matching import show, trade_through
 from gateways.venues.orders import end, live, on_cancel, on_new, on_replace, on_status
-from gateways.venues.slots import Array, Inbox
 from gateways.venues.state import NEVER, RESERVE, Exchange
 
 _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
@@ -217,5 +217,5 @@ def ingest(ex: Exchange, inbox: Inbox, first: int, stop: int, now_ns: int, out: 
                 _apply(ex, inbox, at)
             elif template != _CLOCK:
                 ex.core[0].ignored += 1
-        at += (int(record.block_length) + SBE_HEADER_SIZE) // UNIT
+        at += units_of(inbox, at)
     return at

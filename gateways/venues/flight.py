@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from engine.jit import kernel
 from engine.record.records import SCHEMA_ID, SCHEMA_VERSION, ExecType, OrdStatus, Reason, Template
+from gateways.inbox import Array
 from gateways.venues.ids import write_id
-from gateways.venues.slots import Array
 from gateways.venues.state import Exchange
 
 _ACK, _FILL = int(Template.ACK), int(Template.FILL)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -18,8 +18,8 @@ from engine.memory import Memory, memory, packed
 from engine.record.records import ORDER, REPORT
 from engine.record.units import TICK_ROW, to_units
 from engine.run.config import Config, ConfigError, Faults
+from gateways.inbox import Array, table
 from gateways.venues.ids import splitmix64
-from gateways.venues.slots import Array
 
 #: No time is later than this.
 NEVER: Final = 2**62
@@ -29,15 +29,7 @@ RESERVE: Final = 3
 QUEUE_UNKNOWN: Final = -1
 
 
-def _rows(text: str) -> np.dtype[Any]:
-    fields: list[tuple[Any, ...]] = []
-    for line in text.strip().splitlines():
-        name, kind = line.split()[:2]
-        fields.append((name, "<i8", (2,)) if kind == "text16" else (name, "<" + kind))
-    return np.dtype((np.record, np.dtype(fields, align=True)))
-
-
-CORE: Final = _rows("""
+CORE: Final = table("""
 clock_ns      i8  venue time: never falls
 sweeping      i8  1: a mass cancellation waits for free message slots
 arrivals      i8  messages queued so far, the tie-break of the latency queue
@@ -53,7 +45,7 @@ refused       i8  records that could not be answered: unknown venue, a kind that
 postponed     i8  fills of resting orders put off because no message slot was free
 """)
 
-VENUE: Final = _rows("""
+VENUE: Final = table("""
 latency_ns    i8  one way
 seed          i8  of this venue's dice
 reject_ppm    i8  see Faults
@@ -81,7 +73,7 @@ muted         i8  counted: orders whose acknowledgements are lost
 phantoms      i8  counted: quotes of which a part was gone
 """)
 
-PAIR: Final = _rows("""
+PAIR: Final = table("""
 bid_px        i8  last recorded best bid
 bid_shown     i8  its recorded size
 bid_qty       i8  what our fills have left of it
@@ -94,7 +86,7 @@ bids          i8  first of our resting buys (best price, then arrival); -1 is no
 asks          i8  first of our resting sells
 """)
 
-WORKING: Final = _rows("""
+WORKING: Final = table("""
 order_id      i8  tickroute's id
 peer_id       text16  our OrderID
 px            i8  limit; 0 at a market order
@@ -122,7 +114,7 @@ muted         i1  1: of its reports only executions leave
 """)
 
 #: An entry of the queue: `slot` is a message slot, or -1 - the row of an order that then expires.
-ENTRY: Final = _rows("""
+ENTRY: Final = table("""
 due_ns        i8
 arrival       i8
 slot          i8

@@ -7,8 +7,8 @@ import pytest
 
 from engine.record.records import Liquidity, OrdStatus, OrdType, Reason, Side, Template, Tif, from_text16
 from engine.run.config import Faults, Simulation, Venue
+from gateways.inbox import out_slots
 from gateways.venues import exchange
-from gateways.venues.slots import out_slots
 from gateways.venues.state import create
 from tests.venues.world import config, order, packed, quote, record
 

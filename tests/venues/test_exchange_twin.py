@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from engine.record.records import REPORT, OrdStatus, Template, from_text16
 from engine.run.config import Simulation
+from gateways.inbox import out_slots
 from gateways.venues import exchange
-from gateways.venues.slots import out_slots
 from gateways.venues.state import NEVER, RESERVE, create
 from tests.venues.days import days, long_day, rows_of
 from tests.venues.naive import NaiveExchange

@@ -8,8 +8,8 @@ import pytest
 from engine.record.records import Template, from_text16
 from engine.record.units import UnitError
 from engine.run.config import ConfigError, Venue
+from gateways.inbox import MARKET, view_inbox, whole
 from gateways.venues.ids import splitmix64, write_id
-from gateways.venues.slots import MARKET, view_inbox, whole_records
 from gateways.venues.state import create
 from tests.venues.world import config, order, packed, record
 
@@ -42,11 +42,14 @@ def test_write_id():
 
 
 def test_whole_records():
-    good = order(1, 100, 20).tobytes() + record(Template.TRADE).tobytes()
-    assert whole_records(good)
-    assert not whole_records(good[:-1])
-    assert not whole_records(b"")
-    assert not whole_records(b"\1" * 64)
+    rows = [order(1, 100, 20), record(Template.TRADE)]
+    inbox, units = packed(rows)
+    assert (units, whole(inbox, 0, 192), whole(inbox, 2, 64)) == (3, True, True)
+    assert not any(whole(inbox, 0, size) for size in (0, 64, 129))
+    rows[0]["schema_id"] = 1
+    assert not whole(packed(rows)[0], 0, 192)
+    rows[0]["schema_id"], rows[0]["block_length"] = 7717, 88
+    assert not whole(packed(rows)[0], 0, 192)
 
 
 def test_market_view_has_the_fields_where_the_records_have_them():

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.record.records import OrdType, Side, Template, Tif, blank
 from engine.run.config import Config, Engine, Faults, Instrument, Orders, Risk, Session, Simulation, TickTable, Venue
-from gateways.venues.slots import Array, Inbox, view_inbox
+from gateways.inbox import Array, Inbox, view_inbox
 
 #: Two venues of one session (cent ticks, lots of 10 at the second) and one of another; two instruments.
 VENUES = (
