@@ -57,9 +57,9 @@ def generate(
 ) -> Recording:
     """A day of exactly `quotes` quotes and `trades` trades within [start_ns, start_ns + duration_ns).
 
-    names: venues and symbols (default: the twelve TAQ venues, the stock of the capture); price decimals must be at least 3, so that
-    half a cent is exact. What happens depends on codes and symbols, not on their indices. ValueError where the numbers
-    do not fit: fewer quotes than venues x symbols, or fewer than 16 ns a message.
+    names: venues and symbols (default: those of the capture); price decimals must be at least 3, so that half a cent
+    is exact. What happens depends on codes and symbols, not on their indices. ValueError where the numbers do not fit:
+    fewer quotes than venues x symbols, or fewer than 16 ns a message.
     """
     names = names or Names.listed()
     venues, symbols = sorted(names.venues), sorted(names.symbols)
