@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from engine.errors import UsageError
+
 if TYPE_CHECKING:
     from engine.run.config import Config
 
@@ -27,7 +29,7 @@ class Symbol(NamedTuple):
 
 @dataclass(frozen=True)
 class Names:
-    """Venue code -> index and symbol -> `Symbol`. ValueError where indices are not 0, 1, 2, … without a gap."""
+    """Venue code -> index and symbol -> `Symbol`. UsageError where indices are not 0, 1, 2, … without a gap."""
 
     venues: Mapping[str, int]
     symbols: Mapping[str, Symbol]
@@ -75,4 +77,4 @@ class Names:
 
 def _must_be_dense(what: str, indices: list[int]) -> None:
     if sorted(indices) != list(range(len(indices))):
-        raise ValueError(f"{what} indices are {sorted(indices)}; they must be 0 to {len(indices) - 1}, each once")
+        raise UsageError(f"{what} indices are {sorted(indices)}; they must be 0 to {len(indices) - 1}, each once")

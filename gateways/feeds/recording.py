@@ -93,6 +93,10 @@ class Recording:
         taken = words[starts[:, None] + np.arange(dtype.itemsize // 8)]
         return np.ascontiguousarray(taken).view(dtype).reshape(-1)
 
+    def last_seqs(self) -> np.ndarray:
+        """The last stream_seq of each venue, by index: int64, 0 where a venue has no record."""
+        return np.bincount(self.data.view("<i2")[self.offsets[:-1] // 2 + 7], minlength=len(self.names.venues))
+
     def cut(self, from_ns: int, to_ns: int) -> Recording:
         """The records with from_ns <= time < to_ns, numbered anew from 1."""
         lo, hi = np.searchsorted(self.times, [from_ns, to_ns])

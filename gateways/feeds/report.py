@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.errors import TickrouteError
 
-class FeedError(Exception):
+
+class FeedError(TickrouteError):
     """A feed or recording that cannot be used. Names the file, the line (0 where there is none), value and remedy."""
 
     def __init__(self, path: str | Path, line: int, value: str, why: str, remedy: str) -> None:

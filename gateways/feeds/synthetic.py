@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.errors import UsageError
 from engine.record.records import Template, blank
 from gateways.feeds import synthetic_kernels as k
 from gateways.feeds.names import Names
@@ -58,19 +59,19 @@ def generate(
     """A day of exactly `quotes` quotes and `trades` trades within [start_ns, start_ns + duration_ns).
 
     names: venues and symbols (default: those of the capture); price decimals must be at least 3, so that half a cent
-    is exact. What happens depends on codes and symbols, not on their indices. ValueError where the numbers do not fit:
+    is exact. What happens depends on codes and symbols, not on their indices. UsageError where the numbers do not fit:
     fewer quotes than venues x symbols, or fewer than 16 ns a message.
     """
     names = names or Names.listed()
     venues, symbols = sorted(names.venues), sorted(names.symbols)
     first = len(venues) * len(symbols)
     if quotes < first or trades < 0:
-        raise ValueError(f"{quotes} quotes, {trades} trades: {first} quotes are the least, one a venue and symbol")
+        raise UsageError(f"{quotes} quotes, {trades} trades: {first} quotes are the least, one a venue and symbol")
     if duration_ns < 16 * (quotes + trades) or duration_ns >= 1 << 50:
-        raise ValueError(f"duration of {duration_ns} ns: must be 16 ns a message or more, and below 2^50")
+        raise UsageError(f"duration of {duration_ns} ns: must be 16 ns a message or more, and below 2^50")
     for symbol in symbols:
         if names.symbols[symbol].px_decimals < 3:
-            raise ValueError(f"{symbol} has {names.symbols[symbol].px_decimals} price decimals; half cents need 3")
+            raise UsageError(f"{symbol} has {names.symbols[symbol].px_decimals} price decimals; half cents need 3")
     times = np.zeros(quotes + trades, dtype=np.int64)
     bursts = np.zeros((max(1, len(times) // 16), 2), dtype=np.int64)
     k.draw_bursts(seed, duration_ns, bursts)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.errors import UsageError
 from engine.record.records import DTYPES, Template, blank
 from gateways.feeds import recording
 from gateways.feeds.names import Names
@@ -156,5 +157,5 @@ def test_parts_must_be_of_known_venues_and_sizes() -> None:
         build([rows], NAMES)
     with pytest.raises(ValueError, match="bytes long"):
         build([np.zeros(1, dtype=[("venue_id", "i2")])], NAMES)
-    with pytest.raises(ValueError, match="each once"):
+    with pytest.raises(UsageError, match="each once"):
         Names({"A": 1}, {})

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from engine.errors import UsageError
 from engine.jit import JIT
 from engine.record.records import Flag, Template
 from gateways.feeds import synthetic
@@ -156,9 +157,9 @@ def test_a_saved_synthetic_day_loads(tmp_path) -> None:
 
 
 def test_impossible_parameters_say_what_is_possible() -> None:
-    with pytest.raises(ValueError, match="12 quotes are the least"):
+    with pytest.raises(UsageError, match="12 quotes are the least"):
         generate(quotes=11)
-    with pytest.raises(ValueError, match="16 ns a message"):
+    with pytest.raises(UsageError, match="16 ns a message"):
         generate(quotes=100, trades=0, duration_ns=100)
-    with pytest.raises(ValueError, match="half cents need 3"):
+    with pytest.raises(UsageError, match="half cents need 3"):
         generate(names=Names.listed(px_decimals=2))
