@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from engine.io import crc_table
+from engine.io import crc_table, twins
 from engine.jit import JIT, kernel
 
+native: Any
 if JIT:
     from engine.io import native
 else:
-    from engine.io import twins as native  # type: ignore[no-redef]
+    native = twins
 
 _load_acquire: Any = native.load_acquire
 _load_i32_acquire: Any = native.load_i32_acquire
@@ -188,30 +189,30 @@ def leading_zeros(value: int) -> int:
     return _leading_zeros(value)  # type: ignore[no-any-return]
 
 
-if CRC_INSTRUCTION:
-    _crc_u64: Any = native.crc32c_u64
-    _crc_u8: Any = native.crc32c_u8
+_crc_u64: Any = native.crc32c_u64 if CRC_INSTRUCTION else crc_table.crc32c_u64
+_crc_u8: Any = native.crc32c_u8 if CRC_INSTRUCTION else crc_table.crc32c_u8
+
+if JIT:
+
+    @kernel
+    def crc32c(seed: int, address: int, n: int) -> int:
+        """CRC32C (Castagnoli, RFC 3720 appendix B.4) of `n` bytes, 0 .. 2^32-1, continued from `seed` (0 to begin).
+
+        crc32c(crc32c(0, a), b) is the CRC of a and b in a row; of the nine bytes "123456789" it is 0xE3069283.
+        """
+        crc = ~seed & _MASK32
+        words_end = address + (n & ~7)
+        end = address + n
+        while address < words_end:
+            crc = _crc_u64(crc, _load_i64(address))
+            address += 8
+        while address < end:
+            crc = _crc_u8(crc, _load_u8(address))
+            address += 1
+        return crc ^ _MASK32
+
 else:
-    _crc_u64 = crc_table.crc32c_u64
-    _crc_u8 = crc_table.crc32c_u8
-
-
-@kernel
-def crc32c(seed: int, address: int, n: int) -> int:
-    """CRC32C (Castagnoli, RFC 3720 appendix B.4) of `n` bytes, 0 .. 2^32-1, continued from `seed` (0 to begin).
-
-    crc32c(crc32c(0, a), b) is the CRC of a and b in a row; of the nine bytes "123456789" it is 0xE3069283.
-    """
-    crc = ~seed & _MASK32
-    words_end = address + (n & ~7)
-    end = address + n
-    while address < words_end:
-        crc = _crc_u64(crc, _load_i64(address))
-        address += 8
-    while address < end:
-        crc = _crc_u8(crc, _load_u8(address))
-        address += 1
-    return crc ^ _MASK32
+    crc32c = twins.crc32c
 
 
 @kernel

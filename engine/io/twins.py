@@ -138,6 +138,11 @@ def crc32c_u64(crc: int, word: int) -> int:
     return crc
 
 
+def crc32c(seed: int, address: int, n: int) -> int:
+    """CRC32C of `n` bytes at an address, continued from `seed`."""
+    return crc32c_bytes(seed, ctypes.string_at(int(address), int(n)))
+
+
 def crc32c_bytes(seed: int, data: bytes) -> int:
     """CRC32C of `data`, continued from `seed` (0 to begin): what `atomics.crc32c` gives for the same bytes."""
     crc = ~seed & 0xFFFF_FFFF

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import resource
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -19,7 +22,7 @@ from engine.io import atomics, journal_keeper, mapping
 from engine.io.journal import JOURNAL, NOT_READY, TOO_LONG, append
 from engine.io.journal_format import JournalError, Kind, segment_path
 from engine.io.journal_writer import JournalWriter
-from engine.jit import JIT, kernel
+from engine.jit import JIT, ROOT, kernel
 from tests.io.journal_twin import JournalTwin, parse
 
 pytestmark = pytest.mark.kernel
@@ -186,6 +189,44 @@ def test_a_full_disk_at_the_start_is_explained(tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "journal").exists()
 
 
+_FILL = """
+import sys, errno, numpy as np
+from engine.io.journal import append
+from engine.io.journal_format import JournalError
+from engine.io.journal_writer import JournalWriter
+run = sys.argv[1] + "/run"
+source = np.zeros(64, dtype=np.uint8)
+with JournalWriter(run, 1 << 16, b"{}") as writer:
+    while writer.error == 0:
+        append(writer.table, 3, 0, 0, -1, source.ctypes.data, 64)
+    assert writer.error == errno.ENOSPC
+    while append(writer.table, 3, 0, 0, -1, source.ctypes.data, 64) >= 0:
+        pass
+    written = writer.next_seq
+try:
+    JournalWriter(run + "2", 1 << 19, b"{}")
+    raise SystemExit("a journal on a full disk")
+except JournalError as error:
+    assert "No space left" in str(error)
+from engine.io.journal_reader import JournalReader
+reader = JournalReader(run)
+assert sum(len(chunk.rows) for chunk in reader.chunks()) == written
+print("survived", written > 1000)
+"""
+
+
+def test_a_disk_that_fills_up_is_an_error_and_no_signal(tmp_path):
+    """On a real small file system, mounted in a namespace of its own, which ends with the child."""
+    inside = 'mount -t tmpfs -o size=1m none "$1" && exec "$2" -c "$3" "$1"'
+    enter = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    probe = subprocess.run([*enter, 'mount -t tmpfs none "$1"', "sh", str(tmp_path)], capture_output=True, check=False)
+    if probe.returncode:
+        pytest.skip(f"no right to mount a file system of our own here: {probe.stderr.decode().strip()}")
+    command = [*enter, inside, "sh", str(tmp_path), sys.executable, _FILL]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "survived True\n"), done.stderr
+
+
 @kernel
 def burst(journal: Any, source: int, count: int) -> int:
     """Append `count` records of 64 bytes; how often no segment was ready."""
@@ -211,6 +252,27 @@ def test_the_helpers_keep_up_while_the_interpreter_is_busy(tmp_path):
     assert written >= count
     if not JIT:
         assert len(parse(files_of(tmp_path / "run"))) == written
+
+
+@pytest.mark.skipif(not JIT, reason="the interpreter allocates, and so faults, as it likes")
+def test_the_loop_does_not_fault(tmp_path):
+    faults = []
+
+    def loop(count: int) -> None:
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+        burst(writer.table, source.ctypes.data, count)
+        faults.append(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
+
+    with JournalWriter(tmp_path / "run", 16 << 20, MANIFEST) as writer:
+        source = np.arange(8, dtype=np.int64)
+        for count in (10, 100_000):
+            thread = threading.Thread(target=loop, args=(count,))
+            thread.start()
+            thread.join()
+        if writer.table[0]["populate_error"] == errno.EINVAL:
+            pytest.skip("Linux before 5.14 has no MADV_POPULATE_WRITE")
+    # 2,300 pages were written.
+    assert faults[1] < 100
 
 
 def test_the_table_is_two_pairs_of_lines():

@@ -204,8 +204,8 @@ def test_files_that_are_no_rings_are_refused_and_left_alone(path):
 
 
 def test_two_processes_exchange_dense_whole_records(path):
-    count = 300_000 if JIT else 2_000
-    ring = Ring.create(path, 64, PRODUCER)
+    count = 200_000 if JIT else 2_000
+    ring = Ring.create(path, 1024, PRODUCER)
     child = peer("consume", path, count)
     row = np.zeros(16, dtype=np.int64)
     assert ring_peer.produce(ring.address, row, row.ctypes.data, 0, count) == 0
@@ -215,8 +215,8 @@ def test_two_processes_exchange_dense_whole_records(path):
 
 
 def test_a_killed_and_restarted_producer_corrupts_nothing(path):
-    count = 2_000_000 if JIT else 20_000
-    ring = Ring.create(path, 64, CONSUMER)
+    count = 400_000 if JIT else 20_000
+    ring = Ring.create(path, 1024, CONSUMER)
     row = np.zeros(16, dtype=np.int64)
     seen, lives = 0, 0
     while seen < count:

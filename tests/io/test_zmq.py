@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 import zmq
 
 from engine.io import zmq as link
+from engine.jit import JIT, ROOT
 
 pytestmark = pytest.mark.kernel
 
@@ -202,3 +205,29 @@ def test_io_threads_are_pinned_where_told(tmp_path: Path) -> None:
         ctx.term()
     with pytest.raises(link.LinkError, match="-1"):
         link.make_context(io_cores=[-1])
+
+
+_CHILD = """
+import sys, numpy as np
+from engine.io import zmq as link
+context = link.make_context()
+router = link.open_socket(context, "router", sys.argv[1], bind=True)
+buffer = np.zeros(64, dtype=np.uint8)
+assert link.recv(link.address(router), buffer.ctypes.data, 64) == -link.EAGAIN
+assert link.events(link.address(router)) >= 0
+router.close()
+context.term()
+print(sum(link.recv.stats.cache_hits.values()), sum(link.events.stats.cache_hits.values()))
+"""
+
+
+@pytest.mark.skipif(not JIT, reason="nothing is compiled, so nothing is cached")
+def test_kernels_that_call_libzmq_are_loaded_from_the_cache(tmp_path: Path) -> None:
+    env = {**os.environ, "TICKROUTE_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", _CHILD, f"ipc://{tmp_path}/cached"]
+    hits = []
+    for _ in range(2):
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        hits.append(done.stdout)
+    assert hits == ["0 0\n", "1 1\n"]
