@@ -22,7 +22,7 @@ from engine.run.wiring import L_INPUTS, L_OUTPUTS, L_SENT, LOOP_COUNTERS, Wiring
 
 #: Gauges: values that go up and down.
 GAUGES: Final = (
-    "clock_ns heartbeat_ns live_parents live_children unknown_children killed timers work_queue sessions_up"
+    "clock_ns heartbeat_ns live_parents live_children unknown_children killed armed_timers work_queue sessions_up"
     " journal_next_seq journal_segment"
 ).split()
 #: Names of the published words, in order.
