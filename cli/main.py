@@ -35,6 +35,21 @@ COMMANDS: dict[str, Command] = {
         "the engine: take feeds and orders, route, journal, until a signal",
         (("tickroute run desk.toml", "run the engine that a configuration describes"),),
     ),
+    "status": Command(
+        "cli.status:status",
+        "what a running engine counts and measures, without asking it",
+        (("tickroute status runs/today --watch", "look at a running engine"),),
+    ),
+    "feed": Command(
+        "cli.feed:feed",
+        "play a recorded or synthetic day to the engine and the venues",
+        (("tickroute feed desk.toml quotes.csv.gz --rate 100", "play a recorded day at a hundred times its pace"),),
+    ),
+    "venues": Command(
+        "cli.venues:venues",
+        "the simulated venues, as a process of their own",
+        (("tickroute venues desk.toml", "be the venues of a configuration"),),
+    ),
     "doctor": Command(
         "cli.doctor:doctor",
         "what this machine would cost you: settings, and measured stalls",

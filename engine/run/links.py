@@ -46,7 +46,8 @@ class Links:
         rows: list[dict[str, int]] = []
         feeds = [feed.endpoint for feed in config.feed if not feed.endpoint.startswith("shm://")]
         if feeds:
-            sub = self._keep(zmq.open_socket(self.context, "sub", feeds[0], heartbeat_ms=heartbeat))
+            # No ZeroMQ heartbeats on feeds: a full queue reads none, and the publisher would hang up on us.
+            sub = self._keep(zmq.open_socket(self.context, "sub", feeds[0], heartbeat_ms=0))
             for endpoint in feeds[1:]:
                 sub.connect(endpoint)
             rows.append(_row(ZMQ_SUB, FROM_FEED, socket=zmq.address(sub)))

@@ -1,0 +1,97 @@
+"""`tickroute status RUN_DIR [--watch]`: what a running (or ended) engine counts and measures, read from its stats file.
+
+Nothing is asked of the loop: the file is mapped read-only. Worst case: an engine that was killed shows as silent.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+
+from cli.output import JsonOption, console, write_json
+
+_FIGURES = (
+    "inputs outputs sent decisions children_sent fills live_parents live_children unknown_children parents_accepted"
+    " parents_filled parents_canceled parents_expired parents_rejected refusals risk_blocks gaps alerts timeouts"
+    " journal_next_seq journal_stalls send_errors longest_cycle_ns cycles_over_threshold"
+).split()
+
+
+def status(
+    run_dir: Annotated[Path, typer.Argument(help="The run's directory.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every half second until Ctrl-C.")] = False,
+    json: JsonOption = None,
+) -> None:
+    """Show an engine's counters and latencies while it runs, or after.
+
+    Example:  tickroute status runs/today --watch
+    """
+    from engine.io.stats_file import StatsReader
+
+    reader = StatsReader(run_dir / "stats")
+    try:
+        if json is not None:
+            write_json(json, snapshot(reader))
+        if json == "-":
+            return
+        screen = console(json)
+        if not watch:
+            screen.print(_shown(snapshot(reader), None))
+            return
+        before = snapshot(reader)
+        with Live(_shown(before, None), console=screen, auto_refresh=False) as live:
+            while True:
+                time.sleep(0.5)
+                now = snapshot(reader)
+                live.update(_shown(now, before), refresh=True)
+                before = now
+    except KeyboardInterrupt:
+        return
+    finally:
+        reader.close()
+
+
+def snapshot(reader: Any) -> dict[str, Any]:
+    """Counters, latencies (ns) a stage and the age of the last heartbeat, at one moment."""
+    from engine.io import histogram
+
+    latencies = {}
+    for stage in reader.stages:
+        found = histogram.summary(reader.histogram(stage), (50.0, 99.0, 99.9, 100.0))
+        values = [row.value_ns for row in found.rows] or [None] * 4
+        latencies[stage] = dict(zip(("p50", "p99", "p99_9", "max"), values, strict=True)) | {"count": found.total}
+    age = reader.age_ns(time.monotonic_ns())
+    return {
+        "pid": reader.pid,
+        "state": "ended" if age is None else ("running" if age < 2_000_000_000 else "silent"),
+        "heartbeat_age_ms": None if age is None else age / 1e6,
+        "monotonic_ns": time.monotonic_ns(),
+        "counters": reader.counters(),
+        "latency_ns": latencies,
+    }
+
+
+def _shown(now: dict[str, Any], before: dict[str, Any] | None) -> Group:
+    counters = now["counters"]
+    figures = Table(box=None, header_style="dim", title=f"process {now['pid']}: {now['state']}", title_justify="left")
+    for title in ("counter", "value", "per second"):
+        figures.add_column(title, justify="left" if title == "counter" else "right")
+    for name in _FIGURES:
+        rate = ""
+        if before is not None:
+            seconds = (now["monotonic_ns"] - before["monotonic_ns"]) / 1e9
+            rate = f"{(counters[name] - before['counters'][name]) / seconds:,.0f}"
+        figures.add_row(name.replace("_", " "), f"{counters[name]:,}", rate)
+    stages = Table(box=None, header_style="dim")
+    for title in ("stage", "n", "p50 ns", "p99 ns", "p99.9 ns", "max ns"):
+        stages.add_column(title, justify="left" if title == "stage" else "right")
+    for stage, row in now["latency_ns"].items():
+        cells = (f"{row[key]:,}" if row[key] is not None else "" for key in ("p50", "p99", "p99_9", "max"))
+        stages.add_row(stage, f"{row['count']:,}", *cells)
+    return Group(figures, "", stages)
