@@ -41,8 +41,9 @@ def run(
     engine.start()
     core = settings.engine.core if settings.engine.core >= 0 else "any"
     out.print(
-        f"ready after {time.monotonic() - began:.1f} s: run {engine.run_dir}, core {core}, idle {settings.engine.idle}, "
-        f"clock {settings.engine.clock}, durability {settings.journal.durability}, orders {settings.orders.endpoint}"
+        f"ready after {time.monotonic() - began:.1f} s: run {engine.run_dir}, core {core}, "
+        f"idle {settings.engine.idle}, clock {settings.engine.clock}, durability {settings.journal.durability}, "
+        f"orders {settings.orders.endpoint}"
     )
     until = time.monotonic() + seconds if seconds > 0 else float("inf")
     while not stopping and engine.running and time.monotonic() < until:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils as _cgutils
@@ -20,7 +19,7 @@ from numba.np import arrayobj, numpy_support
 cgutils: Any = _cgutils
 
 
-class MemoryType(types.Type):
+class MemoryType(types.Type):  # type: ignore[misc]
     """The numba type of one Memory class; its name is the class's, so signatures stay short."""
 
     def __init__(self, name: str, members: dict[str, tuple[types.Array, int, int]]) -> None:
@@ -29,12 +28,12 @@ class MemoryType(types.Type):
 
 
 @register_default(MemoryType)
-class _MemoryModel(OpaqueModel):
+class _MemoryModel(OpaqueModel):  # type: ignore[misc]
     """One pointer."""
 
 
 @infer_getattr
-class _MemoryAttribute(AttributeTemplate):
+class _MemoryAttribute(AttributeTemplate):  # type: ignore[misc]
     key = MemoryType
 
     def generic_resolve(self, memory: MemoryType, name: str) -> types.Type | None:
@@ -43,7 +42,7 @@ class _MemoryAttribute(AttributeTemplate):
         return None
 
 
-@lower_getattr_generic(MemoryType)
+@lower_getattr_generic(MemoryType)  # type: ignore[untyped-decorator]
 def _read_member(context: Any, builder: Any, memory: MemoryType, value: Any, name: str) -> Any:
     array_type, place, stride = memory.members[name]
     words = builder.bitcast(value, ir.IntType(64).as_pointer())
@@ -70,7 +69,7 @@ def _load_fixed(builder: Any, words: Any, place: int) -> Any:
     return loaded
 
 
-@unbox(MemoryType)
+@unbox(MemoryType)  # type: ignore[untyped-decorator]
 def _enter(memory: MemoryType, obj: Any, c: Any) -> Any:
     address = c.pyapi.object_getattr_string(obj, "address")
     value = c.pyapi.long_as_longlong(address)
@@ -88,4 +87,3 @@ def register(cls: Any) -> None:
     kind = MemoryType(cls.__name__, members)
     cls._numba_type_ = kind
     typeof_impl.register(cls)(lambda value, context: kind)
-    assert numba.__version__

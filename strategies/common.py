@@ -1,8 +1,8 @@
 """What routing workflows share: which venues can be taken from now, at what net price, in which order.
 
-`collect` fills `state.scratch` with one row a candidate venue (venue, net price, quantity, price), best first. Ties in net
-price break by larger size, then by the venue's MIC: never by where the configuration happens to list it.
-Worst case: an insertion sort over all venues, n_venues squared over four comparisons; 12 venues take about 100 ns.
+`collect` fills `state.scratch` with one row a candidate venue (venue, net price, quantity, price), best first. Ties in
+net price break by larger size, then by the venue's MIC: never by where the configuration happens to list it. Worst
+case: an insertion sort over all venues, n_venues squared over four comparisons; 12 venues take about 100 ns.
 """
 
 from __future__ import annotations

@@ -1,20 +1,19 @@
 """sweep: take the best net price first, across all fresh venues at once, until the order is filled or nothing is left.
 
-Each round sends immediate-or-cancel children to the cheapest venues after fees, as much as each displays and no more than
-is left. What comes back unfilled is routed again, on the books as they are then, at most `max_rounds` times. After that an
-immediate order is cancelled back; a day order rests: in the engine, where the next marketable quote wakes it with a new
-set of rounds, or posted at a venue, as the configuration says. Fill-or-kill asks first whether the displayed size would
-do; as children run at several venues, it cannot promise more.
+Each round sends immediate-or-cancel children to the cheapest venues after fees, as much as each displays and no more
+than is left. What comes back unfilled is routed again, on the books as they are then, at most `max_rounds` times. After
+that an immediate order is cancelled back; a day order rests: in the engine, where the next marketable quote wakes it
+with a new set of rounds, or posted at a venue, as the configuration says. Fill-or-kill asks first whether the displayed
+size would do; as children run at several venues, it cannot promise more.
 """
 
 from __future__ import annotations
 
+from engine.core.admit import tick_at
 from engine.core.children import new_child
 from engine.core.emit import new_record
 from engine.core.limits import MAX_CHILDREN_A_TURN
-from engine.core.admit import tick_at
-from engine.core.state import C_DECISIONS, NONE, Outbox, State
-from engine.core.state import W_START
+from engine.core.state import C_DECISIONS, NONE, W_START, Outbox, State
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, Outcome, Reason, Side, Template, Tif
 from strategies.common import NET, PX, QTY, VENUE, WIDTH, collect, lot_of
@@ -31,7 +30,10 @@ _R_EXHAUSTED, _R_FOK = int(Reason.ROUNDS_EXHAUSTED), int(Reason.FOK_NOT_FILLABLE
 
 @kernel
 def route(state: State, p: int, event: int, outbox: Outbox) -> int:
-    """Decide for parent p, woken by `event` (a W_* bit); returns POSTED, RESTED or CANCELED, or ROUTED when children went out."""
+    """Decide for parent p, woken by `event` (a W_* bit); returns the Outcome.
+
+    ROUTED and POSTED sent children, RESTED and CANCELED did not.
+    """
     parent, order = state.parents[p], state.parent_orders[p]
     parent.rounds += 1
     candidates, fresh_venues, stale_venues = collect(state, p)

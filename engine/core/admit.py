@@ -11,7 +11,17 @@ import numpy as np
 from engine.core.books import admit_stream
 from engine.core.state import Events, Outbox, State
 from engine.jit import kernel
-from engine.record.records import DTYPES, SBE_HEADER_SIZE, SCHEMA_ID, SCHEMA_VERSION, OrdType, Reason, Side, Template, Tif
+from engine.record.records import (
+    DTYPES,
+    SBE_HEADER_SIZE,
+    SCHEMA_ID,
+    SCHEMA_VERSION,
+    OrdType,
+    Reason,
+    Side,
+    Template,
+    Tif,
+)
 
 # Where a record comes from.
 FROM_FEED, FROM_CLIENT, FROM_VENUE, FROM_CONTROL = 0, 1, 2, 3

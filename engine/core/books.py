@@ -1,9 +1,9 @@
 """Best bid and offer of each venue in each instrument, the national best over the fresh ones, the reference price.
 
 A quote is fresh while it is valid and not older than `stale_ns` by the engine's clock. What we have sent against a
-quote is remembered (`bid_taken`, `ask_taken`) until its venue updates that side, so that two parents never chase the same
-displayed shares. A gap in a venue's stream, a restart of its publisher, a CLEAR, or a quote that is crossed in itself
-makes its quotes invalid until the next.
+quote is remembered (`bid_taken`, `ask_taken`) until its venue updates that side, so that two parents never chase the
+same displayed shares. A gap in a venue's stream, a restart of its publisher, a CLEAR, or a quote that is crossed in
+itself makes its quotes invalid until the next.
 
 The reference price is the mid-point of the last national best bid and offer over fresh quotes that was two-sided and
 not crossed; where that is older than `reference_age_ns`, the last trade on a book within the same age; else none. It is
@@ -14,6 +14,7 @@ Worst case: each quote scans the venues of its instrument once: n_venues cache l
 
 from __future__ import annotations
 
+from engine.core.emit import alert
 from engine.core.state import (
     C_CROSSED_QUOTES,
     C_GAPS,
@@ -25,7 +26,6 @@ from engine.core.state import (
     Outbox,
     State,
 )
-from engine.core.emit import alert
 from engine.jit import kernel
 from engine.record.records import Flag, Reason, Side
 

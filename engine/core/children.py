@@ -226,7 +226,9 @@ def on_child_timer(state: State, outbox: Outbox, c: int) -> None:
         return
     if child.cancels == 0:
         state.counts[C_TIMEOUTS] += 1
-        alert(state, outbox, _R_TIMEOUT, int(state.child_orders[c].instrument_id), int(state.child_orders[c].order_id), 0)
+        alert(
+            state, outbox, _R_TIMEOUT, int(state.child_orders[c].instrument_id), int(state.child_orders[c].order_id), 0
+        )
     if child.cancels < params.max_cancels:
         cancel_child(state, outbox, c)
         return

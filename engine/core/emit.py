@@ -6,6 +6,8 @@ Room is the caller's affair: `step` stops its work while a whole turn still fits
 
 from __future__ import annotations
 
+from typing import Any
+
 from engine.core.state import C_ALERTS, C_CANCELS_SENT, C_REFUSALS, Outbox, State
 from engine.jit import kernel
 from engine.record.records import (
@@ -35,7 +37,7 @@ _EXPIRED = int(OrdStatus.EXPIRED)
 @kernel
 def new_record(state: State, outbox: Outbox, template: int, length: int) -> int:
     """Take the next slot, zero it, fill its header and its time; returns its index. Asserts that there is room."""
-    k = outbox.count[0]
+    k = int(outbox.count[0])
     assert k < len(outbox.head)
     outbox.count[0] = k + 1
     first = k * WORDS
@@ -155,17 +157,22 @@ def parent_report(
 
 @kernel
 def client_reject(
-    state: State, outbox: Outbox, record: tuple, template: int, session: int, reason: int  # type: ignore[type-arg]
+    state: State,
+    outbox: Outbox,
+    record: Any,
+    template: int,
+    session: int,
+    reason: int,
 ) -> None:
     """Answer a client's ORDER_* `record` that never became (or does not name) an order, with a reason."""
     k = new_record(state, outbox, template, RECORD_MAX)
     report = outbox.report[k]
-    report.order_id = record.order_id  # type: ignore[attr-defined]
-    report.peer_id[0] = record.cl_ord_id[0]  # type: ignore[attr-defined]
-    report.peer_id[1] = record.cl_ord_id[1]  # type: ignore[attr-defined]
-    report.instrument_id = record.instrument_id  # type: ignore[attr-defined]
-    report.client_id = record.client_id  # type: ignore[attr-defined]
-    report.request = record.template_id  # type: ignore[attr-defined]
+    report.order_id = record.order_id
+    report.peer_id[0] = record.cl_ord_id[0]
+    report.peer_id[1] = record.cl_ord_id[1]
+    report.instrument_id = record.instrument_id
+    report.client_id = record.client_id
+    report.request = record.template_id
     report.reason = reason
     report.exec_type = _X_REJECTED
     report.ord_status = _S_REJECTED

@@ -1,7 +1,7 @@
 """Parent orders: what clients ask for, and how each parent ends.
 
-A request (cancel, replace, pause, expiry) never touches a live child's quantity: it asks the venues to cancel what rests
-there, waits until no child is live, and then takes effect. While it waits the parent is `pending`; the strongest
+A request (cancel, replace, pause, expiry) never touches a live child's quantity: it asks the venues to cancel what
+rests there, waits until no child is live, and then takes effect. While it waits the parent is `pending`; the strongest
 pending request wins (expire > cancel > pause > replace).
 
 A parent is woken by reasons (`W_*` bits) and handled on the work queue, so that any number of them can be woken by one

@@ -1,7 +1,7 @@
 """Requests from clients and control, and the coming and going of sessions.
 
-A session numbers its records. A repeated number is refused, a gap is counted and alerted (what was lost is the client's to
-ask for), and a larger epoch begins anew: the peer restarted.
+A session numbers its records. A repeated number is refused, a gap is counted and alerted (what was lost is the client's
+to ask for), and a larger epoch begins anew: the peer restarted.
 """
 
 from __future__ import annotations
@@ -157,7 +157,9 @@ def _on_new(state: State, events: Events, i: int, session: int, outbox: Outbox) 
         outbox.head[k].stream_epoch = 0
         outbox.head[k].stream_seq = 0
         write_block(state, outbox, k, rule, value, limit)
-        _reject_new(state, events, i, session, _R_KILLED if state.core[0].killed != 0 else _R_RISK, value, limit, outbox)
+        _reject_new(
+            state, events, i, session, _R_KILLED if state.core[0].killed != 0 else _R_RISK, value, limit, outbox
+        )
         return
     p, counter = take_slot(state)
     if p == NONE:

@@ -1,8 +1,8 @@
 """The risk gate: every order that is about to leave passes here, whatever strategy made it. Hard blocks only.
 
-Rules, in the order in which they are tried: kill flag, venue down, quantity, notional, reference price, collar. The collar
-is on the aggressive side: a buy may not be priced above the reference by more than `collar_bps`, a sell not below it.
-Without a reference price an order is blocked. A cancel is never blocked.
+Rules, in the order in which they are tried: kill flag, venue down, quantity, notional, reference price, collar. The
+collar is on the aggressive side: a buy may not be priced above the reference by more than `collar_bps`, a sell not
+below it. Without a reference price an order is blocked. A cancel is never blocked.
 
 A blocked order's record in the outbox becomes a RISK_BLOCK record in place, so the journal holds what was stopped, by
 which rule, with value and limit; the child is rejected, and its parent's workflow hears of it.
@@ -15,8 +15,8 @@ from __future__ import annotations
 from engine.core.books import reference_px2
 from engine.core.children import finish_child, money_of
 from engine.core.emit import WORDS
-from engine.core.state import C_RISK_BLOCKS, Outbox, State
 from engine.core.ids import child_slot
+from engine.core.state import C_RISK_BLOCKS, Outbox, State
 from engine.jit import kernel
 from engine.record.records import OrdStatus, Reason, RiskRule, Side, Template
 

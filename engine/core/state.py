@@ -10,12 +10,12 @@ hash table, and a slot keeps a finished order until its turn comes round again; 
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
 from engine.core.limits import MAX_SESSIONS, OUTBOX, TICK_ROWS, Limits, power_of_two
-from engine.memory import Memory, memory, packed, spaced
+from engine.memory import Layout, Memory, memory, packed, spaced
 from engine.record import records as r
 
 
@@ -158,7 +158,7 @@ CHILD: Final = np.dtype(
 POSITION: Final = _ints("qty cost bought_qty sold_qty fee fills")
 EXECUTION: Final = _ints("word0 word1 venue")
 
-assert QUOTE_SLOT.itemsize == 64 and CHILD.itemsize == 64 and PARENT.itemsize == 112
+assert (QUOTE_SLOT.itemsize, CHILD.itemsize, PARENT.itemsize) == (64, 64, 112)
 _ALL = (PARAMS, CORE, QUOTE_SLOT, INSTRUMENT, VENUE, SESSION, TICK_ROW, PARENT, CHILD, POSITION, EXECUTION)
 assert all(len(d.names or ()) <= 30 for d in _ALL), "compile time grows with the square of the fields"
 assert not [n for d in _ALL for n in d.names or () if hasattr(np.record, n)], "np.record has attributes of these names"
@@ -220,7 +220,30 @@ W_START, W_CHILDREN_DONE, W_QUOTE, W_REPLACE, W_PAUSE, W_RESUME, W_CANCEL, W_EXP
 class State(Memory):
     """The core's memory."""
 
-    LAYOUT = packed(
+    params: np.ndarray
+    core: np.ndarray
+    counts: np.ndarray
+    refusals: np.ndarray
+    instruments: np.ndarray
+    venues: np.ndarray
+    sessions: np.ndarray
+    ticks: np.ndarray
+    quotes: np.ndarray
+    parent_orders: np.ndarray
+    parents: np.ndarray
+    child_orders: np.ndarray
+    children: np.ndarray
+    positions: np.ndarray
+    work: np.ndarray
+    timer_at: np.ndarray
+    timer_arm: np.ndarray
+    timer_owner: np.ndarray
+    timer_pos: np.ndarray
+    id_index: np.ndarray
+    execs: np.ndarray
+    exec_index: np.ndarray
+    scratch: np.ndarray
+    LAYOUT: ClassVar[Layout] = packed(
         params=PARAMS,
         core=CORE,
         counts="<i8",
@@ -251,7 +274,22 @@ class State(Memory):
 class Events(Memory):
     """Views of one receive buffer, one a record family; index i is the record that begins at byte 64 * i."""
 
-    LAYOUT = packed(words="<i8") | spaced(
+    words: np.ndarray
+    head: np.ndarray
+    quote: np.ndarray
+    trade: np.ndarray
+    order: np.ndarray
+    report: np.ndarray
+    session: np.ndarray
+    control: np.ndarray
+    mass_cancel: np.ndarray
+    timer: np.ndarray
+    clock: np.ndarray
+    malformed: np.ndarray
+    clear: np.ndarray
+    status: np.ndarray
+    session_down: np.ndarray
+    LAYOUT: ClassVar[Layout] = packed(words="<i8") | spaced(
         r.UNIT,
         head=r.HEAD,
         quote=r.QUOTE,
@@ -274,7 +312,17 @@ class Events(Memory):
 class Outbox(Memory):
     """Views of the records that a step emits, 128 bytes a slot; count[0] of them are filled."""
 
-    LAYOUT = {
+    count: np.ndarray
+    words: np.ndarray
+    head: np.ndarray
+    order: np.ndarray
+    report: np.ndarray
+    refusal: np.ndarray
+    decision: np.ndarray
+    risk_block: np.ndarray
+    alert: np.ndarray
+    session: np.ndarray
+    LAYOUT: ClassVar[Layout] = {
         **packed(count="<i8", words="<i8"),
         **spaced(
             r.RECORD_MAX,
@@ -331,7 +379,7 @@ def allocate(limits: Limits) -> State:
     return state
 
 
-def _aligned(count: int, dtype: np.dtype) -> np.ndarray:  # type: ignore[type-arg]
+def _aligned(count: int, dtype: np.dtype[Any]) -> np.ndarray:
     """Zeroed array whose first element begins a cache line; writing the zeros makes its pages present."""
     size = count * dtype.itemsize
     raw = np.empty(size + 64, dtype=np.uint8)
@@ -373,7 +421,5 @@ def make_outbox(slots: int = OUTBOX) -> Outbox:
     def view(dtype: np.dtype[np.void]) -> np.ndarray:
         return np.ndarray((slots,), dtype=dtype, buffer=raw.data, strides=(r.RECORD_MAX,))
 
-    views = {
-        name: view(dtype) for name, (dtype, stride) in Outbox.LAYOUT.items() if name not in ("count", "words")
-    }
+    views = {name: view(dtype) for name, (dtype, stride) in Outbox.LAYOUT.items() if name not in ("count", "words")}
     return Outbox(count=_aligned(1, np.dtype("<i8")), words=raw.view("<i8"), **views)

@@ -1,10 +1,12 @@
 """What an event does to the state: the parts that every bound `step` is made of.
 
-A step is: `begin` (admission), `apply` (the state takes the event in), then turns of `next_turn` (one parent's workflow,
-which the strategy decides) and the risk gate until no work is left, then `end` (outgoing records are numbered, the next
-deadline is known). `engine.run.bind` puts a strategy in the middle and calls the whole `step(state, events, i, outbox)`.
+A step is: `begin` (admission), `apply` (the state takes the event in), then turns of `next_turn` (one parent's
+workflow, which the strategy decides) and the risk gate until no work is left, then `end` (outgoing records are
+numbered, the next deadline is known). `engine.run.bind` puts a strategy in the middle and calls the whole `step(state,
+events, i, outbox)`.
 
-Nothing here reads a clock: the time is the event's. The same inputs give the same outputs, byte for byte, jitted or not.
+Nothing here reads a clock: the time is the event's. The same inputs give the same outputs, byte for byte, jitted or
+not.
 """
 
 from __future__ import annotations

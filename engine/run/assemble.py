@@ -107,7 +107,10 @@ def assemble(
     links: np.ndarray | None = None,
     figures: Figures | None = None,
 ) -> Loop:
-    """Memory for a loop over `state` that appends to `journal` (a JOURNAL table). Without `links` events are put by hand, and what is sent goes nowhere."""
+    """Memory for a loop over `state` that appends to `journal` (a JOURNAL table).
+
+    Without `links` events are put by hand, and what is sent goes nowhere.
+    """
     buffer = aligned_zeros(RECEIVE_BYTES + INBOX * RECORD_MAX + 2 * UNIT, np.dtype(np.uint8))
     events, outbox = view_events(buffer), make_outbox(OUTBOX)
     rows = links if links is not None else nowhere(config)

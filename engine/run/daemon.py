@@ -6,10 +6,12 @@
     RUN_DIR/latency.hlog  histograms by interval and stage, written by the main thread
     RUN_DIR/*.hgrm        percentile distribution a stage, at the end
 
-The main thread keeps out of the loop's memory: it sets the stop flag with an atomic store, pushes control records into the
-ring, and reads the stats file like any onlooker. Everything is compiled, loaded and rehearsed before the loop starts.
+The main thread keeps out of the loop's memory: it sets the stop flag with an atomic store, pushes control records into
+the ring, and reads the stats file like any onlooker. Everything is compiled, loaded and rehearsed before the loop
+starts.
 
-Worst case: `stop` waits at most GRACE_S for live children to end; what is left live then is said and stays on the journal.
+Worst case: `stop` waits at most GRACE_S for live children to end; what is left live then is said and stays on the
+journal.
 """
 
 from __future__ import annotations
@@ -65,9 +67,7 @@ class Engine:
         self.stats = StatsWriter(
             self.run_dir / "stats", {name: name.replace("_", " ") for name in PUBLISHED}, {"progress": PROGRESS}, STAGES
         )
-        self.journal = JournalWriter(
-            self.run_dir, config.journal.segment_mib << 20, manifest.to_bytes(self.manifest)
-        )
+        self.journal = JournalWriter(self.run_dir, config.journal.segment_mib << 20, manifest.to_bytes(self.manifest))
         self.links = Links(config, self.run_dir)
         slot = self.stats.records["progress"]
         figures = Figures(
@@ -102,7 +102,9 @@ class Engine:
         try:
             self.run_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise EngineError(f"engine.run_dir = {str(self.run_dir)!r}: {error.strerror}; name one that can be made") from error
+            raise EngineError(
+                f"engine.run_dir = {str(self.run_dir)!r}: {error.strerror}; name one that can be made"
+            ) from error
 
     def start(self) -> None:
         """Start the loop's thread, on its core where one is configured."""
@@ -193,7 +195,5 @@ class Engine:
 def _word_at(stats: StatsWriter, address: int) -> np.ndarray:
     """The int64 word of the stats file at an address, as an array of one."""
     offset = address - stats.address
-    memory: np.ndarray = stats._mapping.memory  # noqa: SLF001  the lock is given as an address only
+    memory: np.ndarray = stats._mapping.memory
     return memory[offset : offset + 8].view("<i8")
-
-

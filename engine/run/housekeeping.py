@@ -22,7 +22,11 @@ _PERIOD_NS = 1_000_000
 _SAMPLE_NS = 1_000_000_000
 #: The clock is read for housekeeping once in this many cycles, so that an empty cycle stays cheap.
 _EVERY = 64
-_SESSION_DOWN, _HEARTBEAT, _CLOCK_SAMPLE = int(Template.SESSION_DOWN), int(Template.HEARTBEAT), int(Template.CLOCK_SAMPLE)
+_SESSION_DOWN, _HEARTBEAT, _CLOCK_SAMPLE = (
+    int(Template.SESSION_DOWN),
+    int(Template.HEARTBEAT),
+    int(Template.CLOCK_SAMPLE),
+)
 _SILENT = int(Reason.PEER_SILENT)
 
 

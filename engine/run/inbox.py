@@ -1,7 +1,7 @@
 """The driver's own events: timers that are due, peers that fell silent, orders that could not be sent.
 
-They lie behind the receive buffer, in the same memory that the core reads events from, as a ring of 128-byte slots. They
-are journaled like every other input, so a replay sees them in their place.
+They lie behind the receive buffer, in the same memory that the core reads events from, as a ring of 128-byte slots.
+They are journaled like every other input, so a replay sees them in their place.
 
 Worst case: the inbox is full and a record is not put; that is counted, and a child's timer will notice what it said.
 """

@@ -13,7 +13,7 @@ INPUT, OUTPUT, OBSERVATION = int(Kind.INPUT), int(Kind.OUTPUT), int(Kind.OBSERVA
 
 @kernel
 def journal(w: Wiring, kind: int, flags: int, batch_index: int, input_seq: int, address: int, n: int) -> int:
-    """Append a frame and return its seq. Waits while no segment is ready; negative only when the run is being stopped."""
+    """Append a frame and return its seq. Waits while no segment is ready; negative only when the run is stopped."""
     seq = append(w.journal, kind, flags, batch_index, input_seq, address, n)
     if seq == NOT_READY:
         w.counters[L_JOURNAL_STALLS] += 1

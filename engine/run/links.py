@@ -1,8 +1,8 @@
 """Opening a run's links: the sockets and rings that the loop's wiring names.
 
-Rows in order: one SUB for all ZeroMQ feeds, a ring a shm feed, the ROUTER that peers dial into, then one row a session (a
-peer of the ROUTER, or a pair of rings that this engine makes), then the control ring. Few sockets: an empty poll of one
-costs up to a microsecond.
+Rows in order: one SUB for all ZeroMQ feeds, a ring a shm feed, the ROUTER that peers dial into, then one row a session
+(a peer of the ROUTER, or a pair of rings that this engine makes), then the control ring. Few sockets: an empty poll of
+one costs up to a microsecond.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@
 `run_loop` is called once, in its own thread, with the GIL released, and returns when the host stores FLAG_STOP. The
 host's main thread takes signals; it reaches the loop by that flag and by the control ring, never by the interpreter.
 
-Idle strategies: spin (production: a core of its own), yield (shares the core when another thread wants it), park (sleeps
-50 us after some empty cycles: laptops and tests; adds that to the latency).
+Idle strategies: spin (production: a core of its own), yield (shares the core when another thread wants it), park
+(sleeps 50 us after some empty cycles: laptops and tests; adds that to the latency).
 
 Worst case of a cycle: BURST messages from each link, each of up to 1,024 records. The longest cycle is measured.
 """

@@ -1,8 +1,8 @@
 """The journal's first frame: everything that a replay needs, in the journal itself.
 
-Canonical JSON: the configuration whole (reference data, limits, capacities), the trading day, the engine's epoch and clock,
-the schema's version, and the hashes of sources and build. `verify` under another build says so, and does not call it
-tampering.
+Canonical JSON: the configuration whole (reference data, limits, capacities), the trading day, the engine's epoch and
+clock, the schema's version, and the hashes of sources and build. `verify` under another build says so, and does not
+call it tampering.
 """
 
 from __future__ import annotations

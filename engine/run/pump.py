@@ -3,11 +3,11 @@
 `pump` takes record i of the event buffer, already framed and stamped with its time of receipt. The input is on the
 journal before the core sees it, and all outputs of the step are on it before the first is sent.
 
-Events that may have outputs (orders, reports, timers, quotes that a resting parent watches) are measured in all stages, as
-is one in SAMPLE of the rest; the whole is measured for every event.
+Events that may have outputs (orders, reports, timers, quotes that a resting parent watches) are measured in all stages,
+as is one in SAMPLE of the rest; the whole is measured for every event.
 
-Worst case: the journal has no segment ready; the event waits here (counted as a stall), because what is not on the journal
-must not be acted upon.
+Worst case: the journal has no segment ready; the event waits here (counted as a stall), because what is not on the
+journal must not be acted upon.
 """
 
 from __future__ import annotations

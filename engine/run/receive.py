@@ -4,8 +4,8 @@ A message is one or more whole records. `framed` checks only what it takes to wa
 state is the core's to say. What cannot be walked, or comes from a link that may not send it, is replaced in place by
 a MALFORMED record that is journaled and counted like every refusal.
 
-A record is stamped in place: `ts_recv_ns` from the cycle's clock and, on an order link, `stream_id` from the session that
-the link belongs to, whatever its sender wrote. Heartbeats and the feed's clock samples stop here.
+A record is stamped in place: `ts_recv_ns` from the cycle's clock and, on an order link, `stream_id` from the session
+that the link belongs to, whatever its sender wrote. Heartbeats and the feed's clock samples stop here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,17 @@ from engine.record.records import (
     Reason,
     Template,
 )
-from engine.run.wiring import CLOCK_FEED, L_HEARTBEATS, L_MALFORMED, NOWHERE, RECEIVE_BYTES, SHM, ZMQ_PEER, ZMQ_ROUTER, Wiring
+from engine.run.wiring import (
+    CLOCK_FEED,
+    L_HEARTBEATS,
+    L_MALFORMED,
+    NOWHERE,
+    RECEIVE_BYTES,
+    SHM,
+    ZMQ_PEER,
+    ZMQ_ROUTER,
+    Wiring,
+)
 
 _HEARTBEAT, _CLOCK_SAMPLE, _MALFORMED = int(Template.HEARTBEAT), int(Template.CLOCK_SAMPLE), int(Template.MALFORMED)
 _SESSION_UP, _SESSION_DOWN = int(Template.SESSION_UP), int(Template.SESSION_DOWN)

@@ -1,7 +1,7 @@
 """From a configuration to the state before the first event: instruments, venues, sessions, tick tables, limits.
 
-Decimal text becomes exact integers here, once. A value that its units cannot hold exactly is an error, as is a limit that
-would let a product leave 63 bits: after this, kernels multiply without checks.
+Decimal text becomes exact integers here, once. A value that its units cannot hold exactly is an error, as is a limit
+that would let a product leave 63 bits: after this, kernels multiply without checks.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _post_venue(config: Config, state: State) -> int:
     wanted = config.routing.sweep.post_venue
     if wanted:
         return next(n for n, venue in enumerate(config.venue) if venue.mic == wanted)
-    order = sorted(range(len(config.venue)), key=lambda n: (int(state.venues[n].make_fee), config.venue[n].mic))
+    order = sorted(range(len(config.venue)), key=lambda n: (int(state.venues["make_fee"][n]), config.venue[n].mic))
     return order[0]
 
 
@@ -174,6 +174,6 @@ def _set_instrument(config: Config, state: State, index: int) -> None:
     )
     if row.max_px < 10**instrument.px_decimals:
         raise ConfigError(
-            f"{key}: with max_qty {config.risk.max_qty} and px_decimals {instrument.px_decimals} no price of 1 would fit "
-            "63 bits; lower risk.max_qty or the decimals"
+            f"{key}: with max_qty {config.risk.max_qty} and px_decimals {instrument.px_decimals} no price of 1 would "
+            "fit 63 bits; lower risk.max_qty or the decimals"
         )

@@ -1,7 +1,7 @@
 """The rehearsal: before anything trades, every kernel is compiled or loaded, and run until it is warm.
 
-A second state is built from the same configuration, with a journal in plain memory and no links, and a scripted session is
-pumped through it: quotes, parents of all kinds, fills, rejects, timers. Then the loop itself runs once with its stop
+A second state is built from the same configuration, with a journal in plain memory and no links, and a scripted session
+is pumped through it: quotes, parents of all kinds, fills, rejects, timers. Then the loop itself runs once with its stop
 flag set. Only after that does the host start the loop's thread, so no order can leave before.
 
 Worst case: with an empty kernel cache this takes the compiler's time, about a minute; with a warm one, some

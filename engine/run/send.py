@@ -1,9 +1,9 @@
 """Handing outputs to their peers' links.
 
 Consecutive 128-byte records to one peer leave as one message, straight from the outbox. A record that certainly did not
-leave (no such peer, or its queue is full) is noted on the journal; a child order among them comes back into the core as a
-REJECT of the driver's own (reason NOT_SENT), because nobody else will ever report on it. A lost cancel is sent again by the
-child's timer; a lost report to a client is for the client to ask for.
+leave (no such peer, or its queue is full) is noted on the journal; a child order among them comes back into the core as
+a REJECT of the driver's own (reason NOT_SENT), because nobody else will ever report on it. A lost cancel is sent again
+by the child's timer; a lost report to a client is for the client to ask for.
 """
 
 from __future__ import annotations
@@ -45,7 +45,11 @@ def send_all(events: Events, outbox: Outbox, w: Wiring) -> int:
         session = int(outbox.head[k].stream_id)
         last = k
         if session >= 0:
-            while last + 1 < count and outbox.head[last + 1].stream_id == session and length_at(outbox, last) == RECORD_MAX:
+            while (
+                last + 1 < count
+                and outbox.head[last + 1].stream_id == session
+                and length_at(outbox, last) == RECORD_MAX
+            ):
                 last += 1
         w.stage_ticks[ENCODE] += tsc() - before
         if session >= 0:

@@ -1,18 +1,18 @@
 """The loop's own memory: links, clocks, counters, histograms, the journal's table. The core never sees it.
 
-`Wiring` is what the host (`engine.run.host_loop`) fills before the loop starts and the loop alone writes afterwards. Other
-threads reach it through a word of `flags`, with atomics, and through the shared stats file, which they only read.
+`Wiring` is what the host (`engine.run.host_loop`) fills before the loop starts and the loop alone writes afterwards.
+Other threads reach it through a word of `flags`, with atomics, and through the shared stats file, which they only read.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
 from engine.core.state import _ints
 from engine.io.journal import JOURNAL
-from engine.memory import Memory, memory, packed
+from engine.memory import Layout, Memory, memory, packed
 from engine.record.records import DTYPES, Template
 
 #: Stages of an event's way, in order; a histogram each, in ns.
@@ -68,7 +68,9 @@ LOOP_COUNTERS: Final = (
     L_PARKS,
 ) = range(len(LOOP_COUNTERS))
 #: What onlookers read together, under one seqlock in the stats file.
-PROGRESS: Final = _ints("monotonic_ns clock_ns inputs outputs sent parents_in parents_done live_parents live_children fills")
+PROGRESS: Final = _ints(
+    "monotonic_ns clock_ns inputs outputs sent parents_in parents_done live_parents live_children fills"
+)
 #: Words of `flags`, eight bytes each: the host stores them, the loop loads them.
 FLAG_STOP: Final = 0
 
@@ -84,7 +86,25 @@ SEND_RECORD: Final = DTYPES[Template.SEND_RESULT]
 class Wiring(Memory):
     """The loop's memory. `flags` and `links` live for the run; `hist` and `published` lie in the stats file."""
 
-    LAYOUT = packed(
+    line: np.ndarray
+    links: np.ndarray
+    flags: np.ndarray
+    counters: np.ndarray
+    published: np.ndarray
+    hist: np.ndarray
+    journal: np.ndarray
+    stamps: np.ndarray
+    stage_ticks: np.ndarray
+    stages: np.ndarray
+    send_result: np.ndarray
+    output_seqs: np.ndarray
+    identity: np.ndarray
+    gauges: np.ndarray
+    progress: np.ndarray
+    progress_lock: np.ndarray
+    beat: np.ndarray
+    sample: np.ndarray
+    LAYOUT: ClassVar[Layout] = packed(
         line=LINE,
         links=LINK,
         flags="<i8",

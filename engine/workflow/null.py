@@ -1,4 +1,4 @@
-"""The empty workflow: cancels every parent back. It is what `engine.run.bound` is made of before a strategy is bound."""
+"""The empty workflow: cancels every parent back. `engine.run.bound` holds it until a strategy is bound."""
 
 from __future__ import annotations
 
