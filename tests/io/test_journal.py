@@ -256,7 +256,7 @@ def test_the_helpers_keep_up_while_the_interpreter_is_busy(tmp_path):
 
 @pytest.mark.skipif(not JIT, reason="the interpreter allocates, and so faults, as it likes")
 def test_the_loop_does_not_fault(tmp_path):
-    faults = []
+    faults: list[int] = []
 
     def loop(count: int) -> None:
         before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
