@@ -121,6 +121,7 @@ def admit(s: Sessions, row: int, inbox: Inbox, at: int, now_ns: int) -> bool:
         said = inbox.session[at]
         if said.last_seen_epoch == link.epoch and said.last_seen_seq <= link.seq_out:
             link.acked_seq = max(int(link.acked_seq), int(said.last_seen_seq))
+    if template == _BEAT:
         return False
     if epoch < link.seen_epoch or seq <= link.seen_seq:
         link.duplicates += 1
@@ -128,7 +129,7 @@ def admit(s: Sessions, row: int, inbox: Inbox, at: int, now_ns: int) -> bool:
     if seq > link.seen_seq + 1 and link.seen_seq > 0:
         link.gaps += 1
     link.seen_seq = seq
-    return template != _DOWN
+    return template not in (_UP, _DOWN)
 
 
 @kernel

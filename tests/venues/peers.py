@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -57,7 +58,8 @@ class Engine:
         row["stream_epoch"] = self.epoch
         row["last_seen_epoch"], row["last_seen_seq"] = self.seen.get(name, (0, 0))
         if not self.silent:
-            self.socket.send_multipart([name, row.tobytes()])
+            with contextlib.suppress(zmq.ZMQError):  # the peer has left
+                self.socket.send_multipart([name, row.tobytes()])
 
     def beat_all(self) -> None:
         for name in self.seen:

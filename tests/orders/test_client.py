@@ -1,0 +1,243 @@
+"""The order-entry client against an engine's stand-in: what it sends, what it learns, what it survives."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from engine.io.atomics import address_of
+from engine.io.ring import CONSUMER, PRODUCER, Ring, ring_pop, ring_push
+from engine.record.records import ExecType, OrdStatus, OrdType, Reason, Scope, Side, Template, Tif, blank, from_text16
+from gateways.orders.client import OrderClient, OrderEntryError
+from tests.orders.desk import Desk
+from tests.venues.peers import records
+
+
+@pytest.fixture
+def endpoint(tmp_path):
+    return f"ipc://{tmp_path}/orders"
+
+
+@pytest.fixture
+def desk(endpoint):
+    desk = Desk(endpoint)
+    yield desk
+    desk.close()
+
+
+@pytest.fixture
+def client(endpoint, desk):
+    with OrderClient(endpoint, "desk-1", 3, account_id=2, heartbeat_ms=20, peer_timeout_ms=200) as client:
+        client.connect()
+        yield client
+
+
+def buy(client, name="A1", qty=300, px=1566000, **more):
+    return client.new(name, instrument_id=1, side=Side.BUY, qty=qty, px=px, **more)
+
+
+def test_hello_comes_first_and_numbers_are_dense(client, desk):
+    buy(client)
+    client.cancel("A1")
+    assert client.wait(lambda: len(desk.requests) >= 3)
+    hello, new, cancel = desk.requests[:3]
+    assert [int(r.template_id) for r in (hello, new, cancel)] == [
+        Template.SESSION_UP, Template.ORDER_NEW, Template.ORDER_CANCEL
+    ]  # fmt: skip
+    assert [int(r.stream_seq) for r in (hello, new, cancel)] == [1, 2, 3]
+    assert abs(int(hello.stream_epoch) - time.time()) < 100
+    assert abs(int(new.ts_event_ns) - time.time_ns()) < 10**11
+
+
+def test_new_order_carries_its_terms(client, desk):
+    buy(client, "A-long-name-16ch", tif=Tif.IOC, ord_type=OrdType.MARKET, px=0)
+    assert client.wait(lambda: len(desk.requests) >= 2)
+    row = desk.requests[1]
+    assert from_text16(row.cl_ord_id) == "A-long-name-16ch"
+    terms = {name: int(row[name]) for name in ("order_id", "instrument_id", "qty", "px", "client_id", "account_id")}
+    assert terms == {"order_id": 0, "instrument_id": 1, "qty": 300, "px": 0, "client_id": 3, "account_id": 2}
+    assert (row.side, row.ord_type, row.tif) == (Side.BUY, OrdType.MARKET, Tif.IOC)
+
+
+def test_order_follows_its_reports(client):
+    order = buy(client)
+    assert order.ord_status == OrdStatus.PENDING_NEW
+    assert client.wait(lambda: order.fills == 1)
+    assert (order.order_id, order.cum_qty, order.leaves_qty, order.ord_status) == (77, 150, 150, b"1"[0])
+    assert order.avg_px == Fraction(1566000)
+    client.replace("A1", qty=400, px=1567000)
+    assert client.wait(lambda: order.qty == 400)
+    assert order.px == 1567000
+    client.cancel("A1")
+    assert client.wait(lambda: not order.is_open)
+    assert (order.ord_status, order.reason, order.leaves_qty) == (OrdStatus.CANCELED, Reason.CLIENT_REQUEST, 0)
+    counters = client.counters()
+    assert counters["canceled"] == 1
+    assert counters["sent"] == {"ORDER_NEW": 1, "ORDER_REPLACE": 1, "ORDER_CANCEL": 1}
+    assert counters["received"] == {"ACK": 3, "FILL": 1}
+    assert (counters["filled_qty"], counters["open"], counters["session"]["gaps"]) == (150, 0, 0)
+
+
+def test_reports_are_iterated_until_it_is_quiet(client):
+    buy(client, "A1")
+    buy(client, "A2")
+    got = [(report.cl_ord_id, report.template) for report in client.reports(timeout_s=0.3)]
+    assert sorted(got) == sorted((name, kind) for name in ("A1", "A2") for kind in (Template.ACK, Template.FILL))
+
+
+def test_what_wait_took_is_still_given(client):
+    order = buy(client)
+    assert client.wait(lambda: order.fills == 1)
+    assert [report.template for report in client.poll()] == [Template.ACK, Template.FILL]
+    assert client.poll() == []
+
+
+def test_control_and_mass_cancel(client, desk):
+    buy(client)
+    client.pause("A1")
+    client.resume("A1")
+    client.mass_cancel(instrument_id=1)
+    client.mass_cancel()
+    client.status("A1")
+    assert client.wait(lambda: len(desk.requests) >= 7)
+    pause, resume, some, every, status = desk.requests[2:7]
+    assert [int(r.action) for r in (pause, resume)] == [1, 2]
+    assert from_text16(pause.cl_ord_id) == "A1"
+    assert [(int(r.scope), int(r.instrument_id)) for r in (some, every)] == [(Scope.INSTRUMENT, 1), (Scope.ALL, -1)]
+    assert status.template_id == Template.STATUS_REQUEST
+
+
+def test_executions_count_once(client, desk):
+    order = buy(client)
+    assert client.wait(lambda: order.fills == 1)
+    sent = desk.requests[1]
+
+    def again():
+        desk.next_exec -= 1
+        fill = {"last_qty": 150, "last_px": 1566000}
+        desk.report("desk-1", sent, Template.FILL, ExecType.TRADE, OrdStatus.PARTIALLY_FILLED, 150, **fill)
+        desk.report("desk-1", sent, Template.ACK, ExecType.ORDER_STATUS, OrdStatus.PARTIALLY_FILLED, 200)
+
+    desk.todo.append(again)
+    assert client.wait(lambda: order.cum_qty == 200)
+    assert (order.fills, order.filled_qty, order.missed_qty) == (1, 150, 50)
+
+
+def test_heartbeats_keep_the_session_up(client):
+    until = time.monotonic() + 0.5
+    while time.monotonic() < until:
+        client.poll(0.01)
+    assert client.lives["downs"] == 0
+    assert client.up
+
+
+def test_silence_takes_it_down_and_status_is_asked_for_when_it_comes_back(client, desk):
+    order = buy(client)
+    assert client.wait(lambda: order.fills == 1)
+    desk.mute = True
+    assert client.wait(lambda: not client.up, 2)
+    with pytest.raises(OrderEntryError, match="ORDER_CANCEL: the session is not up"):
+        client.cancel("A1")
+    desk.mute = False
+    assert client.wait(lambda: client.up, 2)
+    assert client.wait(lambda: Template.STATUS_REQUEST in [r.template_id for r in desk.requests], 2)
+    assert client.lives == {"ups": 2, "downs": 1, "restarts": 0, "gaps": 0, "duplicates": 0}
+
+
+def test_engine_restart(endpoint, desk, client):
+    known, lost = buy(client, "A1"), buy(client, "A2")
+    assert client.wait(lambda: known.fills + lost.fills == 2)
+    desk.mute = True
+    never = buy(client, "A3")
+    assert client.wait(lambda: len(desk.requests) == 4)
+    desk.close()
+    book = {key: row for key, row in desk.book.items() if key[0] == int.from_bytes(b"A1", "little")}
+    again = Desk(endpoint, epoch=2000, book=book)
+    try:
+        assert client.wait(lambda: client.lives["restarts"] == 1, 5)
+        assert client.wait(lambda: not never.is_open, 5)
+        assert client.wait(lambda: lost.ord_status == OrdStatus.UNKNOWN, 5)
+        assert (known.ord_status, known.cum_qty) == (OrdStatus.PARTIALLY_FILLED, 150)
+        assert (never.ord_status, never.reason) == (OrdStatus.REJECTED, Reason.UNKNOWN_ORDER)
+        kinds = [r.template_id for r in again.requests]
+        assert kinds.count(Template.STATUS_REQUEST) == 3
+        assert Template.ORDER_NEW not in kinds, "orders are never sent again by themselves"
+        order = buy(client, "A4")
+        assert client.wait(lambda: order.fills == 1)
+    finally:
+        again.close()
+
+
+def test_nobody_there(tmp_path):
+    with OrderClient(f"ipc://{tmp_path}/nothing", "desk-1") as client:
+        with pytest.raises(OrderEntryError, match=r"nothing: no answer to session 'desk-1' within 0.2 s; start the"):
+            client.connect(0.2)
+        with pytest.raises(OrderEntryError, match="not up"):
+            buy(client)
+
+
+def test_wrong_endpoint_is_named(tmp_path):
+    with pytest.raises(OrderEntryError, match="udp://here"):
+        OrderClient("udp://here", "desk-1")
+    with pytest.raises(OrderEntryError, match=r"folder .*/no does not exist"):
+        OrderClient(f"ipc://{tmp_path}/no/orders", "desk-1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": ""}, r"cl_ord_id = '': 1 to 16 ASCII"),
+        ({"name": "seventeen letters"}, r"cl_ord_id = 'seventeen letters': 1 to 16"),
+        ({"name": "ümlaut"}, "cl_ord_id = 'ümlaut'"),
+        ({"qty": 2**64}, "qty = 18446744073709551616: an integer"),
+        ({"account_id": 40000}, "account_id = 40000"),
+    ],
+)
+def test_what_cannot_be_sent_is_named(client, fields, message):
+    with pytest.raises(OrderEntryError, match=message):
+        buy(client, **fields)
+    assert client.orders == {}
+
+
+def test_names_are_used_once_and_known(client):
+    buy(client)
+    with pytest.raises(OrderEntryError, match=r"A1'.*: this session has used it"):
+        buy(client)
+    with pytest.raises(OrderEntryError, match=r"A9'.*: no order of this session has it"):
+        client.cancel("A9")
+
+
+def test_rings(tmp_path):
+    """The client waits for the rings that an engine makes, and speaks through them."""
+    path = tmp_path / "desk"
+    with OrderClient(f"shm://{path}", "desk-1", heartbeat_ms=20, peer_timeout_ms=200) as client:
+        assert client.poll(0.02) == []
+        inward, outward = Ring.create(f"{path}.in", 64, CONSUMER), Ring.create(f"{path}.out", 64, PRODUCER)
+        ring_desk = RingDesk(inward, outward)
+        assert client.wait(lambda: ring_desk.pump() or client.up, 5)
+        order = buy(client)
+        assert client.wait(lambda: ring_desk.pump() or order.ord_status == OrdStatus.NEW, 5)
+        inward.close()
+        outward.close()
+
+
+class RingDesk:
+    """The engine's end of two rings: answers hellos with heartbeats and orders with ACK."""
+
+    def __init__(self, inward, outward):
+        self.inward, self.outward, self.seq = inward, outward, 0
+
+    def pump(self):
+        slot = np.zeros(128, dtype=np.uint8)
+        while (n := ring_pop(self.inward.address, address_of(slot))) > 0:
+            for record in records(slot.tobytes()[:n]):
+                row = blank(Template.HEARTBEAT)
+                if record.template_id == Template.ORDER_NEW:
+                    row = blank(Template.ACK)
+                    self.seq += 1
+                    row["peer_id"], row["ord_status"], row["exec_type"] = record.cl_ord_id, OrdStatus.NEW, 48
+                row["stream_epoch"], row["stream_seq"] = 1000, self.seq
+                ring_push(self.outward.address, address_of(row), row.nbytes)
