@@ -9,13 +9,13 @@ size would do; as children run at several venues, it cannot promise more.
 
 from __future__ import annotations
 
-from engine.core.admit import tick_at
 from engine.core.children import new_child
 from engine.core.emit import new_record
 from engine.core.limits import MAX_CHILDREN_A_TURN
 from engine.core.state import C_DECISIONS, NONE, W_START, Outbox, State
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, Outcome, Reason, Side, Template, Tif
+from engine.record.units import tick_down, tick_up
 from strategies.common import NET, PX, QTY, VENUE, WIDTH, collect, lot_of
 
 _BUY = int(Side.BUY)
@@ -128,10 +128,8 @@ def _post(state: State, p: int, left: int, outbox: Outbox) -> int:
     table = int(state.venues[venue].tick_table)
     if table < 0:
         table = int(state.instruments[instrument].tick_table)
-    tick = tick_at(state, table, int(order.px))
-    px = int(order.px) // tick * tick
-    if order.side != _BUY and px < order.px:
-        px += tick
+    limit_px = int(order.px)
+    px = tick_down(state.ticks, table, limit_px) if order.side == _BUY else tick_up(state.ticks, table, limit_px)
     if qty <= 0 or new_child(state, outbox, p, venue, px, qty, _DAY) == NONE:
         return _RESTED
     return _POSTED

@@ -22,6 +22,7 @@ from engine.record.records import (
     Template,
     Tif,
 )
+from engine.record.units import tick_of
 
 # Where a record comes from.
 FROM_FEED, FROM_CLIENT, FROM_VENUE, FROM_CONTROL = 0, 1, 2, 3
@@ -185,23 +186,10 @@ def check_terms(state: State, instrument: int, ord_type: int, px: int, qty: int)
         return 0, 0, 0
     if px <= 0 or px > row.max_px:
         return _R_PX, px, int(row.max_px)
-    tick = tick_at(state, int(row.tick_table), px)
-    if px % tick != 0:
-        return _R_TICK, px, tick
+    tick_px = tick_of(state.ticks, int(row.tick_table), px)
+    if tick_px > 0 and px % tick_px != 0:
+        return _R_TICK, px, tick_px
     return 0, 0, 0
-
-
-@kernel
-def tick_at(state: State, table: int, px: int) -> int:
-    """Price increment of a tick table at a price, price units; 1 where there is no table."""
-    tick = 1
-    for row in range(len(state.ticks)):
-        line = state.ticks[row]
-        if line.tick_px == 0:
-            break
-        if line.table == table and line.from_px <= px:
-            tick = int(line.tick_px)
-    return tick
 
 
 @kernel

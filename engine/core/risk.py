@@ -13,9 +13,10 @@ Products: admitted prices are at most `max_px` and quantities at most `max_qty`,
 from __future__ import annotations
 
 from engine.core.books import reference_px2
-from engine.core.children import finish_child, money_of
+from engine.core.children import finish_child
 from engine.core.emit import WORDS
 from engine.core.ids import child_slot
+from engine.core.positions import money_of
 from engine.core.state import C_RISK_BLOCKS, Outbox, State
 from engine.jit import kernel
 from engine.record.records import OrdStatus, Reason, RiskRule, Side, Template

@@ -17,24 +17,26 @@ import numpy as np
 from engine.core.limits import MAX_SESSIONS, OUTBOX, TICK_ROWS, Limits, power_of_two
 from engine.memory import Layout, Memory, memory, packed, spaced
 from engine.record import records as r
+from engine.record.units import TICK_ROW
 
 
-def _ints(names: str) -> np.dtype[np.void]:
+def ints(names: str) -> np.dtype[np.void]:
+    """A record dtype of int64 fields, named in a text."""
     return np.dtype((np.record, [(name, "<i8") for name in names.split()]))
 
 
 #: What the configuration fixes: never written after start.
-PARAMS: Final = _ints(
+PARAMS: Final = ints(
     "id_base stream_epoch stale_ns child_timeout_ns max_cancels max_rounds rest_at post_venue reference_age_ns"
     " day_end_ns collar_bps n_instruments n_venues n_sessions venue_stride n_accounts"
 )
 #: What changes with every event.
-CORE: Final = _ints(
+CORE: Final = ints(
     "now_ns next_parent next_child live_parents live_children unknown_children killed"
     " work_head work_count timer_count arm_seq gated exec_head exec_count instrument_updated"
 )
 #: One venue's quote in one instrument; one cache line.
-QUOTE_SLOT: Final = _ints("bid_px bid_qty ask_px ask_qty bid_taken ask_taken ts_ns valid")
+QUOTE_SLOT: Final = ints("bid_px bid_qty ask_px ask_qty bid_taken ask_taken ts_ns valid")
 
 INSTRUMENT: Final = np.dtype(
     (
@@ -105,7 +107,6 @@ SESSION: Final = np.dtype(
         ],
     )
 )
-TICK_ROW: Final = _ints("table from_px tick_px")
 PARENT: Final = np.dtype(
     (
         np.record,
@@ -155,11 +156,11 @@ CHILD: Final = np.dtype(
         ],
     )
 )
-POSITION: Final = _ints("qty cost bought_qty sold_qty fee fills")
-EXECUTION: Final = _ints("word0 word1 venue")
+POSITION: Final = ints("qty cost bought_qty sold_qty fee fills")
+EXECUTION: Final = ints("word0 word1 venue")
 
 assert (QUOTE_SLOT.itemsize, CHILD.itemsize, PARENT.itemsize) == (64, 64, 112)
-_ALL = (PARAMS, CORE, QUOTE_SLOT, INSTRUMENT, VENUE, SESSION, TICK_ROW, PARENT, CHILD, POSITION, EXECUTION)
+_ALL = (PARAMS, CORE, QUOTE_SLOT, INSTRUMENT, VENUE, SESSION, PARENT, CHILD, POSITION, EXECUTION)
 assert all(len(d.names or ()) <= 30 for d in _ALL), "compile time grows with the square of the fields"
 assert not [n for d in _ALL for n in d.names or () if hasattr(np.record, n)], "np.record has attributes of these names"
 

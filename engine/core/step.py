@@ -14,9 +14,10 @@ from __future__ import annotations
 from engine.core import timers
 from engine.core.admit import admit
 from engine.core.books import on_quote, on_trade, renew_best, void_instrument
-from engine.core.children import on_ack, on_cancel_reject, on_child_timer, on_fill, on_reject, wake
+from engine.core.children import on_child_timer, wake
 from engine.core.emit import client_reject, refusal, seal
 from engine.core.limits import OUTBOX, TIMERS_A_STEP, TURN_OUTPUTS
+from engine.core.reports import on_ack, on_cancel_reject, on_fill, on_reject
 from engine.core.requests import follow_session, on_control, on_mass_cancel, on_order, on_session_down, on_session_up
 from engine.core.resting import wake_on_quote
 from engine.core.state import (

@@ -29,6 +29,7 @@ from typing import Final
 
 import numpy as np
 
+from engine.errors import TickrouteError
 from engine.io.atomics import crc32c, crc32c_word, load_acquire, load_i32
 from engine.jit import kernel
 
@@ -76,7 +77,7 @@ FRAME: Final = np.dtype(
 )
 
 
-class JournalError(Exception):
+class JournalError(TickrouteError):
     """A journal that cannot be read or written: `file`, byte `offset` in it, `why`, and the `remedy`."""
 
     def __init__(self, file: Path | str, offset: int, why: str, remedy: str) -> None:

@@ -22,6 +22,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from engine.errors import TickrouteError
 from engine.io.atomics import copy, load_acquire, load_i64, load_u16, monotonic_ns, store_i64, store_release
 from engine.io.mapping import PAGE, Mapping, allocate
 from engine.jit import kernel
@@ -47,7 +48,7 @@ _SLOT: Final = RECORD_MAX
 _DATA: Final = PAGE
 
 
-class RingError(Exception):
+class RingError(TickrouteError):
     """A ring that cannot be made or attached; the message names the path, what is wrong and the remedy."""
 
 

@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from engine.errors import TickrouteError
 from engine.io import histogram
 from engine.io.atomics import load_acquire, load_i64, store_release
 from engine.io.mapping import Mapping, allocate, try_lock
@@ -42,7 +43,7 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _FIELD_TYPES: Final = ("<i8", "<i4", "<i2", "<u8", "<u4", "<u2", "|i1", "|u1", "<f8")
 
 
-class StatsError(Exception):
+class StatsError(TickrouteError):
     """A stats file that cannot be made or read; the message names the path, what is wrong and the remedy."""
 
 

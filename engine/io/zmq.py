@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import zmq
 
+from engine.errors import TickrouteError
 from engine.jit import JIT, kernel
 
 #: errno values that the kernels return negated.
@@ -47,7 +48,7 @@ IPC_PATH_MAX: Final = 107
 ROLES: Final = {"sub": zmq.SUB, "router": zmq.ROUTER, "dealer": zmq.DEALER, "xpub": zmq.XPUB}
 
 
-class LinkError(Exception):
+class LinkError(TickrouteError):
     """A socket that cannot be opened; the message names the endpoint, the value at fault and the remedy."""
 
 

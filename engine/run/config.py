@@ -76,7 +76,8 @@ class Capacity(Struct, frozen=True):
     parents: Annotated[int, Meta(gt=0, le=1 << 20)] = 4096
     children: Annotated[int, Meta(gt=0, le=1 << 22)] = 16384
     executions: Annotated[int, Meta(gt=0, le=1 << 22)] = 65536
-    accounts: Annotated[int, Meta(gt=0, le=1024)] = 16
+    #: The accounts of a client session are one bit mask.
+    accounts: Annotated[int, Meta(gt=0, le=63)] = 16
 
 
 class Journal(Struct, frozen=True):

@@ -7,25 +7,16 @@ that would let a product leave 63 bits: after this, kernels multiply without che
 from __future__ import annotations
 
 import datetime as dt
-from decimal import Decimal
 
 from engine.core.limits import Limits
 from engine.core.state import NEVER, State, allocate
 from engine.record.records import text16
+from engine.record.units import MONEY_DECIMALS, money_factors, pack_currency, to_money, to_units
 from engine.run.config import Config, ConfigError
 
-_MONEY_DIGITS = 9
 _PRODUCT_MAX = 1 << 62
 #: No price above this many price units is believed, whatever the limits.
 _PX_CEILING = 1 << 50
-
-
-def exact(text: str, decimals: int, key: str) -> int:
-    """Decimal text in units of 10^-decimals; ConfigError where it has more decimals than that."""
-    scaled = Decimal(text).scaleb(decimals)
-    if scaled != scaled.to_integral_value():
-        raise ConfigError(f"{key} = {text!r}: at most {decimals} decimals are possible here")
-    return int(scaled)
 
 
 def limits_of(config: Config) -> Limits:
@@ -104,8 +95,8 @@ def _set_ticks(config: Config, state: State) -> None:
                 raise ConfigError(f"tick_table {table.name!r}: more than {len(state.ticks)} rows in all tables")
             key = f"tick_table {table.name!r}"
             state.ticks[row].table = number
-            state.ticks[row].from_px = exact(from_px, digits, key)
-            state.ticks[row].tick_px = exact(tick_px, digits, key)
+            state.ticks[row].from_px = to_units(from_px, digits, key)
+            state.ticks[row].tick_px = to_units(tick_px, digits, key)
             row += 1
 
 
@@ -130,10 +121,10 @@ def _set_venues(config: Config, state: State) -> None:
         line.mic[:] = text16(venue.mic)
         line.take_fee = _unit_fee(venue.take_fee, lot_digits, f"{key} take_fee")
         line.make_fee = _unit_fee(venue.make_fee, lot_digits, f"{key} make_fee")
-        line.take_ppm = exact(venue.take_bps, 2, f"{key} take_bps")
-        line.make_ppm = exact(venue.make_bps, 2, f"{key} make_bps")
+        line.take_ppm = to_units(venue.take_bps, 2, f"{key} take_bps")
+        line.make_ppm = to_units(venue.make_bps, 2, f"{key} make_bps")
         line.latency_ns = venue.latency_us * 1000
-        line.lot_qty = exact(venue.lot, lot_digits, f"{key} lot")
+        line.lot_qty = to_units(venue.lot, lot_digits, f"{key} lot")
         line.rank = by_mic.index(venue.mic)
         line.session = sessions[venue.session]
         line.tick_table = _table_index(config, venue.tick_table)
@@ -142,7 +133,7 @@ def _set_venues(config: Config, state: State) -> None:
 
 def _unit_fee(text: str, qty_decimals: int, key: str) -> int:
     """A fee of so much a share, as 1e-9 of the currency a quantity unit."""
-    return exact(text, _MONEY_DIGITS - qty_decimals, key)
+    return to_units(text, MONEY_DECIMALS - qty_decimals, key)
 
 
 def _set_instrument(config: Config, state: State, index: int) -> None:
@@ -152,18 +143,16 @@ def _set_instrument(config: Config, state: State, index: int) -> None:
     row.symbol[:] = text16(instrument.symbol)
     row.isin[:] = text16(instrument.isin)
     row.mic[:] = text16(instrument.mic)
-    row.currency = int.from_bytes(instrument.currency.encode(), "little")
+    row.currency = pack_currency(instrument.currency)
     row.px_decimals = instrument.px_decimals
     row.qty_decimals = digits
-    row.lot_qty = exact(instrument.lot, digits, f"{key} lot")
+    row.lot_qty = to_units(instrument.lot, digits, f"{key} lot")
     row.odd_lots = int(instrument.odd_lots)
     row.tick_table = _table_index(config, instrument.tick_table)
-    shift = _MONEY_DIGITS - instrument.px_decimals - digits
-    row.px_money = 10 ** (_MONEY_DIGITS - instrument.px_decimals)
-    row.notional_mul = instrument.multiplier * 10 ** max(shift, 0)
-    row.notional_div = 10 ** max(-shift, 0)
-    row.max_qty = exact(config.risk.max_qty, digits, "risk.max_qty")
-    row.max_notional = exact(config.risk.max_notional, _MONEY_DIGITS, "risk.max_notional")
+    row.px_money = 10 ** (MONEY_DECIMALS - instrument.px_decimals)
+    row.notional_mul, row.notional_div = money_factors(instrument.px_decimals, digits, instrument.multiplier)
+    row.max_qty = to_units(config.risk.max_qty, digits, "risk.max_qty")
+    row.max_notional = to_money(config.risk.max_notional, "risk.max_notional")
     if row.max_notional >= _PRODUCT_MAX:
         raise ConfigError(f"risk.max_notional = {config.risk.max_notional!r}: the most is 4611686018")
     widest = max((abs(int(v.take_ppm)) + abs(int(v.make_ppm)) for v in state.venues), default=0)

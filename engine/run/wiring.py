@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from engine.core.state import _ints
+from engine.core.state import ints
 from engine.io.journal import JOURNAL
 from engine.memory import Layout, Memory, memory, packed
 from engine.record.records import DTYPES, Template
@@ -33,12 +33,12 @@ RECEIVE_BYTES: Final = 65536
 INBOX: Final = 512
 
 #: A way in or out. `source` is an admit.FROM_*; `session` the row of State.sessions, -1 for a feed.
-LINK: Final = _ints(
+LINK: Final = ints(
     "transport source session socket rx tx id0 id1 id_bytes up heard_ns beat_ns seen_epoch seen_seq"
     " messages records bytes malformed sent send_errors dropped"
 )
 #: The loop's scalars.
-LINE: Final = _ints(
+LINE: Final = ints(
     "clock_mode clock_ns clock_offset_ns feed_clock_ns tsc_mul stream_epoch router n_links first_session idle"
     " threshold_ns peer_timeout_ns heartbeat_ns housekeeping_ns sampled_ns event_address outbox_address"
     " inbox_head inbox_count links_address sender"
@@ -68,7 +68,7 @@ LOOP_COUNTERS: Final = (
     L_PARKS,
 ) = range(len(LOOP_COUNTERS))
 #: What onlookers read together, under one seqlock in the stats file.
-PROGRESS: Final = _ints(
+PROGRESS: Final = ints(
     "monotonic_ns clock_ns inputs outputs sent parents_in parents_done live_parents live_children fills"
 )
 #: Words of `flags`, eight bytes each: the host stores them, the loop loads them.
