@@ -158,7 +158,9 @@ def _route(
             _until_ready(processes, run_dir, desk)
         screen.print(f"ready after {time.monotonic() - began:.1f} s; every kernel is compiled, loaded and rehearsed")
         options = ["--rate", str(rate), "--skip-gaps", str(skip_gaps), "--tail", str(_TAIL_S), "--subscribers", "3"]
-        processes.start("feed", "feed", str(config), str(run_dir / "day.rec"), *options, "--json", str(run_dir / "feed.json"))
+        processes.start(
+            "feed", "feed", str(config), str(run_dir / "day.rec"), *options, "--json", str(run_dir / "feed.json")
+        )
         routed = time.monotonic()
         _watch(screen, processes, run_dir, desk)
         screen.print(f"routed in {time.monotonic() - routed:.1f} s")

@@ -74,7 +74,12 @@ def feed(
 
 def _play(player: Any, screen: Console) -> Any:
     """Run the player behind a progress bar with rate and time left."""
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=screen, transient=True) as bar:
         task = bar.add_task("waiting", total=1.0, rate="")
 

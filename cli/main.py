@@ -50,6 +50,14 @@ COMMANDS: dict[str, Command] = {
         "the simulated venues, as a process of their own",
         (("tickroute venues desk.toml", "be the venues of a configuration"),),
     ),
+    "verify": Command(
+        "cli.verify:verify",
+        "replay a run through the core: every output must come out byte for byte",
+        (
+            ("tickroute verify runs/today", "identical: 0, different: 1, unreadable: 3"),
+            ("tickroute verify runs/today --json -", "the verdict as JSON on standard output"),
+        ),
+    ),
     "doctor": Command(
         "cli.doctor:doctor",
         "what this machine would cost you: settings, and measured stalls",

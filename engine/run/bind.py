@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from engine.errors import TickrouteError
@@ -47,7 +48,7 @@ def bind(strategy: str) -> Bound:
         raise BindError(f"routing.strategy = {strategy!r} cannot be imported: {error}") from error
     if not callable(getattr(module, "route", None)):
         raise BindError(f"routing.strategy = {strategy!r} has no kernel route(state, p, event, outbox)")
-    package = "bound_" + strategy.replace(".", "_")
+    package = _package(strategy)
     folder = CACHE_DIR / package
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "__init__.py", f'"""The engine with {strategy} bound into it; written by engine.run.bind."""\n')
@@ -62,6 +63,23 @@ def bind(strategy: str) -> Bound:
     importlib.invalidate_caches()
     bound, pump, loop = (importlib.import_module(f"{package}.{name}") for name in _MODULES)
     return Bound(step=bound.step, pump=pump, loop=loop)
+
+
+def bind_source(strategy: str, source: Path) -> ModuleType:
+    """A file of a higher floor, written out beside the strategy's `bound` with its import rewritten, and imported.
+
+    For kernels that call `step` but are not part of the loop: the file says `from engine.run.bound import step`.
+    """
+    bind(strategy)
+    package = _package(strategy)
+    text = source.read_text(encoding="utf-8").replace("from engine.run.bound import", f"from {package}.bound import")
+    _write(CACHE_DIR / package / source.name, text)
+    importlib.invalidate_caches()
+    return importlib.import_module(f"{package}.{source.stem}")
+
+
+def _package(strategy: str) -> str:
+    return "bound_" + strategy.replace(".", "_")
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,0 +1,207 @@
+"""verify: the journal's inputs through the core again, and every output held to the journal's, byte for byte.
+
+Compared are the outputs' payloads, the input that caused them, their order and the mark of the last one of a batch;
+never other frame headers or observations (the reader has checked CRCs and chain of all frames). A batch that was not
+complete when the journal ended without being closed was never sent: that is a torn tail, and no difference. The same
+goes for one that a recovery gave up. Another build may still give the same bytes: that it
+is another is said, and no more.
+
+Worst case: the whole journal is read once, at some millions of events a second after compiling.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from engine.core.state import COUNTERS
+from engine.io.journal_reader import Chunk, Ending, JournalReader
+from engine.jit import build_hash, source_hash
+from engine.run import manifest
+from replay import drive
+from replay.decode import decode
+from replay.rerun import Rerun, Stop
+
+_CHUNK: Final = 16384
+WHY: Final = {
+    drive.NO_RECORD: "an input frame holds no record of 64 or 128 bytes",
+    drive.MISSING: "the core makes an output here that the journal does not have",
+    drive.SURPLUS: "the journal has an output here that the core does not make",
+    drive.PLACE: "the output belongs to another input or place in its batch",
+    drive.LENGTH: "the output has another length",
+    drive.BYTES: "the output has other content",
+}
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True):
+    """One field of the two sides; a text is None where that side has no such field."""
+
+    name: str
+    journal: str | None
+    core: str | None
+    differs: bool
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """The first frame that is not as the core makes it. `journal_record` and `core_record` name the two records."""
+
+    why: str
+    seq: int
+    input_seq: int
+    batch_index: int
+    file: str
+    offset: int
+    input_record: str
+    journal_record: str | None
+    core_record: str | None
+    fields: list[Field]
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verification found. `result` is "identical" or "different"."""
+
+    result: str
+    run_dir: str
+    strategy: str
+    inputs: int
+    outputs: int
+    #: Last journal sequence number read.
+    last_seq: int
+    #: How the journal ends: closed, open or torn.
+    ending: str
+    torn_bytes: int
+    #: Outputs of the last step that the journal does not have, because the run ended between: they were never sent.
+    torn_outputs: int
+    #: Incomplete batches that recoveries gave up.
+    dropped_batches: int
+    #: SHA-256 of the state after the last input.
+    state_hash: str
+    #: Whether sources and build are those that made the journal.
+    same_source: bool
+    same_build: bool
+    seconds: float
+    events_per_s: int
+    #: The core's own counters after the last input.
+    counters: dict[str, int]
+    difference: Difference | None = None
+
+
+Progress = Callable[[int, int], None]
+
+
+def verify(run_dir: str | Path, progress: Progress | None = None) -> Verdict:
+    """Replay a run and compare. `progress` is called with (segment, offset) as it goes.
+
+    JournalError: the journal cannot be read. ManifestError, ConfigError, BindError: this build cannot replay it.
+    """
+    with JournalReader(run_dir) as reader:
+        run = manifest.from_bytes(reader.manifest)
+        rerun = Rerun(run)
+        began = time.perf_counter()
+        last_seq, difference = -1, None
+        before: Chunk | None = None
+        while (chunk := reader.read(_CHUNK)) is not None:
+            stop = rerun.feed(chunk)
+            if stop is not None:
+                difference = _difference(reader, rerun, chunk, stop)
+                break
+            last_seq = int(chunk.rows["seq"][-1])
+            before = chunk
+            if progress is not None:
+                progress(chunk.segment, int(chunk.rows["offset"][-1]))
+        seconds = max(time.perf_counter() - began, 1e-9)
+        torn_outputs = 0
+        if difference is None and rerun.outstanding:
+            assert reader.end is not None
+            assert before is not None
+            if reader.end.ending is Ending.CLOSED:
+                difference = _difference(reader, rerun, before, Stop(drive.MISSING, len(before.rows)))
+            else:
+                torn_outputs = rerun.outstanding
+        end = reader.end
+    return Verdict(
+        result="identical" if difference is None else "different",
+        run_dir=str(run_dir),
+        strategy=run.strategy,
+        inputs=rerun.inputs,
+        outputs=rerun.outputs,
+        last_seq=last_seq,
+        ending=end.ending.name.lower() if end is not None else "not reached",
+        torn_bytes=end.torn_bytes if end is not None else 0,
+        torn_outputs=torn_outputs,
+        dropped_batches=rerun.dropped,
+        state_hash=rerun.hash(),
+        same_source=run.source_hash == source_hash(),
+        same_build=run.build_hash == build_hash(),
+        seconds=round(seconds, 6),
+        events_per_s=int(rerun.inputs / seconds),
+        counters={name: int(value) for name, value in zip(COUNTERS, rerun.state.counts, strict=True)},
+        difference=difference,
+    )
+
+
+def _difference(reader: JournalReader, rerun: Rerun, chunk: Chunk, stop: Stop) -> Difference:
+    """The frame at which a rerun stopped, with both sides decoded. At the end of the journal there is no frame."""
+    here = stop.row < len(chunk.rows)
+    row = min(stop.row, len(chunk.rows) - 1)
+    frame = chunk.rows[row]
+    theirs = chunk.payload(row).tobytes() if here and stop.why != drive.MISSING else None
+    mine = rerun.expected() if stop.why != drive.NO_RECORD else None
+    journal_name, journal_fields = decode(theirs) if theirs is not None else (None, {})
+    core_name, core_fields = decode(mine) if mine is not None else (None, {})
+    if stop.why == drive.PLACE:
+        journal_fields = _journal_place(frame) | journal_fields
+        core_fields = _core_place(rerun) | core_fields
+    names = list(dict.fromkeys([*journal_fields, *core_fields]))
+    both = theirs is not None and mine is not None
+    return Difference(
+        why=WHY[stop.why],
+        seq=int(frame["seq"]) + (0 if here else 1),
+        input_seq=rerun.input_seq,
+        batch_index=int(rerun.place[0]["seen"]),
+        file=str(reader.run_dir / "journal" / f"{chunk.segment:06d}.seg"),
+        offset=int(frame["offset"]),
+        input_record=_input_name(rerun),
+        journal_record=journal_name,
+        core_record=core_name,
+        fields=[
+            Field(
+                name=name,
+                journal=journal_fields.get(name),
+                core=core_fields.get(name),
+                differs=both and journal_fields.get(name) != core_fields.get(name),
+            )
+            for name in names
+        ],
+    )
+
+
+def _input_name(rerun: Rerun) -> str:
+    return decode(rerun.events.words.view("u1")[:64].tobytes())[0] if rerun.inputs else "none"
+
+
+def _journal_place(frame: Any) -> dict[str, str]:
+    last = int(frame["flag_bits"]) & 1
+    return {
+        "frame input_seq": str(int(frame["input_seq"])),
+        "frame batch_index": str(int(frame["batch_index"])),
+        "frame last of batch": str(last),
+    }
+
+
+def _core_place(rerun: Rerun) -> dict[str, str]:
+    at = rerun.place[0]
+    return {
+        "frame input_seq": str(int(at["input_seq"])),
+        "frame batch_index": str(int(at["seen"])),
+        "frame last of batch": str(int(at["seen"] == at["due"] - 1)),
+    }
+
+
+def journal_bytes(run_dir: str | Path) -> list[int]:
+    """Sizes of a run's segment files in order, for a progress bar; empty where there are none."""
+    return [path.stat().st_size for path in sorted((Path(run_dir) / "journal").glob("*.seg"))]
