@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from engine.core.state import ints
+from engine.core.rows import ints
 from engine.io.journal import JOURNAL
 from engine.memory import Layout, Memory, memory, packed
 from engine.record.records import DTYPES, Template

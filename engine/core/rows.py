@@ -1,0 +1,155 @@
+"""The rows of the core's tables: one dtype a table, little-endian, without padding; units last in the names.
+
+The most used ones are whole cache lines. What a reader cannot see in a field's name stands beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+
+def ints(names: str) -> np.dtype[np.void]:
+    """A record dtype of int64 fields, named in a text."""
+    return np.dtype((np.record, [(name, "<i8") for name in names.split()]))
+
+
+#: What the configuration fixes: never written after start.
+PARAMS: Final = ints(
+    "id_base stream_epoch stale_ns child_timeout_ns max_cancels max_rounds rest_at post_venue reference_age_ns"
+    " day_end_ns collar_bps n_instruments n_venues n_sessions venue_stride n_accounts"
+)
+#: What changes with every event.
+CORE: Final = ints(
+    "now_ns next_parent next_child live_parents live_children unknown_children killed"
+    " work_head work_count timer_count arm_seq gated exec_head exec_count instrument_updated"
+)
+#: One venue's quote in one instrument; one cache line.
+QUOTE_SLOT: Final = ints("bid_px bid_qty ask_px ask_qty bid_taken ask_taken ts_ns valid")
+
+INSTRUMENT: Final = np.dtype(
+    (
+        np.record,
+        [
+            ("symbol", "<i8", (2,)),
+            ("isin", "<i8", (2,)),
+            ("mic", "<i8", (2,)),
+            ("lot_qty", "<i8"),
+            ("px_money", "<i8"),  # money of one price unit for one share or coin
+            ("notional_mul", "<i8"),  # money of px * qty is px * qty * notional_mul // notional_div
+            ("notional_div", "<i8"),
+            ("max_px", "<i8"),  # above it no product fits 63 bits: such a price is impossible
+            ("max_qty", "<i8"),
+            ("max_notional", "<i8"),
+            ("bid_px", "<i8"),  # national best over fresh quotes at the last update; 0 is none
+            ("ask_px", "<i8"),
+            ("reference_px2", "<i8"),  # twice the reference price, so that a mid-point is exact; 0 is none
+            ("reference_ns", "<i8"),
+            ("trade_px", "<i8"),
+            ("trade_ns", "<i8"),
+            ("rest_buy_px", "<i8"),  # highest limit among resting buys; 0 is none
+            ("rest_sell_px", "<i8"),  # lowest limit among resting sells; MAX_PX is none
+            ("rest_head", "<i4"),
+            ("rest_count", "<i4"),
+            ("currency", "<i4"),
+            ("tick_table", "<i4"),
+            ("px_decimals", "<i2"),
+            ("qty_decimals", "<i2"),
+            ("odd_lots", "<i2"),
+            ("status", "<i2"),
+        ],
+    )
+)
+VENUE: Final = np.dtype(
+    (
+        np.record,
+        [
+            ("mic", "<i8", (2,)),
+            ("take_fee", "<i8"),
+            ("make_fee", "<i8"),
+            ("take_ppm", "<i8"),
+            ("make_ppm", "<i8"),
+            ("latency_ns", "<i8"),
+            ("lot_qty", "<i8"),
+            ("rank", "<i4"),  # place in the order of MICs: what ties break by
+            ("session", "<i4"),
+            ("tick_table", "<i4"),
+            ("odd_lots", "<i4"),
+            ("feed_epoch", "<i8"),
+            ("feed_seq", "<i8"),
+            ("feed_gaps", "<i8"),
+            ("feed_lost", "<i8"),
+        ],
+    )
+)
+SESSION: Final = np.dtype(
+    (
+        np.record,
+        [
+            ("role", "<i4"),  # 1 client, 2 venue gateway
+            ("up", "<i4"),
+            ("epoch_in", "<i8"),
+            ("seq_in", "<i8"),
+            ("seq_out", "<i8"),
+            ("gaps", "<i8"),
+            ("account_mask", "<i8"),
+        ],
+    )
+)
+PARENT: Final = np.dtype(
+    (
+        np.record,
+        [
+            ("cum_qty", "<i8"),
+            ("live_qty", "<i8"),  # leaves of live children
+            ("notional", "<i8"),
+            ("fee", "<i8"),
+            ("arrival_bid_px", "<i8"),
+            ("arrival_ask_px", "<i8"),
+            ("arrival_ns", "<i8"),
+            ("excluded", "<i8"),  # venues that rejected it in this episode
+            ("new_px", "<i8"),
+            ("new_qty", "<i8"),
+            ("first_child", "<i4"),
+            ("rest_next", "<i4"),
+            ("rest_prev", "<i4"),
+            ("live_children", "<i4"),
+            ("rounds", "<i2"),
+            ("wake", "<i2"),
+            ("reason", "<i2"),
+            ("session", "<i2"),
+            ("ord_status", "<i1"),
+            ("phase", "<i1"),
+            ("pending", "<i1"),
+            ("queued", "<i1"),
+            ("resting", "<i1"),
+            ("spare", "<i1", (3,)),
+        ],
+    )
+)
+CHILD: Final = np.dtype(
+    (
+        np.record,
+        [
+            ("cum_qty", "<i8"),
+            ("leaves_qty", "<i8"),
+            ("sent_ns", "<i8"),
+            ("venue_order", "<i8", (2,)),
+            ("parent", "<i4"),
+            ("next", "<i4"),
+            ("prev", "<i4"),
+            ("reason", "<i2"),
+            ("ord_status", "<i1"),
+            ("cancels", "<i1"),
+            ("spare", "<i8"),
+        ],
+    )
+)
+POSITION: Final = ints("qty cost bought_qty sold_qty fee fills")
+EXECUTION: Final = ints("word0 word1 venue")
+
+assert (QUOTE_SLOT.itemsize, CHILD.itemsize, PARENT.itemsize) == (64, 64, 112)
+_ALL = (PARAMS, CORE, QUOTE_SLOT, INSTRUMENT, VENUE, SESSION, PARENT, CHILD, POSITION, EXECUTION)
+assert all(len(d.names or ()) <= 30 for d in _ALL), "compile time grows with the square of the fields"
+assert not [n for d in _ALL for n in d.names or () if hasattr(np.record, n)], "np.record has attributes of these names"
