@@ -26,9 +26,9 @@ from cli.output import JsonOption, console, write_json
 
 _SETUP_S = 600.0
 #: Recorded seconds that the clock runs on after the day, so that everything live can end.
-_TAIL_S = 3600
+_TAIL_S = 1200
 #: After so many of them the desk cancels what is left.
-_CANCEL_AFTER_S = 600
+_CANCEL_AFTER_S = 300
 _STALE_MS = 5000
 
 
@@ -205,7 +205,7 @@ def _watch(screen: Console, processes: Processes, run_dir: Path, desk: Any) -> N
     try:
         with Progress(*columns, console=screen) as bar:
             task = bar.add_task("parents", total=len(desk.parents), said="waiting for the feed")
-            while not (desk.finished or processes.ended("feed")):
+            while not processes.ended("feed"):
                 desk.turn()
                 if time.monotonic() - told >= 0.25:
                     processes.check()

@@ -30,6 +30,11 @@ class Command(NamedTuple):
 
 #: In the order in which the list shows them.
 COMMANDS: dict[str, Command] = {
+    "demo": Command(
+        "cli.demo:demo",
+        "a day of twelve venues, hundreds of parents, live, with a report, in a minute",
+        (("tickroute demo", "see it all at work, half a minute after set-up"),),
+    ),
     "run": Command(
         "cli.run:run",
         "the engine: take feeds and orders, route, journal, until a signal",
