@@ -1,7 +1,7 @@
-"""The demonstration's processes: engine, venues and feed, each `tickroute` itself, each with a log; all ended in order.
+"""The demonstration's processes: engine, venues and feed, each `tickroute` itself, each with a log.
 
-A process that dies is an error that shows the end of its log. Whatever happens, leaving the context ends what was started
-here (SIGTERM, and SIGKILL after some seconds), by process id, and removes the sockets' folder.
+A process that dies is an error that shows the end of its log. Whatever happens, leaving the context ends what was
+started here (SIGTERM, and SIGKILL after some seconds), by process id, and removes the sockets' folder.
 """
 
 from __future__ import annotations

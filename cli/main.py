@@ -45,6 +45,11 @@ COMMANDS: dict[str, Command] = {
         "what a running engine counts and measures, without asking it",
         (("tickroute status runs/today --watch", "look at a running engine"),),
     ),
+    "send": Command(
+        "cli.send:send",
+        "parents into a running engine, from arguments or CSV, followed to their end",
+        (("tickroute send desk.toml parents.csv", "send the parents of a file and follow them"),),
+    ),
     "feed": Command(
         "cli.feed:feed",
         "play a recorded or synthetic day to the engine and the venues",

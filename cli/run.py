@@ -28,16 +28,15 @@ def run(
     from engine.run.daemon import Engine
 
     settings = load(config)
-    stopping: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda got, _frame: stopping.append(got))
+    # Until the loop runs there is nothing to end in order: a signal ends the compiler as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     out = console(json)
     out.print(f"compiling and rehearsing {settings.routing.strategy} (a minute the first time) ...")
     engine = Engine(settings)
-    if stopping:
-        engine.close()
-        raise typer.Exit(0)
+    stopping: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda got, _frame: stopping.append(got))
     engine.start()
     core = settings.engine.core if settings.engine.core >= 0 else "any"
     out.print(

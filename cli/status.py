@@ -64,7 +64,7 @@ def snapshot(reader: Any) -> dict[str, Any]:
     latencies = {}
     for stage in reader.stages:
         found = histogram.summary(reader.histogram(stage), (50.0, 99.0, 99.9, 100.0))
-        values = [row.value_ns for row in found.rows] or [None] * 4
+        values: list[int | None] = [row.value_ns for row in found.rows] or [None] * 4
         latencies[stage] = dict(zip(("p50", "p99", "p99_9", "max"), values, strict=True)) | {"count": found.total}
     age = reader.age_ns(time.monotonic_ns())
     return {

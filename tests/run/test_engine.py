@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,14 +17,14 @@ from engine.run import links
 from engine.run.daemon import Engine, EngineError
 from tests.run.engine_peers import Feed, Peer, ack, fill, make_config, order, wait_for
 
-pytestmark = pytest.mark.skipif(not JIT, reason="the loop's thread needs the GIL released, which only compiled code does")
+pytestmark = pytest.mark.skipif(not JIT, reason="the loop needs the GIL released, which only compiled code does")
 T = r.Template
 
 
 class Desk:
     """An engine with its feed, venue and client, all up."""
 
-    def __init__(self, run_dir: Path, sockets: Path, transport: str, **routing: object) -> None:
+    def __init__(self, run_dir: Path, sockets: Path, transport: str, **routing: Any) -> None:
         self.context = zmq.Context()
         self.config = make_config(run_dir, sockets, transport=transport, **routing)
         self.engine = Engine(self.config)
@@ -159,13 +160,17 @@ def test_a_venue_that_takes_nothing_gets_no_more_and_the_children_come_back(tmp_
         wait_for(lambda: desk.engine.gauge("quotes") == 1, desk.client, desk.venue)
         for number in range(12):
             desk.client.send(order(f"A{number}", r.Side.BUY, 100, 1_570_000))
-            wait_for(lambda n=number: desk.engine.gauge("parents_accepted") == n + 1, desk.client, desk.venue)
+            _wait_for_parents(desk, number + 1)
             desk.client.got()
         wait_for(lambda: desk.engine.gauge("send_errors") >= 6, desk.client, desk.venue)
         wait_for(lambda: desk.engine.gauge("live_parents") <= 5, desk.client, desk.venue)
         assert desk.engine.gauge("live_children") == desk.engine.gauge("live_parents")
     finally:
         desk.stop()
+
+
+def _wait_for_parents(desk: Desk, count: int) -> None:
+    wait_for(lambda: desk.engine.gauge("parents_accepted") == count, desk.client, desk.venue)
 
 
 def test_kill_and_cancel_all_reach_the_loop(desk):
