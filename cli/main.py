@@ -68,6 +68,15 @@ COMMANDS: dict[str, Command] = {
             ("tickroute verify runs/today --json -", "the verdict as JSON on standard output"),
         ),
     ),
+    "perf": Command(
+        "cli.perf:perf",
+        "benchmarks: what an event costs, on the wire and off it, and whether it stays so",
+        (
+            ("tickroute perf core", "what an event costs without a wire"),
+            ("tickroute perf wire --json wire.json", "quote to order over ZeroMQ and shared memory, kept as JSON"),
+            ("tickroute perf --list", "the benchmarks"),
+        ),
+    ),
     "doctor": Command(
         "cli.doctor:doctor",
         "what this machine would cost you: settings, and measured stalls",

@@ -3,8 +3,8 @@
 `pump` takes record i of the event buffer, already framed and stamped with its time of receipt. The input is on the
 journal before the core sees it, and all outputs of the step are on it before the first is sent.
 
-Events that may have outputs (orders, reports, timers, quotes that a resting parent watches) are measured in all stages,
-as is one in SAMPLE of the rest; the whole is measured for every event.
+Events that may have outputs (orders, reports, timers, quotes within the limit of a resting parent) are measured in all
+stages, as is one in SAMPLE of the rest; the whole is measured for every event.
 
 Worst case: the journal has no segment ready; the event waits here (counted as a stall), because what is not on the
 journal must not be acted upon.
@@ -101,11 +101,17 @@ def _measured(
 
 @kernel
 def _watched(state: State, events: Events, i: int, template: int) -> bool:
-    """Whether this is a quote for an instrument where a parent rests: it may have outputs."""
+    """Whether this is a quote that a resting parent could trade with: it may have outputs."""
     if template != _QUOTE:
         return False
-    instrument = int(events.quote[i].instrument_id)
-    return 0 <= instrument < len(state.instruments) and bool(state.instruments[instrument].rest_count > 0)
+    quote = events.quote[i]
+    instrument = int(quote.instrument_id)
+    if instrument < 0 or instrument >= len(state.instruments):
+        return False
+    row = state.instruments[instrument]
+    if row.rest_count == 0:
+        return False
+    return bool(quote.ask_px <= row.rest_buy_px or quote.bid_px >= row.rest_sell_px)
 
 
 @kernel

@@ -1,0 +1,82 @@
+"""The memory of the `core` and `steady` drivers: a day in memory, a client that orders, a venue that fills at once.
+
+The kernel over it is `perf.drive.play`. `Rig` is a Memory, so that it is one pointer to the kernel, as the engine's own
+tables are. Worst case: the day is held in memory once more, with the streams' epoch stamped.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from engine.core.state import _ints
+from engine.io.histogram import LENGTH, empty
+from engine.io.mapping import aligned_zeros
+from engine.memory import Memory, memory, packed
+from engine.record.records import ORDER, REPORT, OrdType, Side, Template, Tif, blank
+from engine.run.assemble import Loop
+from engine.run.config import Config
+from gateways.feeds.recording import Recording
+from perf.desk import CLIENT, VENUES
+
+#: Fills that wait to be fed back; a step sends 14 children at most, and each is answered before the next market event.
+PENDING: Final = 256
+#: What the driver keeps between calls.
+LINE: Final = _ints(
+    "at records time_shift_ns span_ns every until_order cl_ord_id exec_no client_seq venue_seq head waiting feed_row"
+    " events routed orders kind max_resting data_address"
+)
+
+
+@memory
+class Rig(Memory):
+    """What `play` takes beside the loop's four arguments."""
+
+    LAYOUT = packed(
+        line=LINE, offsets="<i8", data="<i8", seq_shift="<i8", seq_round="<i8", order=ORDER, fill=REPORT,
+        pending=REPORT, routing="<i8", answers="<i8",
+    )  # fmt: skip
+
+
+def make(loop: Loop, day: Recording, feed_row: int, every: int) -> Rig:
+    """A rig that plays `day` on link `feed_row`, with a client's order after each `every` records of it."""
+    data = aligned_zeros(day.data.nbytes // 8, np.dtype("<i8"))
+    data[:] = day.data.view("<i8")
+    starts = day.offsets[:-1] // 8
+    data.view("<i4")[starts * 2 + 2] = 1
+    line = aligned_zeros(1, LINE)
+    row = line[0]
+    row.records, row.every, row.until_order, row.feed_row = day.count, every, every, feed_row
+    row.span_ns = day.last_ns - day.first_ns + 1_000_000_000
+    row.max_resting = 4
+    row.data_address = data.ctypes.data
+    venues = data.view("<i2")[starts * 4 + 7]
+    order, fill = blank(Template.ORDER_NEW), blank(Template.FILL)
+    for record in (order, fill):
+        record["stream_epoch"] = 1
+    order["ord_type"] = OrdType.LIMIT
+    order["tif"], order["side"], order["qty"] = Tif.IOC, Side.BUY, 300
+    fill["liquidity"] = 2
+    return Rig(
+        line=line, offsets=day.offsets.astype("<i8"), data=data, seq_shift=np.zeros(32, dtype="<i8"),
+        seq_round=np.bincount(venues, minlength=32).astype("<i8"), order=order, fill=fill,
+        pending=blank(Template.FILL, PENDING), routing=empty(), answers=empty(),
+    )  # fmt: skip
+
+
+def links_for(config: Config, rows: np.ndarray) -> np.ndarray:
+    """The sessions' NOWHERE links, and behind them one for the feed: what `play` feeds records in on."""
+    more = np.concatenate([rows, rows[:1]])
+    more[-1]["source"], more[-1]["session"] = 0, -1
+    assert [session.role for session in config.session] == ["client", "venue"]
+    return more
+
+
+def clear(rig: Rig) -> None:
+    """Forget what was measured."""
+    rig.routing[:LENGTH] = 0
+    rig.answers[:LENGTH] = 0
+
+
+assert (CLIENT, VENUES) == (0, 1)

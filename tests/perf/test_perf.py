@@ -1,0 +1,76 @@
+"""The benchmarks in a few seconds each: every row of the format, no record refused. No figure is asserted."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from cli import main as cli
+from engine.io.histogram import empty, record
+from perf import BENCHES
+from perf.result import Row, at_least, at_most, commit, spread
+
+FIELDS = ["name", "unit", "p50", "p99", "p99_9", "max", "n", "baseline", "ratio", "reach", "met"]
+
+
+def run(name, tmp_path, *more):
+    target = tmp_path / "found.json"
+    assert cli.main(["perf", name, "--quick", "--json", str(target), *more]) == 0
+    found = json.loads(target.read_text())
+    assert found["bench"] == name
+    assert found["host"]["machine"]["cpus"] >= 1
+    assert found["rows"]
+    names = [row["name"] for row in found["rows"]]
+    assert len(set(names)) == len(names)
+    for row in found["rows"]:
+        assert list(row) == FIELDS
+        assert row["name"].startswith(f"{name} ")
+        assert row["unit"]
+        assert row["met"] in (True, False, None)
+        assert (row["met"] is None) == (row["reach"] is None)
+    return {row["name"]: row for row in found["rows"]}
+
+
+def test_core(tmp_path):
+    rows = run("core", tmp_path)
+    assert rows["core all"]["n"] > 10_000
+    assert rows["core routing"]["n"] > 10
+    assert 0 < rows["core all"]["p50"] <= rows["core all"]["p99"] <= rows["core all"]["max"]
+    assert rows["core mean"]["reach"] == 200
+    assert rows["core rate"]["p50"] > 0
+
+
+def test_list_names_each_benchmark(capsys):
+    assert cli.main(["perf", "--list"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in BENCHES)
+
+
+@pytest.mark.parametrize("arguments", [["perf", "speed"], ["perf"]])
+def test_unknown_benchmark(arguments, capsys):
+    assert cli.main(arguments) == 2
+    assert "there are core, wire, steady" in capsys.readouterr().err
+
+
+def test_a_row_of_a_histogram():
+    counts = empty()
+    for value in range(1, 1001):
+        record(counts, value)
+    row = spread("x y", "ns", counts)
+    assert (row.p50, row.p99, row.max, row.n) == (500, 990, 1000, 1000)
+    assert spread("x z", "ns", np.zeros_like(counts)).n == 0
+
+
+def test_aims():
+    row = Row(name="x y", unit="ns", p50=100.0)
+    assert at_most(row, 100).met
+    assert not at_most(row, 99).met
+    assert at_most(Row(name="x y", unit="ns", p50=500.0, ratio=1.0), 1.05).met
+    assert at_least(Row(name="x y", unit="x", p50=3.0, ratio=60.0), 50).met
+    assert at_most(Row(name="x y", unit="ns"), 1.0).met is None
+
+
+def test_commit_is_named():
+    assert commit()
