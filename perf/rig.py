@@ -6,14 +6,14 @@ tables are. Worst case: the day is held in memory once more, with the streams' e
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
 from engine.core.state import _ints
 from engine.io.histogram import LENGTH, empty
 from engine.io.mapping import aligned_zeros
-from engine.memory import Memory, memory, packed
+from engine.memory import Layout, Memory, memory, packed
 from engine.record.records import ORDER, REPORT, OrdType, Side, Template, Tif, blank
 from engine.run.assemble import Loop
 from engine.run.config import Config
@@ -33,7 +33,17 @@ LINE: Final = _ints(
 class Rig(Memory):
     """What `play` takes beside the loop's four arguments."""
 
-    LAYOUT = packed(
+    line: np.ndarray
+    offsets: np.ndarray
+    data: np.ndarray
+    seq_shift: np.ndarray
+    seq_round: np.ndarray
+    order: np.ndarray
+    fill: np.ndarray
+    pending: np.ndarray
+    routing: np.ndarray
+    answers: np.ndarray
+    LAYOUT: ClassVar[Layout] = packed(
         line=LINE, offsets="<i8", data="<i8", seq_shift="<i8", seq_round="<i8", order=ORDER, fill=REPORT,
         pending=REPORT, routing="<i8", answers="<i8",
     )  # fmt: skip
