@@ -153,6 +153,8 @@ def run(name: str, arguments: Sequence[str]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _unless_debugged(error, f"{where}{error.strerror or error}", 1)
     except Exception as error:  # noqa: BLE001  whatever it is, people get a line and not a traceback
+        if _interrupted(error):
+            return complain("stopped", 130)
         text = f"unexpected {type(error).__name__}: {error} ({_place(error)}); this is a bug in tickroute"
         return _unless_debugged(error, f"{text}. {DEBUG}=1 shows the traceback", 1)
 
@@ -192,6 +194,14 @@ def _paragraphs(doc: str) -> str:
 
 def _epilog(command: Command) -> str:
     return "\n\n".join(["Examples:", *(f"{line}   # {text}" for line, text in command.examples)])
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Whether a Ctrl-C led here: one that comes while the compiler works surfaces as an error of the compiler's."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
 def _place(error: BaseException) -> str:
