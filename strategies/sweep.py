@@ -9,6 +9,7 @@ size would do; as children run at several venues, it cannot promise more.
 
 from __future__ import annotations
 
+from engine.core.books import renew_best
 from engine.core.children import new_child
 from engine.core.emit import new_record
 from engine.core.limits import MAX_CHILDREN_A_TURN
@@ -36,6 +37,7 @@ def route(state: State, p: int, event: int, outbox: Outbox) -> int:
     """
     parent, order = state.parents[p], state.parent_orders[p]
     parent.rounds += 1
+    renew_best(state, int(order.instrument_id))
     candidates, fresh_venues, stale_venues = collect(state, p)
     left = int(order.qty - parent.cum_qty)
     k = new_record(state, outbox, _DECISION, RECORD_MAX)

@@ -11,6 +11,7 @@ event while a step's output stays bounded. `lifecycle` deals with requests itsel
 from __future__ import annotations
 
 from engine.core import timers
+from engine.core.books import renew_best
 from engine.core.children import cancel_child, terminal
 from engine.core.emit import leaves_of, parent_report
 from engine.core.ids import add_client_id, drop_client_id
@@ -92,6 +93,8 @@ def accept(state: State, events: Events, i: int, session: int, p: int, counter: 
     parent.live_qty = 0
     parent.notional = 0
     parent.fee = 0
+    # What was the best at the last quote may have gone stale since.
+    renew_best(state, int(order.instrument_id))
     row = state.instruments[int(order.instrument_id)]
     parent.arrival_bid_px = row.bid_px
     parent.arrival_ask_px = row.ask_px

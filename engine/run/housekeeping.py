@@ -39,10 +39,13 @@ def housekeeping(state: State, events: Events, w: Wiring) -> None:
     now = monotonic_ns()
     if now - line.housekeeping_ns < _PERIOD_NS:
         return
+    stalled = line.housekeeping_ns > 0 and now - line.housekeeping_ns > line.peer_timeout_ns // 2
     line.housekeeping_ns = now
     for row in range(line.n_links):
         link = w.links[row]
         if link.source != FROM_FEED and link.session >= 0:
+            if stalled:
+                link.heard_ns = now  # we were away ourselves: what peers said meanwhile is still to be read
             _watch_peer(events, w, row, now)
         elif link.transport == SHM:
             ring.ring_beat(link.rx, 1, now)

@@ -71,9 +71,10 @@ def duty_cycle(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
     w.counters[L_CYCLES] += 1
     read_clock(w)
     work = _local_events(state, events, outbox, w)
-    work += _timers(state, events, outbox, w)
     for row in range(w.line[0].n_links):
         work += _drain(state, events, outbox, w, row)
+    # After the links: a report that is already here goes before the time-out of its order.
+    work += _timers(state, events, outbox, w)
     housekeeping(state, events, w)
     return work
 
@@ -108,6 +109,8 @@ def _drain(state: State, events: Events, outbox: Outbox, w: Wiring, row: int) ->
                 taken += 1
             at += size
         taken += _local_events(state, events, outbox, w)
+        if w.line[0].clock_mode == CLOCK_FEED:
+            taken += _timers(state, events, outbox, w)  # the message has moved the clock
     return taken
 
 
