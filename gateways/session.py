@@ -32,7 +32,9 @@ SHM: Final = "shm://"
 ABSENT, ZMQ, RING = 0, 1, 2
 #: Capabilities that SESSION_UP announces.
 CANCELS_ON_DISCONNECT: Final = 1
+#: Between two hellos that were not answered, and between two tries where nobody is connected.
 _HELLO_NS: Final = 250_000_000
+_RETRY_NS: Final = 10_000_000
 _UP, _DOWN, _BEAT = int(Template.SESSION_UP), int(Template.SESSION_DOWN), int(Template.HEARTBEAT)
 
 #: One session.
@@ -182,6 +184,8 @@ def _greet(s: Sessions, row: int, now_ns: int) -> None:
     if transmit(s, row, s.hello.ctypes.data, UNIT, now_ns):
         link.seq_out += 1
         link.hello, link.hello_ns = 1, now_ns
+    else:
+        link.hello_ns = now_ns - _HELLO_NS + _RETRY_NS
 
 
 @kernel

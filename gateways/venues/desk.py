@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Final
 
 from engine.io import zmq
-from engine.io.atomics import address_of, copy, cpu_pause, monotonic_ns, sched_yield
+from engine.io.atomics import address_of, copy, cpu_pause, monotonic_ns, realtime_ns, sched_yield
 from engine.io.mapping import aligned_zeros
 from engine.io.ring import CONSUMER, ring_beat, ring_pop
 from engine.jit import kernel
@@ -90,6 +90,19 @@ def make_desk(sessions: int, feeds: int) -> tuple[Desk, Inbox]:
         out=aligned_zeros(1024, REPORT),
     )
     return desk, make_inbox((feeds + sessions) * MAX_MESSAGE)
+
+
+@kernel
+def clock_offset() -> int:
+    """CLOCK_REALTIME minus CLOCK_MONOTONIC, ns, from the closest of 64 pairs of readings (about 50 ns)."""
+    closest_ns, offset_ns = 1 << 62, 0
+    for _ in range(64):
+        before_ns = monotonic_ns()
+        now_ns = realtime_ns()
+        apart_ns = monotonic_ns() - before_ns
+        if apart_ns < closest_ns:
+            closest_ns, offset_ns = apart_ns, now_ns - before_ns - apart_ns // 2
+    return int(offset_ns)
 
 
 @kernel

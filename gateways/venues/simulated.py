@@ -77,7 +77,7 @@ class SimulatedVenues:
         self.desk, self._inbox = desk_kernels.make_desk(len(config.session), len(feeds))
         row = self.desk.desk[0]
         row.feed_clock = int(config.engine.clock == "feed")
-        row.offset_ns = time.time_ns() - monotonic_ns()
+        row.offset_ns = desk_kernels.clock_offset()
         row.idle, row.cancels = _IDLE[idle or config.engine.idle], int(cancels)
         self._ports: list[Port] = []
         self._feed_sockets: list[pyzmq.Socket[bytes]] = []
