@@ -126,6 +126,14 @@ def test_also_on_long_days(seed):
     check_memory(driver.ex)
 
 
+@pytest.mark.torture
+@pytest.mark.parametrize("seed", range(100, 400))
+def test_also_on_many_longer_days(seed):
+    cfg = config(faulty(20_000 * (seed % 3), seed, orders=1024))
+    day = long_day(seed, count=3000, ids=900)
+    assert Driver(cfg).run(rows_of(day)) == twin_run(cfg, rows_of(day))
+
+
 @given(days)
 def test_also_when_the_table_is_full(day):
     cfg = config(Simulation(orders=3))
