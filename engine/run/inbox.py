@@ -31,9 +31,9 @@ def free_slot(w: Wiring) -> int:
 
 @kernel
 def put(events: Events, w: Wiring, i: int, template: int, length: int) -> None:
-    """Make slot i a blank record of a template: header, our own time, all else zero."""
+    """Make the `length` bytes at i a blank record of a template: header, our own time, all else zero."""
     words = events.words
-    for word in range(i * 8, i * 8 + RECORD_MAX // 8):
+    for word in range(i * 8, i * 8 + length // 8):
         words[word] = 0
     head = events.head[i]
     head.block_length = length - SBE_HEADER_SIZE

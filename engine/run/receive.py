@@ -18,12 +18,11 @@ from engine.jit import kernel
 from engine.record.records import (
     RECORD_MAX,
     SBE_HEADER_SIZE,
-    SCHEMA_ID,
-    SCHEMA_VERSION,
     UNIT,
     Reason,
     Template,
 )
+from engine.run.inbox import put
 from engine.run.wiring import (
     CLOCK_FEED,
     L_HEARTBEATS,
@@ -117,17 +116,9 @@ def _replace(events: Events, w: Wiring, i: int, row: int, length: int, reason: i
     """Put a MALFORMED record (64 bytes) where something was that cannot be one."""
     w.counters[L_MALFORMED] += 1
     w.links[row].malformed += 1
-    first = i * (UNIT // 8)
-    start = int(events.words[first])
-    for word in range(first, first + UNIT // 8):
-        events.words[word] = 0
+    start = int(events.words[i * (UNIT // 8)])
+    put(events, w, i, _MALFORMED, UNIT)
     record = events.malformed[i]
-    record.block_length = UNIT - SBE_HEADER_SIZE
-    record.template_id = _MALFORMED
-    record.schema_id = SCHEMA_ID
-    record.version = SCHEMA_VERSION
-    record.stream_id = -1
-    record.venue_id = -1
     record.link_id = row
     record.length = length
     record.reason = reason
