@@ -77,6 +77,14 @@ COMMANDS: dict[str, Command] = {
             ("tickroute perf --list", "the benchmarks"),
         ),
     ),
+    "report": Command(
+        "cli.report:report",
+        "what a run did: orders, cost, venues, latency by stage, lineage",
+        (
+            ("tickroute report runs/today --html today.html", "on the terminal, and as a page to hand on"),
+            ("tickroute report runs/today --json -", "the same numbers as JSON"),
+        ),
+    ),
     "doctor": Command(
         "cli.doctor:doctor",
         "what this machine would cost you: settings, and measured stalls",

@@ -41,7 +41,7 @@ def verify(
     read. A batch cut off by a crash is a torn tail and no difference; another build is said, and is none either.
     """
     out = console(json)
-    with _readable(), _bar(out, run_dir) as progress:
+    with readable(), progress_bar(out, run_dir) as progress:
         from replay.verify import verify as check
 
         verdict = check(run_dir, progress)
@@ -53,7 +53,7 @@ def verify(
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def readable() -> Iterator[None]:
     """Turn what keeps a journal from being replayed into one message and exit code 3."""
     from engine.io.journal_format import JournalError
     from engine.run.bind import BindError
@@ -67,7 +67,7 @@ def _readable() -> Iterator[None]:
 
 
 @contextmanager
-def _bar(out: Console, run_dir: Path) -> Iterator[Progress]:
+def progress_bar(out: Console, run_dir: Path) -> Iterator[Progress]:
     """A progress bar over the journal's bytes, gone when it is done; nothing where no person watches."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -7,6 +7,7 @@ timers fire when they are due, ties go to the venues. The same arguments give th
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,7 @@ from engine.run.bind import bind
 from engine.run.journaling import OBSERVATION, journal
 from engine.run.publish import PUBLISHED, publish
 from engine.run.reference import build_state
+from engine.run.rehearse import scratch_journal
 from engine.run.wiring import PROGRESS, STAGES
 from gateways.feeds import synthetic
 from gateways.feeds.draws import below, draw
@@ -166,8 +168,6 @@ class Desk:
         self.inputs = self.outputs = 0
         self.writer: JournalWriter | None = None
         if run_dir is None:
-            import datetime as dt
-
             self.state = build_state(settings, dt.date.fromisoformat(DAY), 1)
             self._memory = aligned_zeros(3 * UNIT, np.dtype(np.uint8))
             self.events, self.outbox = view_events(self._memory), make_outbox(OUTBOX)
@@ -198,6 +198,15 @@ class Desk:
         )
         self.events, self.outbox, self.wiring = loop.events, loop.outbox, loop.wiring
         self._memory = self.events.words.view(np.uint8)
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Compile the pump before anything is timed: one record that changes nothing, on a journal in memory."""
+        table, memory = scratch_journal()
+        loop = assemble(self.config, build_state(self.config, dt.date.fromisoformat(DAY), 1), table,
+                        stream_epoch=1, clock_offset_ns=0, tsc_mul=1)  # fmt: skip
+        self.bound.pump.pump(loop.state, loop.events, 0, loop.outbox, loop.wiring, tsc())
+        assert len(memory)
 
     def take(self, record: np.ndarray, session: int = -1) -> int:
         """Give one record to the core at `now_ns`, numbered on its session; returns the number of outputs."""

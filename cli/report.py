@@ -1,0 +1,167 @@
+"""`tickroute report RUN_DIR`: what a run did, in numbers: on the terminal, as JSON, as one HTML page.
+
+The numbers are `replay.report.measure`'s, the page is `replay.report.pages`'. Exit codes: 0; 1 where the verification
+found a difference; 3 where the journal cannot be read. Worst case: two passes over the journal, and a minute of
+compiling the first time; `--no-verify` leaves out the second pass and the compiling of the core.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.output import JsonOption, console, write_json
+from cli.verify import DIFFERENT, progress_bar, readable
+
+if TYPE_CHECKING:
+    from replay.report.structs import Measures
+
+
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="Directory of a run (it holds journal/).", show_default=False)],
+    *,
+    json: JsonOption = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the report as one self-contained page.", show_default=False)
+    ] = None,
+    verify: Annotated[bool, typer.Option(help="Replay the run and compare every output.")] = True,
+) -> None:
+    """Report on a run: orders, cost and fees, venues, latency by stage, what was refused, and where it comes from.
+
+    Prints to the terminal; --html writes a page that can be mailed and printed, --json the same numbers for programs.
+    """
+    out = console(json)
+    with readable(), progress_bar(out, run_dir) as progress:
+        from replay.report.measure import measure
+
+        measures = measure(run_dir, check=verify, progress=progress)
+    if json is not None:
+        write_json(json, measures)
+    if html is not None:
+        write_page(html, measures)
+    if json != "-":
+        show(out, measures)
+    if html is not None:
+        out.print(f"report: {html}", soft_wrap=True, markup=False)
+    if measures.verify is not None and measures.verify.difference is not None:
+        raise typer.Exit(DIFFERENT)
+
+
+def write_page(path: Path, measures: Measures) -> None:
+    """Write the HTML page, whole or not at all. OSError as is."""
+    from replay.report.pages import page
+
+    text = page(measures)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def show(out: Console, m: Measures) -> None:
+    """Print a report."""
+    from replay.report.pages import bps, clock, money, quantity, share
+
+    out.print(
+        f"[bold]{', '.join(m.run.instruments)}, {m.run.trading_day}[/]  {' to '.join(map(clock, m.run.period_utc))}"
+    )
+    out.print(f"{m.run.strategy}, {len(m.run.venues)} venues, {m.feed.messages:,} market data, {m.feed.gaps} gaps")
+    _show_verdict(out, m)
+    states = ", ".join(f"{count:,} {state}" for state, count in m.parents.by_state.items())
+    out.print(f"\nparents   {m.parents.sent:,} sent: {states}")
+    fresh = ", ".join(f"{count:,} saw {name}" for name, count in m.parents.fresh.items())
+    out.print(f"          fresh venues at arrival: {fresh} ({share(m.parents.share_2_or_more)} saw two or more)")
+    s = m.shares
+    parts = f"{quantity(s.filled)} filled + {quantity(s.cancelled)} cancelled + {quantity(s.rejected)} rejected"
+    parts += f" + {quantity(s.open)} open" if s.open else ""
+    parts += f" - {quantity(s.overfilled)} overfilled" if s.overfilled else ""
+    mark = "[green]adds up[/]" if s.adds_up else "[bold red]does not add up[/]"
+    out.print(f"quantity  {quantity(s.ordered)} ordered = {parts}: {mark}")
+    c = m.cost
+    out.print(
+        f"cost      {bps(c.touch_bps)} against the arrival touch (buy: offer, sell: bid), {bps(c.mid_bps)} against the "
+        f"mid-point, {bps(c.touch_with_fees_bps)} with fees"
+    )
+    out.print(
+        f"          apart: {c.crossed} crossed, {c.one_sided} one-sided, {c.no_quote} empty arrivals; "
+        f"{quantity(c.apart_qty)} filled on them"
+    )
+    o = m.outcome
+    out.print(f"fees      {money(o.fees)} {o.currency} on {money(o.notional)} traded\n")
+    _show_venues(out, m)
+    _show_latency(out, m)
+    _show_trouble(out, m)
+
+
+def _show_verdict(out: Console, m: Measures) -> None:
+    if m.verify is None:
+        out.print("verify: [yellow]left out[/]")
+    elif m.verify.difference is None:
+        out.print(f"verify: [bold green]identical[/] ({m.verify.outputs:,} outputs)")
+    else:
+        out.print(f"verify: [bold red]different[/] at frame {m.verify.difference.seq}; tickroute verify shows it")
+
+
+def _table(out: Console, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for n, head in enumerate(heads):
+        table.add_column(head, justify="right" if n else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+    out.print()
+
+
+def _show_venues(out: Console, m: Measures) -> None:
+    from replay.report.pages import mean, money, quantity, share
+
+    rows = [
+        (
+            v.mic,
+            f"{v.children:,}",
+            quantity(v.routed),
+            quantity(v.filled),
+            share(v.fill_rate) if v.fill_rate is not None else "",
+            mean(v.average_fill),
+            str(v.rejects or ""),
+            str(v.timeouts or ""),
+            money(v.fees),
+        )
+        for v in m.outcome.venues
+    ]
+    heads = ("venue", "children", "routed", "filled", "rate", "avg fill", "rejects", "timeouts", "fees")
+    _table(out, "Routing by venue", heads, rows)
+
+
+def _show_latency(out: Console, m: Measures) -> None:
+    from replay.report.pages import latency_rows
+
+    source = "all events" if m.latency_source == "stats" else "events that sent something"
+    heads = ("stage", "n", "min", "p50", "p90", "p99", "p99.9", "p99.99", "max")
+    _table(out, f"Latency by stage ({source})", heads, [(stage, *cells) for stage, cells in latency_rows(m)])
+
+
+def _show_trouble(out: Console, m: Measures) -> None:
+    from replay.report.charts import time_text
+
+    o = m.outcome
+    for title, rows in (("refused", o.refusals), ("risk gate", o.risk_blocks), ("alerts", o.alerts)):
+        if rows:
+            texts = ", ".join(f"{row.count:,} {row.what} {row.reason}" for row in rows)
+            out.print(f"{title:<10}{texts}", markup=False)
+    if m.loop is not None:
+        out.print(
+            f"loop      longest cycle {time_text(m.loop['longest_cycle_ns'])}, {m.loop['cycles_over_threshold']:,} "
+            f"over the threshold, {m.loop['empty_polls']:,} empty polls, {m.loop['journal_stalls']:,} journal stalls"
+        )
+    files = len(m.lineage.segments)
+    out.print(f"journal   {files} files, chain head {m.lineage.chain_head} after frame {m.lineage.last_seq:,}")

@@ -1,0 +1,144 @@
+"""`measure(run_dir)`: every number of a report, from the journal (and the stats file, where there is one).
+
+Two passes over the journal: one that gathers columns, one that verifies. Worst case: memory grows with the number of
+orders and observations (about 100 bytes each), never with the market data.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from engine.io.journal_format import Kind, segment_path
+from engine.io.stats_file import StatsError, StatsReader, boot_id
+from engine.record.records import Reason, Template
+from engine.run import manifest
+from engine.run.config import Config
+from engine.run.host import host_facts
+from engine.run.manifest import Manifest
+from engine.run.wiring import LOOP_COUNTERS
+from replay.report import structs as s
+from replay.report.gather import Gathered, gather
+from replay.report.latency import curve, histograms, latency, series
+from replay.report.orders import Book
+from replay.verify import Progress, Verdict, verify
+
+
+def measure(run_dir: str | Path, *, check: bool = True, progress: Progress | None = None) -> s.Measures:
+    """Measure a run. `check=False` leaves the verification out (`verify` is then None); `progress` is its.
+
+    JournalError: the journal cannot be read. ManifestError, ConfigError, BindError: this build cannot replay it.
+    """
+    path = Path(run_dir)
+    found = gather(path)
+    run = manifest.from_bytes(found.manifest)
+    config = run.read_config()
+    verdict: Verdict | None = verify(path, progress) if check else None
+    book = Book(found, config, run.initial_state())
+    counts, source, counters = histograms(path, found)
+    cost, shares = book.cost(), book.shares()
+    return s.Measures(
+        run=_run(path, found, run, config),
+        feed=_feed(found),
+        parents=book.parents(),
+        shares=shares,
+        latency_ns={stage: latency(cells) for stage, cells in counts.items()},
+        latency_source=source,
+        series=series(found),
+        curves={stage: curve(cells) for stage, cells in counts.items()},
+        cost_bps=cost.touch_bps,
+        cost=cost,
+        outcome=book.outcome(),
+        agrees_with_core=_agrees(book, shares, verdict) if verdict is not None else None,
+        loop={name: counters[name] for name in LOOP_COUNTERS if name in counters} if counters is not None else None,
+        lineage=_lineage(path, found),
+        verify=verdict,
+    )
+
+
+def _agrees(book: Book, shares: s.Shares, verdict: Verdict) -> bool:
+    counts = verdict.counters
+    told = [book.amount(counts["qty_filled"]), book.amount(counts["qty_canceled"])]
+    return told == [shares.filled, shares.cancelled]
+
+
+def utc(ns: int) -> str:
+    """ISO 8601 of ns since 1970, truncated (never rounded) to microseconds; empty for 0."""
+    if not ns:
+        return ""
+    whole, rest = divmod(ns, 1_000_000_000)
+    return f"{dt.datetime.fromtimestamp(whole, dt.UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"
+
+
+def _run(path: Path, found: Gathered, run: Manifest, config: Config) -> s.Run:
+    samples = found.table(Kind.OBSERVATION, Template.CLOCK_SAMPLE)["realtime_ns"]
+    samples = samples[samples > 0]
+    first, last = (int(samples[0]), int(samples[-1])) if len(samples) else (0, 0)
+    return s.Run(
+        run_dir=str(path),
+        run_id=found.run_id,
+        trading_day=run.trading_day,
+        strategy=run.strategy,
+        instruments=[i.symbol for i in config.instrument],
+        venues=[v.mic for v in config.venue],
+        clock=config.engine.clock,
+        engine_period=[utc(found.first_ns), utc(found.last_ns)],
+        period_utc=[utc(first), utc(last)] if first else [run.started_utc],
+        seconds=round((last - first) / 1e9, 3),
+        source_hash=run.source_hash,
+        build_hash=run.build_hash,
+        versions=run.versions,
+        host=_host(path),
+    )
+
+
+def _host(path: Path) -> str:
+    """The CPU that the run was on, where that is certain: the stats file is of this machine's present boot."""
+    try:
+        reader = StatsReader(path / "stats")
+    except StatsError:
+        return "not recorded"
+    same = reader.boot_id == boot_id() != bytes(16)
+    reader.close()
+    if not same:
+        return "not recorded (the run was on another machine, or before its last boot)"
+    machine = host_facts()["machine"]
+    kind = "virtual machine" if machine["virtual"] else "machine"
+    return f"{machine['cpu'] or machine['architecture']}, {machine['cpus']} CPUs, {kind}"
+
+
+def _feed(found: Gathered) -> s.Feed:
+    kinds = {name: n for name, n in found.inputs.items() if Template[name] <= Template.VENUE_DEF}
+    alerts = found.table(Kind.OUTPUT, Template.ALERT)
+    gaps = alerts[(alerts["code"] == Reason.SEQUENCE_GAP) & (alerts["cause"] <= Template.VENUE_DEF)]
+    return s.Feed(messages=sum(kinds.values()), gaps=len(gaps), lost=int(gaps["order_id"].sum()), by_kind=kinds)
+
+
+def _lineage(path: Path, found: Gathered) -> s.Lineage:
+    rows = []
+    for segment in found.segments:
+        file = segment_path(path, segment.number)
+        with file.open("rb") as data:
+            digest = hashlib.file_digest(data, "sha256").hexdigest()
+        rows.append(
+            s.SegmentFile(
+                file=f"journal/{file.name}",
+                bytes=file.stat().st_size,
+                sha256=digest,
+                frames=segment.frames,
+                first=utc(segment.first_ns),
+                last=utc(segment.last_ns),
+            )
+        )
+    assert found.end is not None, "the journal was read to its end"
+    return s.Lineage(
+        segments=rows,
+        frames=found.frames,
+        inputs=found.inputs,
+        ending=found.end.ending.name.lower(),
+        last_seq=found.end.last_seq,
+        chain_head=f"{np.uint32(found.end.prev_crc):08x}",
+    )

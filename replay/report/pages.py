@@ -1,0 +1,118 @@
+"""The report as one HTML page that needs nothing else: styles and pictures are in it, and it opens from a mail.
+
+`page(measures)` gives the text; the same measures give the same bytes. The layout is in page.html.j2 beside this file.
+It reads on a telephone, prints on A4 and follows the reader's light or dark.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from replay.report import charts
+from replay.report.charts import quoted, time_text
+from replay.report.structs import Measures
+
+_PERCENTILES: Final = (("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99_9", 99.9), ("p99_99", 99.99))
+
+
+def page(measures: Measures) -> str:
+    """The report as HTML."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "qty": quantity,
+        "money": money,
+        "share": share,
+        "bps": bps,
+        "mean": mean,
+        "clock": clock,
+        "duration": time_text,
+    }
+    template = environment.get_template("page.html.j2")
+    return template.render(
+        m=measures,
+        tiles=tiles(measures),
+        latency=latency_rows(measures),
+        curve=_own_ids(charts.percentile_curve(measures), "a"),
+        series=_own_ids(charts.over_time(measures.series), "b") if measures.series else "",
+        bars=_own_ids(charts.by_venue(measures.outcome.venues), "c"),
+    )
+
+
+def tiles(m: Measures) -> list[tuple[str, str, str]]:
+    """(label, figure, what it means) of what a reader wants first."""
+    total = m.latency_ns.get("total")
+    filled = m.shares.filled / m.shares.ordered if m.shares.ordered else None
+    rows = [
+        ("orders", f"{m.parents.sent:,}", f"{m.parents.terminal:,} ended"),
+        ("filled", share(filled), f"{quantity(m.shares.filled)} of {quantity(m.shares.ordered)}"),
+        ("cost", bps(m.cost_bps), "against the arrival touch, before fees"),
+        ("fees", money(m.outcome.fees), m.outcome.currency + "; negative is a rebate"),
+    ]
+    if total is not None and total.count:
+        rows.append(("median latency", time_text(total.p50), f"{total.count:,} events, poll to last send"))
+        rows.append(("p99 latency", quoted(total.count, 99.0, total.p99) or "n/a", f"longest {time_text(total.max)}"))
+    return rows
+
+
+def latency_rows(m: Measures) -> list[tuple[str, list[str]]]:
+    """(stage, cells) of the percentile table; a cell without enough values is empty."""
+    rows = []
+    for stage, row in m.latency_ns.items():
+        if not row.count:
+            rows.append((stage, ["0"] + [""] * 7))
+            continue
+        cells = [f"{row.count:,}", time_text(row.min)]
+        cells += [quoted(row.count, percentile, getattr(row, name)) for name, percentile in _PERCENTILES]
+        rows.append((stage, [*cells, time_text(row.max)]))
+    return rows
+
+
+def quantity(value: float | None) -> str:
+    """1,234 or 1,234.5; empty for None."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.8f}".rstrip("0")
+
+
+def mean(value: float | None) -> str:
+    """One decimal; empty for None."""
+    return "" if value is None else f"{value:,.1f}"
+
+
+def clock(text: str) -> str:
+    """An ISO time for people: without its fraction."""
+    return text.replace("T", " ")[:19] + " UTC" if text else ""
+
+
+def money(value: float | None) -> str:
+    """Two decimals; empty for None."""
+    return "" if value is None else f"{value:,.2f}"
+
+
+def share(value: float | None) -> str:
+    """A share as per cent; "n/a" for None."""
+    return "n/a" if value is None else f"{value * 100:.1f} %"
+
+
+def bps(value: float | None) -> str:
+    """Basis points with their sign; "n/a" for None."""
+    return "n/a" if value is None else f"{round(value, 2) + 0.0:+.2f} bps"
+
+
+def _own_ids(svg: str, mark: str) -> Any:
+    """A picture whose ids no other picture on the page has."""
+    from markupsafe import Markup
+
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{mark}-\1"', svg)
+    svg = re.sub(r'(href=")#([^"]+)"', rf'\1#{mark}-\2"', svg)
+    return Markup(re.sub(r"url\(#([^)]+)\)", rf"url(#{mark}-\1)", svg))
