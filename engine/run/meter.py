@@ -39,9 +39,13 @@ def measure(w: Wiring, stage: int, ticks: int) -> None:
 
 @kernel
 def measure_stages(w: Wiring, sent: int) -> None:
-    """Record all of `stage_ticks`; encode and send only where something was sent."""
+    """Record all of `stage_ticks`; encode and send only where something was sent, decide and risk where there was a turn."""
     for stage in range(TOTAL + 1):
-        if sent > 0 or (stage != ENCODE and stage != SEND):
+        if stage == ENCODE or stage == SEND:
+            happened = sent > 0
+        else:
+            happened = (stage != DECIDE and stage != RISK) or w.stage_ticks[DECIDE] > 0
+        if happened:
             measure(w, stage, int(w.stage_ticks[stage]))
 
 
