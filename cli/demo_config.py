@@ -1,6 +1,6 @@
-"""The demonstration's configuration: twelve US equity venues, one stock, one desk, written as TOML that a user can read.
+"""The demonstration's configuration: twelve US equity venues, one stock, one desk, as TOML to be read.
 
-Fees are of the kind and size that such venues publish (maker-taker, inverted, flat); they are an example, not a price list.
+Fees are of the kind and size that such venues publish (maker-taker, inverted, flat): an example, not a price list.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def measure(w: Wiring, stage: int, ticks: int) -> None:
 
 @kernel
 def measure_stages(w: Wiring, sent: int) -> None:
-    """Record all of `stage_ticks`; encode and send only where something was sent, decide and risk where there was a turn."""
+    """Record `stage_ticks`; encode and send where something was sent, decide and risk where there was a turn."""
     for stage in range(TOTAL + 1):
         if stage == ENCODE or stage == SEND:
             happened = sent > 0
