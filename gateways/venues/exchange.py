@@ -57,7 +57,10 @@ def submit(ex: Exchange, inbox: Inbox, at: int) -> bool:
     slot = take_slot(ex)
     core.reserved += RESERVE
     ex.requests[slot] = request
-    enqueue(ex, slot, max(int(request.ts_event_ns + venue.latency_ns), int(core.clock_ns)))
+    # A time that no clock shows must not overflow what is added to it.
+    sent_ns = min(max(int(request.ts_event_ns), 0), NEVER)
+    ex.requests[slot].ts_event_ns = sent_ns
+    enqueue(ex, slot, max(sent_ns + int(venue.latency_ns), int(core.clock_ns)))
     return True
 
 
@@ -155,8 +158,8 @@ def advance(ex: Exchange, out: Array, clock_ns: int) -> bool:
             out[core.out_count] = ex.reports[slot]
             core.out_count += 1
             give_slot(ex, slot)
-            if core.sweeping != 0:
-                _sweep(ex)
+        if core.sweeping != 0:
+            _sweep(ex)
     core.clock_ns = target_ns
     return True
 

@@ -177,6 +177,13 @@ def test_time_to_live():
     assert (chr(expired.exec_type), expired.reason, expired.ts_event_ns) == ("C", Reason.TTL_EXPIRED, MS + 1)
 
 
+def test_impossible_times_do_no_harm():
+    venues = Venues()
+    venues.send(quote(99, 50, 100, 30))
+    assert len(venues.send(order(1, 100, 10, ts_event_ns=-(2**63), ttl_ms=2**31 - 1))) == 2
+    assert venues.send(order(2, 100, 10, ts_event_ns=2**63 - 1, ttl_ms=2**31 - 1)) == []
+
+
 def test_cancel():
     venues = Venues()
     venues.send(quote(99, 50, 101, 30), order(1, 99, 20, tif=Tif.DAY))
