@@ -78,8 +78,8 @@ def show(out: Console, m: Measures) -> None:
     _show_verdict(out, m)
     states = ", ".join(f"{count:,} {state}" for state, count in m.parents.by_state.items())
     out.print(f"\nparents   {m.parents.sent:,} sent: {states}")
-    fresh = ", ".join(f"{count:,} saw {name}" for name, count in m.parents.fresh.items())
-    out.print(f"          fresh venues at arrival: {fresh} ({share(m.parents.share_2_or_more)} saw two or more)")
+    fresh = ", ".join(f"{name}: {count:,}" for name, count in m.parents.fresh.items())
+    out.print(f"          by fresh venues at arrival {fresh} ({share(m.parents.share_2_or_more)} saw two or more)")
     s = m.shares
     parts = f"{quantity(s.filled)} filled + {quantity(s.cancelled)} cancelled + {quantity(s.rejected)} rejected"
     parts += f" + {quantity(s.open)} open" if s.open else ""
