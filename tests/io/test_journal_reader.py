@@ -33,9 +33,9 @@ def lay(run_dir: Path, files: list[bytes]) -> Path:
     return run_dir
 
 
-def twin_of(count: int, manifest: bytes = b"{}") -> JournalTwin:
+def twin_of(count: int, size: int = SIZE) -> JournalTwin:
     """A journal of `count` frames after its manifest, of several sizes."""
-    twin = JournalTwin(SIZE, RUN_ID, manifest)
+    twin = JournalTwin(size, RUN_ID, b"{}")
     for number in range(count):
         payload = bytes([number % 255 + 1]) * (64, 128, 7)[number % 3]
         twin.append(2 + number % 3, number & 1, number % 5, number - 1, payload)
@@ -152,7 +152,7 @@ def test_flipped_bits_of_a_longer_journal_are_found(tmp_path, closed):
 
 @pytest.mark.torture
 def test_every_flipped_bit_of_a_thousand_frames_is_found(tmp_path):
-    twin = twin_of(1000)
+    twin = twin_of(1000, 1 << 17)
     assert undetected_flips(tmp_path, twin.files(closed=True), twin.seq, None) == []
 
 
