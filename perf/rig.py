@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from engine.core.state import _ints
+from engine.core.rows import ints
 from engine.io.histogram import LENGTH, empty
 from engine.io.mapping import aligned_zeros
 from engine.memory import Layout, Memory, memory, packed
@@ -23,7 +23,7 @@ from perf.desk import CLIENT, VENUES
 #: Fills that wait to be fed back; a step sends 14 children at most, and each is answered before the next market event.
 PENDING: Final = 256
 #: What the driver keeps between calls.
-LINE: Final = _ints(
+LINE: Final = ints(
     "at records time_shift_ns span_ns every until_order cl_ord_id exec_no client_seq venue_seq head waiting feed_row"
     " events routed orders kind max_resting data_address"
 )

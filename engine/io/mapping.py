@@ -82,9 +82,13 @@ def try_lock(fd: int, byte: int) -> bool:
 
 
 def aligned_zeros(count: int, dtype: np.dtype[Any]) -> np.ndarray:
-    """`count` zeroed items at a 128-byte boundary, so that no cache line is shared with anything else."""
+    """`count` zeroed items at a 128-byte boundary, so that no cache line is shared with anything else.
+
+    Writing the zeros makes the pages present: what np.zeros gives faults at the first touch.
+    """
     size = count * dtype.itemsize
-    raw = np.zeros(size + 2 * _LINES, dtype=np.uint8)
+    raw = np.empty(size + 2 * _LINES, dtype=np.uint8)
+    raw[:] = 0
     skip = -raw.ctypes.data % _LINES
     return raw[skip : skip + size].view(dtype)
 

@@ -58,6 +58,7 @@ class Engine:
         self.config = config
         self.run_dir = Path(config.engine.run_dir)
         self._make_run_dir()
+        _leave(config.engine.core)
         self.bound = bind(config.routing.strategy)
         tsc_mul = calibrate_tsc()
         self.rehearsed = rehearse(config, self.bound, tsc_mul)
@@ -190,6 +191,13 @@ class Engine:
         self.links.close()
         self.journal.close()
         self.stats.close()
+
+
+def _leave(core: int) -> None:
+    """Move this thread, and with it every helper that it starts, off the loop's core, where there is another."""
+    others = os.sched_getaffinity(0) - {core}
+    if core >= 0 and others:
+        os.sched_setaffinity(0, others)
 
 
 def _word_at(stats: StatsWriter, address: int) -> np.ndarray:

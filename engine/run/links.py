@@ -2,7 +2,7 @@
 
 Rows in order: one SUB for all ZeroMQ feeds, a ring a shm feed, the ROUTER that peers dial into, then one row a session
 (a peer of the ROUTER, or a pair of rings that this engine makes), then the control ring. Few sockets: an empty poll of
-one costs up to a microsecond.
+one costs up to a microsecond, so there is no ROUTER where every session is a pair of rings.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class Links:
         for feed in config.feed:
             if feed.endpoint.startswith("shm://"):
                 rows.append(_row(SHM, FROM_FEED, rx=self._ring(feed.endpoint[6:], CONSUMER)))
-        router = self._keep(
-            zmq.open_socket(self.context, "router", config.orders.endpoint, bind=True, heartbeat_ms=heartbeat)
-        )
-        self.router = zmq.address(router)
-        rows.append(_row(ZMQ_ROUTER, FROM_CLIENT, socket=self.router))
+        if any(session.endpoint == "zmq" for session in config.session):
+            endpoint = config.orders.endpoint
+            router = self._keep(zmq.open_socket(self.context, "router", endpoint, bind=True, heartbeat_ms=heartbeat))
+            self.router = zmq.address(router)
+            rows.append(_row(ZMQ_ROUTER, FROM_CLIENT, socket=self.router))
         self.first_session = len(rows)
         for index, session in enumerate(config.session):
             source = FROM_CLIENT if session.role == "client" else FROM_VENUE
