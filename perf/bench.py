@@ -103,7 +103,7 @@ def opened(core: int, segment_mib: int = 64) -> Iterator[Bench]:
     """A Bench in a temporary folder; inside, the calling thread has `core` for itself (-1: any)."""
     allowed = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory(prefix="tickroute-perf-") as folder:
-        path = desk.write(Path(folder), clock="feed", stale_ms=5000, segment_mib=str(segment_mib))
+        path = desk.write(Path(folder), segment_mib=segment_mib)
         config = desk.read(path)
         bound = bind(config.routing.strategy)
         driver = bind_driver(config.routing.strategy)

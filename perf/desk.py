@@ -21,31 +21,65 @@ _EXCHANGES = ("XNYS", "BATY", "XBOS", "ARCX", "XNAS", "BATS", "EDGX", "XPHL", "I
 _MICS = dict(zip(TAQ_CODES, _EXCHANGES, strict=True))
 
 
-def write(folder: Path, *, clock: str, stale_ms: int, core: int = -1, **more: str) -> Path:
-    """Write the configuration of a run in `folder` and return the file's path.
+_TOML = """
+[engine]
+run_dir = "{folder}/run"
+clock = "{clock}"
+core = {core}
+io_cores = {io_cores}
+idle = "{idle}"
+heartbeat_ms = {heartbeat_ms}
+peer_timeout_ms = {peer_timeout_ms}
+trading_day = "2018-01-02"
+[journal]
+segment_mib = {segment_mib}
+[[feed]]
+name = "feed"
+endpoint = "{feed}"
+[orders]
+endpoint = "{orders}"
+[[session]]
+name = "desk"
+role = "client"
+endpoint = "{desk}"
+[[session]]
+name = "venues"
+role = "venue"
+endpoint = "{venues}"
+[routing]
+stale_ms = {stale_ms}
+child_timeout_ms = 5000
+[risk]
+max_qty = "20000"
+max_notional = "50000000"
+collar_bps = 1000
+reference_age_ms = 3600000
+"""
+_DEFAULTS: dict[str, object] = {
+    "clock": "feed",
+    "core": -1,
+    "io_cores": "[]",
+    "idle": "spin",
+    "heartbeat_ms": 100,
+    "peer_timeout_ms": 5000,
+    "segment_mib": 64,
+    "desk": "zmq",
+    "venues": "zmq",
+    "stale_ms": 5000,
+}
 
-    `feed` and `orders` in `more` are endpoints, `venues` the venue session's ("zmq" or "shm:///path"), `io` a list of
-    CPUs as TOML, `idle` a strategy, `segment_mib` a number.
-    """
-    ipc = f"ipc://{folder}/"
-    lines = [
-        f'[engine]\nrun_dir = "{folder}/run"\nclock = "{clock}"\ncore = {core}\nio_cores = {more.get("io", "[]")}',
-        f'idle = "{more.get("idle", "spin")}"\nheartbeat_ms = 100\npeer_timeout_ms = 5000\ntrading_day = "2018-01-02"',
-        f"[journal]\nsegment_mib = {more.get('segment_mib', '64')}",
-        f'[[feed]]\nname = "feed"\nendpoint = "{more.get("feed", ipc + "feed")}"',
-        f'[orders]\nendpoint = "{more.get("orders", ipc + "orders")}"',
-        '[[session]]\nname = "desk"\nrole = "client"',
-        f'[[session]]\nname = "venues"\nrole = "venue"\nendpoint = "{more.get("venues", "zmq")}"',
-        f'[[instrument]]\nsymbol = "{SYMBOL}"\nodd_lots = true',
-    ]
+
+def write(folder: Path, instruments: int = 1, **settings: object) -> Path:
+    """Write the configuration of a run in `folder` and return the file's path; `settings` are the blanks of _TOML."""
+    ends = {"feed": f"ipc://{folder}/feed", "orders": f"ipc://{folder}/orders"}
+    text = _TOML.format(**(_DEFAULTS | ends | settings | {"folder": folder}))
+    for number in range(instruments):
+        symbol = f"{SYMBOL}{number}" if number else SYMBOL
+        text += f'[[instrument]]\nsymbol = "{symbol}"\nodd_lots = true\n'
     for code, mic in _MICS.items():
-        lines.append(
-            f'[[venue]]\nmic = "{mic}"\ncode = "{code}"\nsession = "venues"\ntake_fee = "0.003"\nodd_lots = true'
-        )
-    lines.append(f"[routing]\nstale_ms = {stale_ms}\nchild_timeout_ms = 5000")
-    lines.append('[risk]\nmax_qty = "20000"\nmax_notional = "50000000"\ncollar_bps = 1000\nreference_age_ms = 3600000')
+        text += f'[[venue]]\nmic = "{mic}"\ncode = "{code}"\nsession = "venues"\ntake_fee = "0.003"\nodd_lots = true\n'
     path = folder / "desk.toml"
-    path.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     return path
 
 

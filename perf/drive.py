@@ -16,7 +16,7 @@ from engine.io.atomics import copy, tsc
 from engine.io.histogram import record
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE, Side, Template, Tif
-from engine.run.loop import BURST, duty_cycle
+from engine.run.loop import BURST, _local_events, _timers, duty_cycle
 from engine.run.meter import ticks_to_ns
 from engine.run.pump import pump
 from engine.run.receive import framed, take_in
@@ -121,6 +121,8 @@ def _take(state: State, events: Events, outbox: Outbox, w: Wiring, rig: Rig, row
         rig.line[0].events += 1
         if outbox.count[0] > 0:
             _answer(outbox, w, rig, finished - started)
+    _local_events(state, events, outbox, w)
+    _timers(state, events, outbox, w)
 
 
 @kernel
