@@ -80,6 +80,11 @@ class Bench:
         assert self.rig is not None, "load a day first"
         return int(self.driver.play(*self.loop, self.rig, records))
 
+    def pace(self, records: int, interval_ns: int) -> int:
+        """Feed that many records of the day, one every `interval_ns`; returns the events that were pumped."""
+        assert self.rig is not None, "load a day first"
+        return int(self.driver.pace(*self.loop, self.rig, records, interval_ns))
+
     def settle(self) -> None:
         """Wait until the journal has its two next segments; BenchError where it does not get them."""
         address = int(self.journal.table.ctypes.data) + READY

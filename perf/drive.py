@@ -12,7 +12,7 @@ Worst case: the day wraps round; its times and numbers are then shifted, and pri
 from __future__ import annotations
 
 from engine.core.state import Events, Outbox, State
-from engine.io.atomics import copy, tsc
+from engine.io.atomics import copy, cpu_pause, monotonic_ns, tsc
 from engine.io.histogram import record
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE, Side, Template, Tif
@@ -47,6 +47,21 @@ def play(state: State, events: Events, outbox: Outbox, w: Wiring, rig: Rig, n: i
             while line.waiting > 0:
                 _fill(state, events, outbox, w, rig)
     return int(line.events) - before
+
+
+@kernel
+def pace(state: State, events: Events, outbox: Outbox, w: Wiring, rig: Rig, n: int, interval_ns: int) -> int:
+    """The next n records, one every `interval_ns`, and duty cycles between them; times run from the planned moment."""
+    planned_ns = monotonic_ns() + interval_ns
+    before = int(rig.line[0].events)
+    for _ in range(n):
+        while monotonic_ns() < planned_ns:
+            duty_cycle(state, events, outbox, w)
+            cpu_pause()
+        play(state, events, outbox, w, rig, 1)
+        record(rig.paced, monotonic_ns() - planned_ns)
+        planned_ns += interval_ns
+    return int(rig.line[0].events) - before
 
 
 @kernel

@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 import numpy as np
 
 from engine.core.rows import ints
-from engine.io.histogram import LENGTH, empty
+from engine.io.histogram import LENGTH
 from engine.io.mapping import aligned_zeros
 from engine.memory import Layout, Memory, memory, packed
 from engine.record.records import ORDER, REPORT, OrdType, Side, Template, Tif, blank
@@ -43,9 +43,10 @@ class Rig(Memory):
     pending: np.ndarray
     routing: np.ndarray
     answers: np.ndarray
+    paced: np.ndarray
     LAYOUT: ClassVar[Layout] = packed(
         line=LINE, offsets="<i8", data="<i8", seq_shift="<i8", seq_round="<i8", order=ORDER, fill=REPORT,
-        pending=REPORT, routing="<i8", answers="<i8",
+        pending=REPORT, routing="<i8", answers="<i8", paced="<i8",
     )  # fmt: skip
 
 
@@ -69,10 +70,15 @@ def make(loop: Loop, day: Recording, feed_row: int, every: int) -> Rig:
     order["tif"], order["side"], order["qty"] = Tif.IOC, Side.BUY, 300
     fill["liquidity"] = 2
     return Rig(
-        line=line, offsets=day.offsets.astype("<i8"), data=data, seq_shift=np.zeros(32, dtype="<i8"),
+        line=line, offsets=day.offsets.astype("<i8"), data=data, seq_shift=aligned_zeros(32, np.dtype("<i8")),
         seq_round=np.bincount(venues, minlength=32).astype("<i8"), order=order, fill=fill,
-        pending=blank(Template.FILL, PENDING), routing=empty(), answers=empty(),
+        pending=blank(Template.FILL, PENDING), routing=_counts(), answers=_counts(), paced=_counts(),
     )  # fmt: skip
+
+
+def _counts() -> np.ndarray:
+    """An empty histogram whose pages are there: the first value in a new range must not fault."""
+    return aligned_zeros(LENGTH, np.dtype("<i8"))
 
 
 def links_for(config: Config, rows: np.ndarray) -> np.ndarray:
@@ -87,6 +93,7 @@ def clear(rig: Rig) -> None:
     """Forget what was measured."""
     rig.routing[:LENGTH] = 0
     rig.answers[:LENGTH] = 0
+    rig.paced[:LENGTH] = 0
 
 
 assert (CLIENT, VENUES) == (0, 1)

@@ -61,8 +61,8 @@ class Figures(NamedTuple):
 def plain_figures() -> Figures:
     """Figures that nobody else reads."""
     return Figures(
-        published=np.zeros(len(PUBLISHED) * SPACING, dtype=np.int64),
-        hist=np.zeros(len(STAGES) * LENGTH, dtype=np.int64),
+        published=aligned_zeros(len(PUBLISHED) * SPACING, np.dtype("<i8")),
+        hist=aligned_zeros(len(STAGES) * LENGTH, np.dtype("<i8")),
         progress=aligned_zeros(1, PROGRESS),
         progress_lock=np.zeros(1, dtype=np.int64),
     )

@@ -44,6 +44,23 @@ def test_core(tmp_path):
     assert rows["core rate"]["p50"] > 0
 
 
+def test_wire(tmp_path):
+    rows = run("wire", tmp_path)
+    for name in ("wire ipc 1k", "wire ipc 10k", "wire tcp 10k", "wire shm 10k"):
+        assert rows[name]["n"] > 10
+        assert rows[name]["ratio"] > 0
+        assert rows[f"{name} p99"]["baseline"] > 0
+    assert rows["wire shm vs zmq"]["reach"] == 0.02
+
+
+def test_steady(tmp_path):
+    rows = run("steady", tmp_path)
+    for end in ("", " 1k"):
+        assert rows[f"steady allocations{end}"]["p50"] == 0
+        assert rows[f"steady major-faults{end}"]["n"] > 100
+        assert rows[f"steady p99 gil{end}"]["ratio"] > 0
+
+
 def test_list_names_each_benchmark(capsys):
     assert cli.main(["perf", "--list"]) == 0
     text = capsys.readouterr().out
