@@ -57,8 +57,7 @@ def pump(state: State, events: Events, i: int, outbox: Outbox, w: Wiring, starte
     w.counters[L_INPUTS] += 1
     if seq & (SAMPLE - 1) == 0 or template >= _FIRST_ORDER or _watched(state, events, i, template):
         return _measured(state, events, i, outbox, w, started, received, seq)
-    if step(state, events, i, outbox) > 0:
-        _commit(outbox, w, seq)
+    if step(state, events, i, outbox) > 0 and _commit(outbox, w, seq):
         send_all(events, outbox, w)
     finished = tsc()
     measure(w, TOTAL, finished - started)
@@ -77,8 +76,7 @@ def _measured(
     committed = stepped
     ticks[ENCODE] = 0
     sent = 0
-    if count > 0:
-        _commit(outbox, w, seq)
+    if count > 0 and _commit(outbox, w, seq):
         committed = tsc()
         sent = send_all(events, outbox, w)
     finished = tsc()
@@ -115,11 +113,17 @@ def _watched(state: State, events: Events, i: int, template: int) -> bool:
 
 
 @kernel
-def _commit(outbox: Outbox, w: Wiring, input_seq: int) -> None:
-    """Put the step's outputs on the journal as one batch, and remember their numbers."""
+def _commit(outbox: Outbox, w: Wiring, input_seq: int) -> bool:
+    """Put the step's outputs on the journal as one batch, and remember their numbers.
+
+    False where the run was stopped in the middle, without a segment to write to: nothing of the batch may then be sent.
+    """
     count = int(outbox.count[0])
     for k in range(count):
         address = int(w.line[0].outbox_address) + k * RECORD_MAX
         last = LAST if k == count - 1 else 0
         w.output_seqs[k] = journal(w, OUTPUT, last, k, input_seq, address, length_at(outbox, k))
+        if w.output_seqs[k] < 0:
+            return False
     w.counters[L_OUTPUTS] += count
+    return True
