@@ -70,7 +70,7 @@ def run(
         while done < (20_000 if short else WARM_UP):
             bench.settle()
             done += bench.play(min(CHUNK, day.count))
-        bench.pace(50, INTERVAL_NS)
+        bench.pace(100 if short else 1_000, INTERVAL_NS)
         fast = _fast(bench, events, 2 if short else TURN_CHUNKS, 5_000 if short else CHUNK, progress)
         slow = _slow(bench, seconds, 500 if short else TURN_RECORDS, progress)
         bench.check()
