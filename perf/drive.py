@@ -11,6 +11,7 @@ Worst case: the day wraps round; its times and numbers are then shifted, and pri
 
 from __future__ import annotations
 
+from engine.core.books import renew_best
 from engine.core.state import Events, Outbox, State
 from engine.io.atomics import copy, cpu_pause, monotonic_ns, tsc
 from engine.io.histogram import record
@@ -87,8 +88,9 @@ def _market(state: State, events: Events, outbox: Outbox, w: Wiring, rig: Rig) -
 @kernel
 def _order(state: State, events: Events, outbox: Outbox, w: Wiring, rig: Rig) -> None:
     """A client's order: three of four immediate and through the market, the fourth resting on its own side of it."""
-    line, row = rig.line[0], state.instruments[0]
-    if row.bid_px <= 0 or row.ask_px <= 0:
+    line = rig.line[0]
+    bid_px, ask_px = renew_best(state, 0)
+    if bid_px <= 0 or ask_px <= 0:
         return
     order = rig.order[0]
     line.cl_ord_id += 1
@@ -101,9 +103,9 @@ def _order(state: State, events: Events, outbox: Outbox, w: Wiring, rig: Rig) ->
     order.side = _BUY if buys else _SELL
     order.tif = _DAY if rests else _IOC
     if buys:
-        order.px = row.bid_px if rests else row.ask_px + 500
+        order.px = bid_px if rests else ask_px + 500
     else:
-        order.px = row.ask_px if rests else max(row.bid_px - 500, 1)
+        order.px = ask_px if rests else max(bid_px - 500, 1)
     order.cl_ord_id[0] = line.cl_ord_id
     order.stream_seq = line.client_seq
     order.ts_event_ns = w.line[0].clock_ns

@@ -11,6 +11,7 @@ from engine.core.books import available, fresh, marketable, opposite_px
 from engine.core.state import State
 from engine.jit import kernel
 from engine.record.records import Side
+from engine.record.units import PPM
 
 _BUY = int(Side.BUY)
 #: Columns of a scratch row.
@@ -20,23 +21,14 @@ WIDTH = 4
 
 @kernel
 def take_net(state: State, venue: int, instrument: int, side: int, px: int) -> int:
-    """Net price of taking at `px`, in 1e-9 of the currency for one share or coin; lower is better for either side.
+    """Net price of taking at `px`, in 1e-9 of the currency for one share, coin or contract; the lower the better.
 
     A buyer pays price plus fee; a seller's proceeds, price less fee, are negated so that both sides sort alike.
     """
     line = state.venues[venue]
     gross = px * state.instruments[instrument].px_money
-    fee = line.take_fee + gross // 1_000_000 * line.take_ppm
+    fee = line.take_fee + gross * line.take_ppm // PPM
     return int(gross + fee) if side == _BUY else int(fee - gross)
-
-
-@kernel
-def lot_of(state: State, venue: int, instrument: int) -> int:
-    """Smallest quantity step that a venue takes in an instrument, quantity units."""
-    line, row = state.venues[venue], state.instruments[instrument]
-    if line.odd_lots != 0 and row.odd_lots != 0:
-        return 1
-    return int(max(line.lot_qty, row.lot_qty))
 
 
 @kernel
@@ -64,7 +56,7 @@ def collect(state: State, p: int) -> tuple[int, int, int]:
         if (excluded >> v) & 1 or state.sessions[int(state.venues[v].session)].up == 0:
             continue
         px = opposite_px(state, slot, side)
-        lot = lot_of(state, v, instrument)
+        lot = int(state.lots[slot])
         qty = available(state, slot, side) // lot * lot
         if qty > 0 and marketable(side, limit_px, px):
             _insert(state, count, v, take_net(state, v, instrument, side, px), qty, px)

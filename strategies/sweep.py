@@ -4,7 +4,7 @@ Each round sends immediate-or-cancel children to the cheapest venues after fees,
 than is left. What comes back unfilled is routed again, on the books as they are then, at most `max_rounds` times. After
 that an immediate order is cancelled back; a day order rests: in the engine, where the next marketable quote wakes it
 with a new set of rounds, or posted at a venue, as the configuration says. Fill-or-kill asks first whether the displayed
-size would do; as children run at several venues, it cannot promise more.
+size would do, in whole lots; as children run at several venues, it cannot promise more.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from engine.core.state import C_DECISIONS, NONE, W_START, Outbox, State
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, Outcome, Reason, Side, Template, Tif
 from engine.record.units import tick_down, tick_up
-from strategies.common import NET, PX, QTY, VENUE, WIDTH, collect, lot_of
+from strategies.common import NET, PX, QTY, VENUE, WIDTH, collect
 
 _BUY = int(Side.BUY)
 _IOC, _FOK, _DAY = int(Tif.IOC), int(Tif.FOK), int(Tif.DAY)
 _DECISION = int(Template.DECISION)
 _ROUTED, _NOTHING, _NO_FRESH = int(Outcome.ROUTED), int(Outcome.NOTHING_MARKETABLE), int(Outcome.NO_FRESH_VENUE)
 _EXHAUSTED, _NO_FOK = int(Outcome.ROUNDS_EXHAUSTED), int(Outcome.NOT_ENOUGH_FOR_FOK)
+_NO_CAPACITY = int(Outcome.NO_CAPACITY)
 _POSTED, _RESTED, _CANCELED = int(Outcome.POSTED), int(Outcome.RESTED), int(Outcome.CANCELED)
 _R_NOT_MARKETABLE, _R_NO_FRESH = int(Reason.NOT_MARKETABLE), int(Reason.NO_FRESH_VENUE)
 _R_EXHAUSTED, _R_FOK = int(Reason.ROUNDS_EXHAUSTED), int(Reason.FOK_NOT_FILLABLE)
+_R_FULL = int(Reason.TABLE_FULL)
 
 
 @kernel
@@ -37,16 +39,16 @@ def route(state: State, p: int, event: int, outbox: Outbox) -> int:
     """
     parent, order = state.parents[p], state.parent_orders[p]
     parent.rounds += 1
-    renew_best(state, int(order.instrument_id))
+    bid, ask = renew_best(state, int(order.instrument_id))
     candidates, fresh_venues, stale_venues = collect(state, p)
     left = int(order.qty - parent.cum_qty)
+    allotted, used = _allot(state, p, candidates, left)
     k = new_record(state, outbox, _DECISION, RECORD_MAX)
     note = outbox.decision[k]
     note.parent_id = order.order_id
     note.leaves_qty = left
-    row = state.instruments[int(order.instrument_id)]
-    note.bid_px = row.bid_px
-    note.ask_px = row.ask_px
+    note.bid_px = bid
+    note.ask_px = ask
     note.instrument_id = order.instrument_id
     note.round_no = parent.rounds
     note.fresh_venues = fresh_venues
@@ -56,13 +58,17 @@ def route(state: State, p: int, event: int, outbox: Outbox) -> int:
     outcome, reason = _NOTHING, _R_NOT_MARKETABLE
     if parent.rounds > state.params[0].max_rounds:
         outcome, reason = _EXHAUSTED, _R_EXHAUSTED
-    elif candidates == 0:
-        if fresh_venues == 0:
-            outcome, reason = _NO_FRESH, _R_NO_FRESH
-    elif order.tif == _FOK and (event != W_START or _total(state, candidates) < left):
-        outcome, reason = _NO_FOK, _R_FOK
-    elif _sweep(state, p, candidates, left, k, outbox) > 0:
-        outcome = _ROUTED
+    elif fresh_venues == 0:
+        outcome, reason = _NO_FRESH, _R_NO_FRESH
+    elif allotted > 0:
+        if order.tif == _FOK and (event != W_START or allotted < left):
+            outcome, reason = _NO_FOK, _R_FOK
+        elif order.tif == _FOK and len(state.children) - state.core[0].live_children < used:
+            outcome, reason = _NO_CAPACITY, _R_FULL
+        elif _send(state, p, candidates, k, outbox) > 0:
+            outcome = _ROUTED
+        else:
+            outcome, reason = _NO_CAPACITY, _R_FULL
     note.outcome = outcome
     if outcome == _ROUTED:
         return _ROUTED
@@ -73,36 +79,36 @@ def route(state: State, p: int, event: int, outbox: Outbox) -> int:
 
 
 @kernel
-def _total(state: State, candidates: int) -> int:
-    """Quantity that all candidates display."""
-    total = 0
+def _allot(state: State, p: int, candidates: int, left: int) -> tuple[int, int]:
+    """Cut the candidates' quantities to what each is to get, best first, in its lots; (their sum, venues used)."""
+    rows = state.scratch
+    first = int(state.parent_orders[p].instrument_id) * int(state.params[0].venue_stride)
+    allotted, used = 0, 0
     for row in range(candidates):
-        total += int(state.scratch[row * WIDTH + QTY])
-    return total
+        lot = int(state.lots[first + int(rows[row * WIDTH + VENUE])])
+        qty = min(int(rows[row * WIDTH + QTY]), left - allotted) // lot * lot
+        if used == MAX_CHILDREN_A_TURN:
+            qty = 0
+        rows[row * WIDTH + QTY] = qty
+        allotted += qty
+        if qty > 0:
+            used += 1
+    return allotted, used
 
 
 @kernel
-def _sweep(state: State, p: int, candidates: int, left: int, k: int, outbox: Outbox) -> int:
-    """Send children down the sorted candidates; returns the quantity sent, and notes it in decision k."""
-    order = state.parent_orders[p]
-    instrument, side = int(order.instrument_id), int(order.side)
-    first = instrument * int(state.params[0].venue_stride)
+def _send(state: State, p: int, candidates: int, k: int, outbox: Outbox) -> int:
+    """Send a child for each allotted quantity; returns the quantity sent, and notes it in decision k."""
+    rows = state.scratch
     note = outbox.decision[k]
     sent, used, mask = 0, 0, 0
-    for row in range(min(candidates, MAX_CHILDREN_A_TURN)):
-        venue = int(state.scratch[row * WIDTH + VENUE])
-        lot = lot_of(state, venue, instrument)
-        qty = min(int(state.scratch[row * WIDTH + QTY]), left - sent) // lot * lot
-        if qty <= 0:
+    for row in range(candidates):
+        qty, venue = int(rows[row * WIDTH + QTY]), int(rows[row * WIDTH + VENUE])
+        if qty == 0:
             continue
-        if new_child(state, outbox, p, venue, int(state.scratch[row * WIDTH + PX]), qty, _IOC) == NONE:
+        if new_child(state, outbox, p, venue, int(rows[row * WIDTH + PX]), qty, _IOC) == NONE:
             break
-        quote = state.quotes[first + venue]
-        if side == _BUY:
-            quote.ask_taken += qty
-        else:
-            quote.bid_taken += qty
-        net = state.scratch[row * WIDTH + NET]
+        net = rows[row * WIDTH + NET]
         if used == 0:
             note.best_net = net
         note.worst_net = net
@@ -118,14 +124,16 @@ def _sweep(state: State, p: int, candidates: int, left: int, k: int, outbox: Out
 @kernel
 def _post(state: State, p: int, left: int, outbox: Outbox) -> int:
     """Rest what is left: at the posting venue where the configuration says so and it can be, else in the engine."""
-    order, params = state.parent_orders[p], state.params[0]
+    parent, order, params = state.parents[p], state.parent_orders[p], state.params[0]
     venue = int(params.post_venue)
-    if params.rest_at == 0 or order.px == 0 or venue < 0 or (int(state.parents[p].excluded) >> venue) & 1:
+    if params.rest_at == 0 or order.px == 0 or venue < 0 or (int(parent.excluded) >> venue) & 1:
         return _RESTED
     if state.sessions[int(state.venues[venue].session)].up == 0:
         return _RESTED
+    if parent.rounds > params.max_rounds + 1:
+        return _RESTED  # the venue gives back what is posted there, again and again
     instrument = int(order.instrument_id)
-    lot = lot_of(state, venue, instrument)
+    lot = int(state.lots[instrument * int(params.venue_stride) + venue])
     qty = left // lot * lot
     table = int(state.venues[venue].tick_table)
     if table < 0:

@@ -1,5 +1,6 @@
 """Admission: whether a record may touch the state at all. Everything refused here leaves the state as it was, but for
-the count of the refusal, and is answered or journaled with a reason, the value and what is allowed.
+the count of the refusal and the place of its stream, and is journaled with a reason, the value and what is allowed; a
+client is answered, unless what it sent is not whole, not in its place, or a repetition.
 
 `allowed_from` and `length_of` are for the driver, which frames messages; `admit` is for `step`.
 """
@@ -9,23 +10,24 @@ from __future__ import annotations
 import numpy as np
 
 from engine.core.books import admit_stream
-from engine.core.state import Events, Outbox, State
+from engine.core.limits import COUNT_MAX, MAX_QTY
+from engine.core.sessions import follow_session
+from engine.core.state import FROM_CLIENT, FROM_CONTROL, FROM_FEED, FROM_VENUE, Events, Outbox, State
 from engine.jit import kernel
 from engine.record.records import (
     DTYPES,
     SBE_HEADER_SIZE,
     SCHEMA_ID,
     SCHEMA_VERSION,
+    ControlAction,
     OrdType,
     Reason,
+    Scope,
     Side,
     Template,
     Tif,
 )
 from engine.record.units import tick_of
-
-# Where a record comes from.
-FROM_FEED, FROM_CLIENT, FROM_VENUE, FROM_CONTROL = 0, 1, 2, 3
 
 _LENGTHS = np.zeros(64, dtype=np.int64)
 for _template, _dtype in DTYPES.items():
@@ -43,12 +45,25 @@ for _template in DTYPES:
         _SOURCES[_template] |= (1 << FROM_CLIENT) | (1 << FROM_VENUE)
     if _template in (Template.CONTROL, Template.LIMIT_CHANGE, Template.MASS_CANCEL, Template.POSITION_LOAD):
         _SOURCES[_template] |= 1 << FROM_CONTROL
+#: Bit r set: step takes this template on a session of role r (FROM_CLIENT, FROM_VENUE), or, bit 0, from the driver and
+#: the control link themselves, which have no session. No bit: step has no use for it.
+_ROLES = np.zeros(64, dtype=np.int64)
+for _template in DTYPES:
+    if Template.ORDER_NEW <= _template <= Template.STATUS_REQUEST or _template == Template.CONTROL:
+        _ROLES[_template] |= 1 << FROM_CLIENT
+    if Template.ACK <= _template <= Template.CANCEL_REJECT:
+        _ROLES[_template] |= (1 << FROM_VENUE) | 1
+    if _template in (Template.SESSION_UP, Template.SESSION_DOWN):
+        _ROLES[_template] |= (1 << FROM_CLIENT) | (1 << FROM_VENUE)
+    if _template in (Template.MASS_CANCEL, Template.CONTROL, Template.TIMER, Template.MALFORMED):
+        _ROLES[_template] |= 1
 
 _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
 _STATUS = int(Template.INSTRUMENT_STATUS)
 _ORDER_FIRST, _ORDER_LAST = int(Template.ORDER_NEW), int(Template.STATUS_REQUEST)
 _MASS_CANCEL = int(Template.MASS_CANCEL)
-_REPORT_FIRST, _REPORT_LAST = int(Template.ACK), int(Template.CORRECT)
+_REPORT_FIRST, _REPORT_LAST = int(Template.ACK), int(Template.CANCEL_REJECT)
+_FILL, _CONTROL = int(Template.FILL), int(Template.CONTROL)
 _VENUE_DEF = int(Template.VENUE_DEF)
 _BUY, _SELL, _SHORT = int(Side.BUY), int(Side.SELL), int(Side.SELL_SHORT)
 _MARKET, _LIMIT = int(OrdType.MARKET), int(OrdType.LIMIT)
@@ -59,7 +74,10 @@ _R_INSTRUMENT, _R_VENUE, _R_SESSION = _R["UNKNOWN_INSTRUMENT"], _R["UNKNOWN_VENU
 _R_PX, _R_QTY, _R_SIDE, _R_TYPE = _R["IMPOSSIBLE_PRICE"], _R["IMPOSSIBLE_QTY"], _R["BAD_SIDE"], _R["BAD_ORD_TYPE"]
 _R_TIF, _R_TICK, _R_LOT, _R_ACCOUNT = _R["BAD_TIF"], _R["BAD_TICK"], _R["ODD_LOT"], _R["UNKNOWN_ACCOUNT"]
 _R_ID, _R_UNSUPPORTED = _R["MISSING_ID"], _R["UNSUPPORTED"]
-_MAX_QTY = 1 << 53
+_R_REPEATED, _R_OLD_EPOCH, _R_ORDER = _R["DUPLICATE_RECORD"], _R["OLD_EPOCH"], _R["NOT_IN_ORDER"]
+_PAUSE, _RESUME = int(ControlAction.PAUSE), int(ControlAction.RESUME)
+_KILL_ON, _KILL_OFF = int(ControlAction.KILL_ON), int(ControlAction.KILL_OFF)
+_SCOPE_MAX = int(Scope.INSTRUMENT)
 
 
 @kernel
@@ -82,7 +100,7 @@ def allowed_from(template: int, source: int) -> bool:
 def admit(state: State, events: Events, i: int, outbox: Outbox) -> tuple[int, int, int]:
     """(reason, value, limit) why record i must be refused; reason 0 admits it.
 
-    For market data this also moves the venue's stream position, because the record did arrive.
+    A whole record moves the position of its venue's stream or of its session, because it did arrive.
     """
     head = events.head[i]
     template = int(head.template_id)
@@ -95,11 +113,38 @@ def admit(state: State, events: Events, i: int, outbox: Outbox) -> tuple[int, in
         return _R_SCHEMA, int(head.schema_id) * 65536 + int(head.version), SCHEMA_ID * 65536 + SCHEMA_VERSION
     if template <= _VENUE_DEF:
         return _admit_market_data(state, events, i, template, outbox)
-    if _ORDER_FIRST <= template <= _ORDER_LAST and template != _MASS_CANCEL:
-        return _admit_order(state, events, i, template)
+    if _ROLES[template] == 0:
+        return _R_UNSUPPORTED, template, 0
+    session, n_sessions = int(head.stream_id), int(state.params[0].n_sessions)
+    if session < -1 or session >= n_sessions:
+        return _R_SESSION, session, n_sessions
+    role = int(state.sessions[session].role) if session >= 0 else 0
+    if (_ROLES[template] >> role) & 1 == 0:
+        return _R_SESSION, session, n_sessions
+    if session >= 0:
+        reason = follow_session(state, events, i, outbox)
+        if reason != 0:
+            return reason, int(head.stream_seq), int(state.sessions[session].seq_in)
+    if template == _MASS_CANCEL:
+        scope = int(events.mass_cancel[i].scope)
+        return (0, 0, 0) if 0 <= scope <= _SCOPE_MAX else (_R_UNSUPPORTED, scope, _SCOPE_MAX)
+    if template == _CONTROL:
+        return _admit_control(events, i, session)
+    if _ORDER_FIRST <= template <= _ORDER_LAST:
+        return _admit_order(state, events, i, template, session)
     if _REPORT_FIRST <= template <= _REPORT_LAST:
-        return _admit_report(state, events, i)
+        return _admit_report(state, events, i, template, session)
     return 0, 0, 0
+
+
+@kernel
+def answerable(template: int, reason: int) -> bool:
+    """Whether a client hears of a record that was refused for this reason."""
+    if template != _CONTROL and (template < _ORDER_FIRST or template > _ORDER_LAST or template == _MASS_CANCEL):
+        return False
+    if reason == _R_LENGTH or reason == _R_SCHEMA or reason == _R_SESSION:
+        return False  # what it holds, or whose it is, cannot be trusted
+    return reason != _R_REPEATED and reason != _R_OLD_EPOCH and reason != _R_ORDER
 
 
 @kernel
@@ -124,20 +169,20 @@ def _admit_market_data(state: State, events: Events, i: int, template: int, outb
         trade = events.trade[i]
         if trade.px <= 0 or trade.px > state.instruments[instrument].max_px:
             return _R_PX, int(trade.px), int(state.instruments[instrument].max_px)
-        if trade.qty <= 0 or trade.qty > _MAX_QTY:
-            return _R_QTY, int(trade.qty), _MAX_QTY
+        if trade.qty <= 0 or trade.qty > MAX_QTY:
+            return _R_QTY, int(trade.qty), MAX_QTY
     return 0, 0, 0
 
 
 @kernel
 def _admit_quote(state: State, events: Events, i: int, instrument: int) -> tuple[int, int, int]:
-    """A side with quantity needs a possible price; a side without must have none."""
+    """A side with quantity needs a possible price; a side without quantity is none, whatever its price."""
     quote = events.quote[i]
     top = int(state.instruments[instrument].max_px)
-    if quote.bid_qty < 0 or quote.bid_qty > _MAX_QTY:
-        return _R_QTY, int(quote.bid_qty), _MAX_QTY
-    if quote.ask_qty < 0 or quote.ask_qty > _MAX_QTY:
-        return _R_QTY, int(quote.ask_qty), _MAX_QTY
+    if quote.bid_qty < 0 or quote.bid_qty > MAX_QTY:
+        return _R_QTY, int(quote.bid_qty), MAX_QTY
+    if quote.ask_qty < 0 or quote.ask_qty > MAX_QTY:
+        return _R_QTY, int(quote.ask_qty), MAX_QTY
     if quote.bid_px < 0 or quote.bid_px > top or (quote.bid_px == 0 and quote.bid_qty > 0):
         return _R_PX, int(quote.bid_px), top
     if quote.ask_px < 0 or quote.ask_px > top or (quote.ask_px == 0 and quote.ask_qty > 0):
@@ -146,13 +191,19 @@ def _admit_quote(state: State, events: Events, i: int, instrument: int) -> tuple
 
 
 @kernel
-def _admit_order(state: State, events: Events, i: int, template: int) -> tuple[int, int, int]:
+def _admit_control(events: Events, i: int, session: int) -> tuple[int, int, int]:
+    """Clients pause and resume their parents; the kill flag is for the control link alone."""
+    action = int(events.control[i].action)
+    if action == _PAUSE or action == _RESUME or (session < 0 and (action == _KILL_ON or action == _KILL_OFF)):
+        return 0, 0, 0
+    return _R_UNSUPPORTED, action, 0
+
+
+@kernel
+def _admit_order(state: State, events: Events, i: int, template: int, session: int) -> tuple[int, int, int]:
     order = events.order[i]
     params = state.params[0]
-    session = int(order.stream_id)
-    if session < 0 or session >= params.n_sessions or state.sessions[session].role != FROM_CLIENT:
-        return _R_SESSION, session, int(params.n_sessions)
-    if order.order_id == 0 and order.cl_ord_id[0] == 0:
+    if order.cl_ord_id[0] == 0 and (order.order_id == 0 or template == _ORDER_FIRST):
         return _R_ID, 0, 0
     if template != _ORDER_FIRST:
         return 0, 0, 0
@@ -169,6 +220,8 @@ def _admit_order(state: State, events: Events, i: int, template: int) -> tuple[i
         return _R_TIF, int(order.tif), _DAY
     if order.min_qty != 0 or order.display_qty != 0:
         return _R_UNSUPPORTED, int(order.min_qty), 0
+    if order["flags"] != 0:
+        return _R_UNSUPPORTED, int(order["flags"]), 0
     return check_terms(state, instrument, int(order.ord_type), int(order.px), int(order.qty))
 
 
@@ -176,8 +229,8 @@ def _admit_order(state: State, events: Events, i: int, template: int) -> tuple[i
 def check_terms(state: State, instrument: int, ord_type: int, px: int, qty: int) -> tuple[int, int, int]:
     """(reason, value, limit) of the first thing wrong with a price and a quantity; reason 0 where nothing is."""
     row = state.instruments[instrument]
-    if qty <= 0 or qty > _MAX_QTY:
-        return _R_QTY, qty, _MAX_QTY
+    if qty <= 0 or qty > MAX_QTY:
+        return _R_QTY, qty, MAX_QTY
     if row.odd_lots == 0 and qty % row.lot_qty != 0:
         return _R_LOT, qty, int(row.lot_qty)
     if ord_type == _MARKET:
@@ -193,22 +246,27 @@ def check_terms(state: State, instrument: int, ord_type: int, px: int, qty: int)
 
 
 @kernel
-def _admit_report(state: State, events: Events, i: int) -> tuple[int, int, int]:
+def _admit_report(state: State, events: Events, i: int, template: int, session: int) -> tuple[int, int, int]:
+    """A venue speaks of its own orders on its own session; session -1 is the driver, of orders it could not send."""
     report = events.report[i]
     params = state.params[0]
-    session, venue = int(report.stream_id), int(report.venue_id)
-    # Session -1 is the driver itself: it reports on orders that it could not send.
-    if session < -1 or session >= params.n_sessions:
-        return _R_SESSION, session, int(params.n_sessions)
-    if session >= 0 and state.sessions[session].role != FROM_VENUE:
-        return _R_SESSION, session, int(params.n_sessions)
+    venue, instrument = int(report.venue_id), int(report.instrument_id)
     if venue < 0 or venue >= params.n_venues or (session >= 0 and state.venues[venue].session != session):
         return _R_VENUE, venue, int(params.n_venues)
-    if report.last_px < 0 or report.last_qty < 0 or report.cum_qty < 0 or report.leaves_qty < 0:
-        return _R_QTY, int(report.last_qty), 0
-    instrument = int(report.instrument_id)
     if instrument < 0 or instrument >= params.n_instruments:
         return _R_INSTRUMENT, instrument, int(params.n_instruments)
-    if report.last_px > state.instruments[instrument].max_px or report.last_qty > _MAX_QTY:
-        return _R_PX, int(report.last_px), int(state.instruments[instrument].max_px)
+    row = state.instruments[instrument]
+    if report.last_px < 0 or report.last_px > row.max_px:
+        return _R_PX, int(report.last_px), int(row.max_px)
+    if report.cum_qty < 0 or report.leaves_qty < 0:
+        return _R_QTY, int(min(report.cum_qty, report.leaves_qty)), 0
+    if template != _FILL:
+        return (0, 0, 0) if report.last_qty >= 0 else (_R_QTY, int(report.last_qty), 0)
+    if report.last_px == 0:
+        return _R_PX, 0, int(row.max_px)
+    most = min(COUNT_MAX // (int(report.last_px) * int(row.notional_mul)), MAX_QTY)
+    if report.last_qty <= 0 or report.last_qty > most:
+        return _R_QTY, int(report.last_qty), most
+    if report.exec_id[0] == 0 and report.exec_id[1] == 0:
+        return _R_ID, 0, 0
     return 0, 0, 0

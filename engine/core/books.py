@@ -1,13 +1,13 @@
 """Best bid and offer of each venue in each instrument, the national best over the fresh ones, the reference price.
 
 A quote is fresh while it is valid and not older than `stale_ns` by the engine's clock. What we have sent against a
-quote is remembered (`bid_taken`, `ask_taken`) until its venue updates that side, so that two parents never chase the
-same displayed shares. A gap in a venue's stream, a restart of its publisher, a CLEAR, or a quote that is crossed in
-itself makes its quotes invalid until the next.
+quote is remembered (`bid_taken`, `ask_taken`) until its venue's next quote, so that two parents never chase the same
+displayed shares. A gap in a venue's stream, a restart of its publisher, a CLEAR, or a quote that is crossed in itself
+makes its quotes invalid until the next; a halt, until the venue says that the instrument is open, and quotes it again.
 
 The reference price is the mid-point of the last national best bid and offer over fresh quotes that was two-sided and
-not crossed; where that is older than `reference_age_ns`, the last trade on a book within the same age; else none. It is
-kept doubled (`reference_px2`), so that a mid-point is exact.
+not crossed, taken at each quote, order and decision; where that is older than `reference_age_ns`, the last trade on a
+book within the same age; else none. It is kept doubled (`reference_px2`), so that a mid-point is exact.
 
 Worst case: each quote scans the venues of its instrument once: n_venues cache lines.
 """
@@ -15,6 +15,7 @@ Worst case: each quote scans the venues of its instrument once: n_venues cache l
 from __future__ import annotations
 
 from engine.core.emit import alert
+from engine.core.limits import MAX_STREAM_SEQ
 from engine.core.state import (
     C_CROSSED_QUOTES,
     C_GAPS,
@@ -36,13 +37,16 @@ _GAP = int(Reason.SEQUENCE_GAP)
 _RESTARTED = int(Reason.PEER_RESTARTED)
 _DUPLICATE = int(Reason.DUPLICATE_RECORD)
 _OLD_EPOCH = int(Reason.OLD_EPOCH)
+_NOT_IN_ORDER = int(Reason.NOT_IN_ORDER)
+#: What `valid` of a quote says.
+VOID, VALID, HALTED = 0, 1, -1
 
 
 @kernel
 def fresh(state: State, slot: int) -> bool:
     """Whether the quote in a slot may be routed to now."""
     quote = state.quotes[slot]
-    return bool(quote.valid != 0 and state.core[0].now_ns - quote.ts_ns <= state.params[0].stale_ns)
+    return bool(quote.valid > 0 and state.core[0].now_ns - quote.ts_ns <= state.params[0].stale_ns)
 
 
 @kernel
@@ -55,6 +59,8 @@ def admit_stream(state: State, events: Events, i: int, outbox: Outbox) -> int:
     v = int(head.venue_id)
     venue = state.venues[v]
     epoch, seq = int(head.stream_epoch), int(head.stream_seq)
+    if seq < 1 or seq > MAX_STREAM_SEQ:
+        return _NOT_IN_ORDER
     if epoch == venue.feed_epoch and seq == venue.feed_seq + 1:
         venue.feed_seq = seq
         return 0
@@ -84,24 +90,43 @@ def admit_stream(state: State, events: Events, i: int, outbox: Outbox) -> int:
 
 @kernel
 def void_venue(state: State, v: int) -> None:
-    """No quote of venue v may be routed to until its next update."""
-    stride = state.params[0].venue_stride
+    """No quote of venue v may be routed to until its next update. What is halted stays halted."""
     for n in range(state.params[0].n_instruments):
-        state.quotes[n * stride + v].valid = 0
+        void_quote(state, n, v)
 
 
 @kernel
-def void_instrument(state: State, instrument: int, v: int) -> None:
-    """Void venue v's quote in one instrument, or in all where `instrument` is -1."""
-    if instrument < 0:
-        void_venue(state, v)
+def void_quote(state: State, instrument: int, v: int) -> None:
+    """Venue v's quote in one instrument may not be routed to until its next update."""
+    quote = state.quotes[instrument * state.params[0].venue_stride + v]
+    if quote.valid == VALID:
+        quote.valid = VOID
+
+
+@kernel
+def on_clear(state: State, events: Events, i: int) -> None:
+    """CLEAR: void a venue's quote in one instrument, or in all where the instrument is -1."""
+    clear = events.clear[i]
+    if clear.instrument_id < 0:
+        void_venue(state, int(clear.venue_id))
     else:
-        state.quotes[instrument * state.params[0].venue_stride + v].valid = 0
+        void_quote(state, int(clear.instrument_id), int(clear.venue_id))
+
+
+@kernel
+def on_status(state: State, events: Events, i: int) -> None:
+    """INSTRUMENT_STATUS: no quote of the venue counts while it has the instrument halted, closed or in an auction."""
+    status = events.status[i]
+    slot = int(status.instrument_id) * int(state.params[0].venue_stride) + int(status.venue_id)
+    if status.status != 0:
+        state.quotes[slot].valid = HALTED
+    elif state.quotes[slot].valid == HALTED:
+        state.quotes[slot].valid = VOID
 
 
 @kernel
 def on_quote(state: State, events: Events, i: int) -> None:
-    """Take a venue's new best bid and offer into its slot, then renew the national best and the reference."""
+    """Take a venue's new best bid and offer into its slot, then move the reference where they allow it."""
     quote = events.quote[i]
     instrument = int(quote.instrument_id)
     slot = state.quotes[instrument * state.params[0].venue_stride + int(quote.venue_id)]
@@ -112,37 +137,34 @@ def on_quote(state: State, events: Events, i: int) -> None:
     slot.bid_taken = 0
     slot.ask_taken = 0
     slot.ts_ns = state.core[0].now_ns
-    slot.valid = 1
     state.counts[C_QUOTES] += 1
-    if quote.bid_qty > 0 and quote.ask_qty > 0 and quote.bid_px > quote.ask_px:
-        slot.valid = 0
+    crossed = quote.bid_qty > 0 and quote.ask_qty > 0 and quote.bid_px > quote.ask_px
+    if crossed:
         state.counts[C_CROSSED_QUOTES] += 1
-    elif int(quote["flags"]) & _CLOSED != 0:
-        slot.valid = 0
+    if slot.valid != HALTED:
+        slot.valid = VOID if crossed or int(quote["flags"]) & _CLOSED != 0 else VALID
     renew_best(state, instrument)
-    state.core[0].instrument_updated = instrument
 
 
 @kernel
-def renew_best(state: State, instrument: int) -> None:
-    """Scan the venues for the national best bid and offer, and move the reference where they allow it."""
+def renew_best(state: State, instrument: int) -> tuple[int, int]:
+    """National best bid and offer now, price units, 0 where there is none; moves the reference where they allow it."""
     params = state.params[0]
     now, stale = int(state.core[0].now_ns), int(params.stale_ns)
     first = instrument * int(params.venue_stride)
     bid, ask = 0, 0
     for s in range(first, first + int(params.n_venues)):
         quote = state.quotes[s]
-        if quote.valid != 0 and now - quote.ts_ns <= stale:
+        if quote.valid > 0 and now - quote.ts_ns <= stale:
             if quote.bid_qty > 0 and quote.bid_px > bid:
-                bid = quote.bid_px
+                bid = int(quote.bid_px)
             if quote.ask_qty > 0 and (quote.ask_px < ask or ask == 0):
-                ask = quote.ask_px
-    row = state.instruments[instrument]
-    row.bid_px = bid
-    row.ask_px = ask
+                ask = int(quote.ask_px)
     if bid > 0 and bid <= ask:
+        row = state.instruments[instrument]
         row.reference_px2 = bid + ask
         row.reference_ns = now
+    return bid, ask
 
 
 @kernel
@@ -166,6 +188,16 @@ def reference_px2(state: State, instrument: int) -> int:
     if row.trade_px > 0 and row.trade_ns >= oldest:
         return int(2 * row.trade_px)
     return 0
+
+
+@kernel
+def take(state: State, slot: int, side: int, qty: int) -> None:
+    """Remember that an order of `side` goes after `qty` of a quote; a negative `qty` gives it back."""
+    quote = state.quotes[slot]
+    if side == _BUY:
+        quote.ask_taken += qty
+    else:
+        quote.bid_taken += qty
 
 
 @kernel

@@ -11,8 +11,10 @@ Worst case: the loss of a session scans all children once.
 from __future__ import annotations
 
 from engine.core import timers
+from engine.core.books import take
 from engine.core.emit import alert, child_order, child_request
 from engine.core.ids import CHILD_BIT
+from engine.core.limits import MAX_CHILDREN_A_TURN
 from engine.core.state import C_CHILDREN_SENT, C_TIMEOUTS, DONE, NONE, W_CHILDREN_DONE, Outbox, State
 from engine.jit import kernel
 from engine.record.records import OrdStatus, Reason, Template, Tif
@@ -49,10 +51,14 @@ def wake(state: State, p: int, bits: int) -> None:
 def new_child(state: State, outbox: Outbox, p: int, venue: int, px: int, qty: int, tif: int) -> int:
     """Make a child of parent p and put its ORDER_NEW into the outbox; returns its slot, NONE where the table is full.
 
-    `px` in price units, `qty` in quantity units. The risk gate still may block it before the step ends.
+    `px` in price units, `qty` in quantity units. What an immediate child goes after is taken off the venue's displayed
+    size. The risk gate still may block it before the step ends. A parent has MAX_CHILDREN_A_TURN live ones at most, so
+    that one turn can cancel them all.
     """
     core = state.core[0]
     c = NONE
+    if state.parents[p].live_children >= MAX_CHILDREN_A_TURN:
+        return NONE
     for _ in range(len(state.children)):
         counter = core.next_child
         core.next_child += 1
@@ -77,7 +83,7 @@ def new_child(state: State, outbox: Outbox, p: int, venue: int, px: int, qty: in
     order.qty = qty
     order.tif = tif
     order.min_qty = 0
-    order.ttl_ms = _ttl_ms(state) if tif == _IOC or tif == _FOK else 0
+    order.ttl_ms = _ttl_ms(state) if immediate(tif) else 0
     child = state.children[c]
     child.cum_qty = 0
     child.leaves_qty = qty
@@ -91,9 +97,31 @@ def new_child(state: State, outbox: Outbox, p: int, venue: int, px: int, qty: in
     state.parents[p].live_qty += qty
     core.live_children += 1
     state.counts[C_CHILDREN_SENT] += 1
-    timers.arm(state, len(state.parents) + c, core.now_ns + state.params[0].child_timeout_ns)
+    if immediate(tif):
+        take(state, quote_slot(state, c), int(order.side), qty)
+    arm_child(state, c, 1)
     child_order(state, outbox, c)
     return c
+
+
+@kernel
+def immediate(tif: int) -> bool:
+    """Whether an order of this TimeInForce never rests."""
+    return tif == _IOC or tif == _FOK
+
+
+@kernel
+def quote_slot(state: State, c: int) -> int:
+    """Place in `quotes` of the venue and the instrument of child c."""
+    order = state.child_orders[c]
+    return int(order.instrument_id) * int(state.params[0].venue_stride) + int(order.venue_id)
+
+
+@kernel
+def arm_child(state: State, c: int, times: int) -> None:
+    """Look after child c when so many child timeouts have passed."""
+    at_ns = int(state.core[0].now_ns) + int(state.params[0].child_timeout_ns) * times
+    timers.arm(state, len(state.parents) + c, at_ns)
 
 
 @kernel
@@ -182,7 +210,7 @@ def cancel_child(state: State, outbox: Outbox, c: int) -> None:
         child.ord_status = _S_PENDING_CANCEL
     child.cancels += 1
     child_request(state, outbox, c, _CANCEL)
-    timers.arm(state, len(state.parents) + c, state.core[0].now_ns + state.params[0].child_timeout_ns)
+    arm_child(state, c, 1)
 
 
 @kernel
@@ -209,9 +237,7 @@ def on_child_timer(state: State, outbox: Outbox, c: int) -> None:
     tries = int(child.cancels) - int(params.max_cancels)
     if tries < 6:
         child.cancels += 1
-    timers.arm(
-        state, len(state.parents) + c, state.core[0].now_ns + params.child_timeout_ns * min(1 << (tries + 1), _MAX_WAIT)
-    )
+    arm_child(state, c, min(1 << (tries + 1), _MAX_WAIT))
 
 
 @kernel

@@ -22,6 +22,11 @@ MAX_CHILDREN_A_TURN: Final = 14
 TICK_ROWS: Final = 64
 #: Order sessions (clients and venue gateways).
 MAX_SESSIONS: Final = 64
+#: No stream has as many records in a day: a higher number is damaged, and following it would lose the stream.
+MAX_STREAM_SEQ: Final = 1 << 40
+#: No quantity has as many units. Sums of quantities stop at COUNT_MAX: a year of impossible orders overflows nothing.
+MAX_QTY: Final = 1 << 53
+COUNT_MAX: Final = 1 << 62
 #: Timers that one TIMER input may fire; the rest fire at the next, which is due at once.
 TIMERS_A_STEP: Final = 32
 
@@ -33,7 +38,7 @@ assert MAX_VENUES <= 62, "venue sets are int64 masks"
 class Limits(NamedTuple):
     """Capacities of one engine's state.
 
-    Bytes: instruments x (venues x 64 + 256), parents x 268, children x 200, executions x 48.
+    Bytes: instruments x (venues x 72 + 256), parents x 284, children x 200, executions x 48.
     """
 
     instruments: int = 64

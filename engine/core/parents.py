@@ -2,7 +2,8 @@
 
 A request (cancel, replace, pause, expiry) never touches a live child's quantity: it asks the venues to cancel what
 rests there, waits until no child is live, and then takes effect. While it waits the parent is `pending`; the strongest
-pending request wins (expire > cancel > pause > replace).
+pending request wins (expire > cancel > pause > replace), and what it beats is refused. A resume withdraws a pause that
+still waits. A parent that is filled meanwhile is filled: what waited is refused.
 
 A parent is woken by reasons (`W_*` bits) and handled on the work queue, so that any number of them can be woken by one
 event while a step's output stays bounded. `lifecycle` deals with requests itself and hands the rest to the strategy.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from engine.core import timers
 from engine.core.books import renew_best
-from engine.core.children import cancel_child, terminal
+from engine.core.children import cancel_child, immediate, terminal
 from engine.core.emit import leaves_of, parent_report
 from engine.core.ids import add_client_id, drop_client_id
 from engine.core.resting import rest, unrest
@@ -23,6 +24,7 @@ from engine.core.state import (
     C_PARENTS_FILLED,
     C_QTY_CANCELED,
     C_QTY_ORDERED,
+    C_QTY_OVERFILLED,
     DONE,
     FREE,
     NONE,
@@ -55,13 +57,16 @@ _CONTROL = int(Template.CONTROL)
 _S_NEW, _S_PARTIAL, _S_FILLED = int(OrdStatus.NEW), int(OrdStatus.PARTIALLY_FILLED), int(OrdStatus.FILLED)
 _S_CANCELED, _S_EXPIRED, _S_SUSPENDED = int(OrdStatus.CANCELED), int(OrdStatus.EXPIRED), int(OrdStatus.SUSPENDED)
 _S_PENDING_CANCEL, _S_PENDING_REPLACE = int(OrdStatus.PENDING_CANCEL), int(OrdStatus.PENDING_REPLACE)
-_S_PENDING_NEW = int(OrdStatus.PENDING_NEW)
 _X_NEW, _X_CANCELED, _X_EXPIRED = int(ExecType.NEW), int(ExecType.CANCELED), int(ExecType.EXPIRED)
 _X_REPLACED, _X_SUSPENDED = int(ExecType.REPLACED), int(ExecType.SUSPENDED)
 _X_PENDING_CANCEL, _X_PENDING_REPLACE = int(ExecType.PENDING_CANCEL), int(ExecType.PENDING_REPLACE)
 _R_NONE, _R_DAY_END, _R_CLIENT = int(Reason.NONE), int(Reason.DAY_END), int(Reason.CLIENT_REQUEST)
-_R_TERMINAL = int(Reason.ORDER_TERMINAL)
-_IOC, _FOK, _DAY = int(Tif.IOC), int(Tif.FOK), int(Tif.DAY)
+_R_TERMINAL, _R_PENDING, _R_ORDER = (
+    int(Reason.ORDER_TERMINAL),
+    int(Reason.REQUEST_PENDING),
+    int(Reason.NOT_IN_ORDER),
+)
+_DAY = int(Tif.DAY)
 _RESTED, _CANCELED_OUT = int(Outcome.RESTED), int(Outcome.CANCELED)
 
 
@@ -93,12 +98,12 @@ def accept(state: State, events: Events, i: int, session: int, p: int, counter: 
     parent.live_qty = 0
     parent.notional = 0
     parent.fee = 0
-    # What was the best at the last quote may have gone stale since.
-    renew_best(state, int(order.instrument_id))
-    row = state.instruments[int(order.instrument_id)]
-    parent.arrival_bid_px = row.bid_px
-    parent.arrival_ask_px = row.ask_px
+    bid, ask = renew_best(state, int(order.instrument_id))
+    parent.arrival_bid_px = bid
+    parent.arrival_ask_px = ask
     parent.arrival_ns = core.now_ns
+    parent.first_px = order.px
+    parent.first_qty = order.qty
     parent.excluded = 0
     parent.first_child = NONE
     parent.rest_next = NONE
@@ -137,9 +142,16 @@ def lifecycle(state: State, outbox: Outbox, p: int) -> int:
         _request(state, outbox, p, P_PAUSE)
     if bits & W_REPLACE:
         _request(state, outbox, p, P_REPLACE)
+    if bits & W_RESUME and parent.phase != PAUSED:
+        _resume_early(state, outbox, p)
+    complete = parent.cum_qty >= state.parent_orders[p].qty
     if parent.live_children > 0:
+        if complete:
+            _recall(state, outbox, p)
         return 0
-    if parent.cum_qty >= state.parent_orders[p].qty and parent.pending != P_REPLACE:
+    if complete and parent.pending != P_REPLACE:
+        if P_NONE < parent.pending < P_EXPIRE:
+            refuse_request(state, outbox, p, _request_template(int(parent.pending)), _R_TERMINAL)
         _finish(state, outbox, p, _S_FILLED, _R_NONE)
         return 0
     if parent.pending != P_NONE:
@@ -149,7 +161,7 @@ def lifecycle(state: State, outbox: Outbox, p: int) -> int:
             return 0
         parent.ord_status = _S_PARTIAL if parent.cum_qty > 0 else _S_NEW
         parent_report(state, outbox, p, _ACK, _X_NEW, _R_CLIENT, _CONTROL)
-        return _restart(state, p)
+        return _restart_as(state, p, W_START)
     if bits & W_START:
         return W_START
     if bits & W_CHILDREN_DONE:
@@ -157,11 +169,6 @@ def lifecycle(state: State, outbox: Outbox, p: int) -> int:
     if bits & W_QUOTE and parent.phase == RESTING:
         return _restart_as(state, p, W_QUOTE)
     return 0
-
-
-@kernel
-def _restart(state: State, p: int) -> int:
-    return _restart_as(state, p, W_START)
 
 
 @kernel
@@ -177,8 +184,11 @@ def _restart_as(state: State, p: int, bit: int) -> int:
 
 @kernel
 def _request(state: State, outbox: Outbox, p: int, pending: int) -> None:
-    """Note a request, and ask the venues to cancel what stands in its way. Immediate orders end by themselves."""
+    """Note a request, and ask the venues to cancel what stands in its way. Of two requests, the weaker is refused."""
     parent = state.parents[p]
+    weaker = min(pending, int(parent.pending))
+    if P_NONE < weaker < P_EXPIRE:
+        refuse_request(state, outbox, p, _request_template(weaker), _R_PENDING)
     if pending <= parent.pending:
         return
     parent.pending = pending
@@ -189,12 +199,36 @@ def _request(state: State, outbox: Outbox, p: int, pending: int) -> None:
         elif pending == P_REPLACE:
             parent.ord_status = _S_PENDING_REPLACE
             parent_report(state, outbox, p, _ACK, _X_PENDING_REPLACE, _R_NONE, _REPLACE)
-    c = int(parent.first_child)
+    _recall(state, outbox, p)
+
+
+@kernel
+def _recall(state: State, outbox: Outbox, p: int) -> None:
+    """Ask the venues to cancel what rests there for parent p. Immediate orders end by themselves."""
+    c = int(state.parents[p].first_child)
     while c != NONE:
-        tif = int(state.child_orders[c].tif)
-        if tif != _IOC and tif != _FOK and state.children[c].cancels == 0:
+        if state.children[c].cancels == 0 and not immediate(int(state.child_orders[c].tif)):
             cancel_child(state, outbox, c)
         c = int(state.children[c].next)
+
+
+@kernel
+def _request_template(pending: int) -> int:
+    """The template of the record that asks for a P_* request."""
+    if pending == P_REPLACE:
+        return _REPLACE
+    return _CANCEL if pending == P_CANCEL else _CONTROL
+
+
+@kernel
+def _resume_early(state: State, outbox: Outbox, p: int) -> None:
+    """A resume of a parent that is not paused: it withdraws a pause that still waits, else there is nothing to do."""
+    parent = state.parents[p]
+    if parent.pending == P_PAUSE:
+        parent.pending = P_NONE
+        parent_report(state, outbox, p, _ACK, _X_NEW, _R_CLIENT, _CONTROL)
+    else:
+        refuse_request(state, outbox, p, _CONTROL, _R_ORDER)
 
 
 @kernel
@@ -222,8 +256,10 @@ def _settle_request(state: State, outbox: Outbox, p: int) -> int:
 def _apply_replace(state: State, outbox: Outbox, p: int) -> int:
     """Give parent p its new quantity and price; it may be filled by that (new quantity at or below CumQty)."""
     parent, order = state.parents[p], state.parent_orders[p]
+    unrest(state, p)  # by its former limit
     new_qty = max(int(parent.new_qty), int(parent.cum_qty))
     state.counts[C_QTY_ORDERED] += new_qty - order.qty
+    state.counts[C_QTY_OVERFILLED] -= max(int(parent.cum_qty) - int(order.qty), 0)
     order.qty = new_qty
     order.px = parent.new_px
     paused = parent.phase == PAUSED
@@ -236,7 +272,7 @@ def _apply_replace(state: State, outbox: Outbox, p: int) -> int:
     if parent.cum_qty >= order.qty:
         _finish(state, outbox, p, _S_FILLED, _R_NONE)
         return 0
-    return 0 if paused else _restart(state, p)
+    return 0 if paused else _restart_as(state, p, W_START)
 
 
 @kernel

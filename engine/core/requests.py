@@ -1,27 +1,29 @@
-"""Requests from clients and control, and the coming and going of sessions.
+"""Requests from clients and control: new orders, replaces, cancels, status, pause and resume, the kill flag.
 
-A session numbers its records. A repeated number is refused, a gap is counted and alerted (what was lost is the client's
-to ask for), and a larger epoch begins anew: the peer restarted.
+Each request of a client is answered: by an ACK once it has taken effect, or by a REJECT or CANCEL_REJECT with a reason.
 """
 
 from __future__ import annotations
 
-from engine.core.admit import FROM_VENUE, check_terms
-from engine.core.children import lose_session, regain_session, wake
+from engine.core.admit import check_terms
+from engine.core.books import reference_px2
+from engine.core.children import wake
 from engine.core.emit import alert, client_reject, new_record, parent_report, refusal
 from engine.core.ids import find_client_id, parent_slot
+from engine.core.limits import COUNT_MAX
 from engine.core.parents import accept, is_done, refuse_request, take_slot
 from engine.core.risk import check_size, write_block
 from engine.core.state import (
-    C_GAPS,
-    C_LOST_RECORDS,
     C_PARENTS_REJECTED,
     C_QTY_ORDERED,
     C_QTY_REJECTED,
     DONE,
     FREE,
     NONE,
+    P_CANCEL,
+    P_NONE,
     W_CANCEL,
+    W_EXPIRE,
     W_PAUSE,
     W_REPLACE,
     W_RESUME,
@@ -31,58 +33,21 @@ from engine.core.state import (
     State,
 )
 from engine.jit import kernel
-from engine.record.records import RECORD_MAX, UNIT, ControlAction, ExecType, OrdType, Reason, Scope, Template
+from engine.record.records import RECORD_MAX, ControlAction, ExecType, Reason, Scope, Template
 
 _ORDER_NEW, _REPLACE, _CANCEL = int(Template.ORDER_NEW), int(Template.ORDER_REPLACE), int(Template.ORDER_CANCEL)
 _ACK, _REJECT, _CANCEL_REJECT = int(Template.ACK), int(Template.REJECT), int(Template.CANCEL_REJECT)
 _CONTROL, _STATUS = int(Template.CONTROL), int(Template.STATUS_REQUEST)
-_SESSION_UP = int(Template.SESSION_UP)
 _X_STATUS = int(ExecType.ORDER_STATUS)
-_MARKET = int(OrdType.MARKET)
 _PAUSE, _RESUME = int(ControlAction.PAUSE), int(ControlAction.RESUME)
-_KILL_ON, _KILL_OFF = int(ControlAction.KILL_ON), int(ControlAction.KILL_OFF)
-_ALL, _BY_CLIENT, _BY_INSTRUMENT = int(Scope.ALL), int(Scope.CLIENT), int(Scope.INSTRUMENT)
+_KILL_ON = int(ControlAction.KILL_ON)
+_BY_CLIENT, _BY_INSTRUMENT = int(Scope.CLIENT), int(Scope.INSTRUMENT)
 _R = {reason.name: int(reason) for reason in Reason}
 _R_NONE, _R_FULL, _R_DUPLICATE, _R_RISK = _R["NONE"], _R["TABLE_FULL"], _R["DUPLICATE_ORDER"], _R["RISK"]
 _R_UNKNOWN, _R_TERMINAL, _R_KILLED = _R["UNKNOWN_ORDER"], _R["ORDER_TERMINAL"], _R["KILLED"]
-_R_GAP, _R_REPEATED, _R_RESTARTED = _R["SEQUENCE_GAP"], _R["DUPLICATE_RECORD"], _R["PEER_RESTARTED"]
-_R_OLD_EPOCH, _R_SILENT, _R_SESSION = _R["OLD_EPOCH"], _R["PEER_SILENT"], _R["UNKNOWN_SESSION"]
-_R_CLIENT, _R_MASS, _R_UNSUPPORTED = _R["CLIENT_REQUEST"], _R["MASS_CANCEL"], _R["UNSUPPORTED"]
-
-
-@kernel
-def follow_session(state: State, events: Events, i: int, outbox: Outbox) -> int:
-    """Follow the numbers of the session that record i came on; 0 to go on, else the Reason to refuse it."""
-    head = events.head[i]
-    if head.stream_id >= state.params[0].n_sessions:
-        return _R_SESSION
-    line = state.sessions[int(head.stream_id)]
-    epoch, seq = int(head.stream_epoch), int(head.stream_seq)
-    if epoch < line.epoch_in:
-        return _R_OLD_EPOCH
-    if epoch > line.epoch_in:
-        if line.up != 0 and line.epoch_in != 0:
-            _restarted(state, outbox, int(head.stream_id))
-        line.epoch_in = epoch
-        line.seq_in = seq - 1 if head.template_id == _SESSION_UP else 0
-    if seq <= line.seq_in:
-        return _R_REPEATED
-    lost = seq - line.seq_in - 1
-    line.seq_in = seq
-    if lost > 0:
-        line.gaps += 1
-        state.counts[C_GAPS] += 1
-        state.counts[C_LOST_RECORDS] += lost
-        alert(state, outbox, _R_GAP, -1, lost, int(head.stream_id))
-    return 0
-
-
-@kernel
-def _restarted(state: State, outbox: Outbox, session: int) -> None:
-    """The peer came back before it was missed: what lived there is as UNKNOWN as after a silence."""
-    alert(state, outbox, _R_RESTARTED, -1, 0, session)
-    if state.sessions[session].role == FROM_VENUE:
-        lose_session(state, outbox, session)
+_R_CLIENT, _R_MASS, _R_PENDING = _R["CLIENT_REQUEST"], _R["MASS_CANCEL"], _R["REQUEST_PENDING"]
+#: Wakes that wait for their turn and that a replace may not overtake.
+_WAITING = W_REPLACE | W_PAUSE | W_CANCEL | W_EXPIRE
 
 
 @kernel
@@ -103,7 +68,8 @@ def on_order(state: State, events: Events, i: int, outbox: Outbox) -> None:
         refusal(state, outbox, template, _R_TERMINAL, int(order.order_id), int(state.parents[p].ord_status))
         refuse_request(state, outbox, p, template, _R_TERMINAL)
     elif template == _CANCEL:
-        state.parents[p].reason = _R_CLIENT
+        if state.parents[p].pending < P_CANCEL and int(state.parents[p].wake) & W_CANCEL == 0:
+            state.parents[p].reason = _R_CLIENT
         wake(state, p, W_CANCEL)
     else:
         _on_replace(state, events, i, p, outbox)
@@ -112,18 +78,20 @@ def on_order(state: State, events: Events, i: int, outbox: Outbox) -> None:
 @kernel
 def _on_replace(state: State, events: Events, i: int, p: int, outbox: Outbox) -> None:
     order = events.order[i]
-    mine = state.parent_orders[p]
+    mine, parent = state.parent_orders[p], state.parents[p]
     instrument, px, qty = int(mine.instrument_id), int(order.px), int(order.qty)
     reason, value, limit = check_terms(state, instrument, int(mine.ord_type), px, qty)
-    if reason == 0 and qty > mine.qty:
+    if reason == 0 and (parent.pending != P_NONE or int(parent.wake) & _WAITING != 0):
+        reason, value, limit = _R_PENDING, int(parent.pending), 0
+    if reason == 0 and (qty > mine.qty or px > mine.px):
         reason, value, limit = check_size(state, instrument, px, qty)
         reason = _R_RISK if reason != 0 else 0
     if reason != 0:
         refusal(state, outbox, _REPLACE, reason, value, limit)
         refuse_request(state, outbox, p, _REPLACE, reason)
         return
-    state.parents[p].new_px = px
-    state.parents[p].new_qty = qty
+    parent.new_px = px
+    parent.new_qty = qty
     wake(state, p, W_REPLACE)
 
 
@@ -147,7 +115,7 @@ def _on_new(state: State, events: Events, i: int, session: int, outbox: Outbox) 
         else:
             _reject_new(state, events, i, session, _R_DUPLICATE, int(state.parent_orders[p].order_id), 0, outbox)
         return
-    size_px = px if px > 0 else int(state.instruments[instrument].reference_px2 // 2)
+    size_px = px if px > 0 else (reference_px2(state, instrument) + 1) // 2
     rule, value, limit = check_size(state, instrument, size_px, qty)
     if rule != 0:
         k = new_record(state, outbox, _ORDER_NEW, RECORD_MAX)
@@ -176,21 +144,22 @@ def _reject_new(
     order = events.order[i]
     state.counts[C_PARENTS_REJECTED] += 1
     if reason != _R_DUPLICATE:
-        state.counts[C_QTY_ORDERED] += order.qty
-        state.counts[C_QTY_REJECTED] += order.qty
+        qty = min(int(order.qty), COUNT_MAX - int(state.counts[C_QTY_ORDERED]))
+        state.counts[C_QTY_ORDERED] += qty
+        state.counts[C_QTY_REJECTED] += qty
     refusal(state, outbox, _ORDER_NEW, reason, value, limit)
     client_reject(state, outbox, order, _REJECT, session, reason)
 
 
 @kernel
 def _same_order(state: State, events: Events, i: int, p: int) -> bool:
-    """Whether an ORDER_NEW says what parent p's own said (its price and quantity may since have been replaced)."""
-    new, old = events.order[i], state.parent_orders[p]
+    """Whether an ORDER_NEW says what parent p's own said, before any replace."""
+    new, old, parent = events.order[i], state.parent_orders[p], state.parents[p]
     return bool(
         new.instrument_id == old.instrument_id
         and new.side == old.side
-        and new.qty == old.qty
-        and new.px == old.px
+        and new.qty == parent.first_qty
+        and new.px == parent.first_px
         and new.ord_type == old.ord_type
         and new.tif == old.tif
         and new.account_id == old.account_id
@@ -199,24 +168,29 @@ def _same_order(state: State, events: Events, i: int, p: int) -> bool:
 
 @kernel
 def on_control(state: State, events: Events, i: int, outbox: Outbox) -> None:
-    """CONTROL: pause or resume one parent of the sender's; the kill flag only by way of the control link."""
+    """CONTROL: pause or resume one parent of the sender's; the kill flag by way of the control link."""
     control = events.control[i]
     action, session = int(control.action), int(control.stream_id)
-    if action == _PAUSE or action == _RESUME:
-        p = NONE
-        if 0 <= session < state.params[0].n_sessions:
-            p = _find(state, session, int(control.order_id), int(control.cl_ord_id[0]), int(control.cl_ord_id[1]))
-        if p == NONE or is_done(state, p):
-            refusal(state, outbox, _CONTROL, _R_UNKNOWN if p == NONE else _R_TERMINAL, int(control.order_id), 0)
-            if p != NONE:
-                refuse_request(state, outbox, p, _CONTROL, _R_TERMINAL)
-            return
-        wake(state, p, W_PAUSE if action == _PAUSE else W_RESUME)
-    elif (action == _KILL_ON or action == _KILL_OFF) and session < 0:
+    if action != _PAUSE and action != _RESUME:
         state.core[0].killed = 1 if action == _KILL_ON else 0
         alert(state, outbox, _R_KILLED, -1, 0, int(state.core[0].killed))
+        return
+    p = NONE
+    if session >= 0:
+        p = _find(state, session, int(control.order_id), int(control.cl_ord_id[0]), int(control.cl_ord_id[1]))
+    if p == NONE:
+        refusal(state, outbox, _CONTROL, _R_UNKNOWN, int(control.order_id), 0)
+        if session >= 0:
+            client_reject(state, outbox, control, _CANCEL_REJECT, session, _R_UNKNOWN)
+    elif is_done(state, p):
+        refusal(state, outbox, _CONTROL, _R_TERMINAL, int(control.order_id), int(state.parents[p].ord_status))
+        refuse_request(state, outbox, p, _CONTROL, _R_TERMINAL)
+    elif action == _PAUSE:
+        state.parents[p].wake = int(state.parents[p].wake) & ~W_RESUME  # of two that wait for one turn, the later
+        wake(state, p, W_PAUSE)
     else:
-        refusal(state, outbox, _CONTROL, _R_UNSUPPORTED, action, 0)
+        state.parents[p].wake = int(state.parents[p].wake) & ~W_PAUSE
+        wake(state, p, W_RESUME)
 
 
 @kernel
@@ -226,7 +200,7 @@ def on_mass_cancel(state: State, events: Events, i: int) -> None:
     session, scope = int(request.stream_id), int(request.scope)
     for p in range(len(state.parents)):
         parent, order = state.parents[p], state.parent_orders[p]
-        if parent.phase == FREE or parent.phase == DONE:
+        if parent.phase == FREE or parent.phase == DONE or parent.pending >= P_CANCEL or parent.wake & W_CANCEL:
             continue
         if session >= 0 and parent.session != session:
             continue
@@ -236,35 +210,3 @@ def on_mass_cancel(state: State, events: Events, i: int) -> None:
             continue
         parent.reason = _R_MASS
         wake(state, p, W_CANCEL)
-
-
-@kernel
-def on_session_up(state: State, events: Events, i: int, outbox: Outbox) -> None:
-    """A peer says hello: its session is up, and what was UNKNOWN there is asked for."""
-    session = int(events.head[i].stream_id)
-    if session < 0:
-        refusal(state, outbox, _SESSION_UP, _R_SESSION, session, int(state.params[0].n_sessions))
-        return
-    line = state.sessions[session]
-    line.up = 1
-    k = new_record(state, outbox, _SESSION_UP, UNIT)
-    hello = outbox.session[k]
-    hello.stream_id = session
-    hello.last_seen_seq = line.seq_in
-    hello.last_seen_epoch = line.epoch_in
-    hello.session_id = session
-    if line.role == FROM_VENUE:
-        regain_session(state, session)
-
-
-@kernel
-def on_session_down(state: State, events: Events, i: int, outbox: Outbox) -> None:
-    """A peer is silent or says goodbye: nothing is routed to it, and what lives there is UNKNOWN."""
-    record = events.session[i]
-    session = int(record.stream_id)
-    if session < 0 or session >= state.params[0].n_sessions or state.sessions[session].up == 0:
-        return
-    state.sessions[session].up = 0
-    alert(state, outbox, _R_SILENT, -1, 0, session)
-    if state.sessions[session].role == FROM_VENUE:
-        lose_session(state, outbox, session)

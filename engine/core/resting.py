@@ -87,7 +87,7 @@ def wake_on_quote(state: State, instrument: int, venue: int) -> None:
     sells = quote.bid_qty > 0 and quote.bid_px >= row.rest_sell_px
     if not (buys or sells) or not fresh(state, slot):
         return
-    lot = max(int(row.lot_qty), int(state.venues[venue].lot_qty)) if state.venues[venue].odd_lots == 0 else 1
+    lot = state.lots[slot]
     p = int(row.rest_head)
     while p != NONE:
         order = state.parent_orders[p]

@@ -12,14 +12,15 @@ Products: admitted prices are at most `max_px` and quantities at most `max_qty`,
 
 from __future__ import annotations
 
-from engine.core.books import reference_px2
-from engine.core.children import finish_child
+from engine.core.books import reference_px2, take
+from engine.core.children import finish_child, immediate, quote_slot
 from engine.core.emit import WORDS
 from engine.core.ids import child_slot
 from engine.core.positions import money_of
 from engine.core.state import C_RISK_BLOCKS, Outbox, State
 from engine.jit import kernel
 from engine.record.records import OrdStatus, Reason, RiskRule, Side, Template
+from engine.record.units import BPS
 
 _ORDER_NEW = int(Template.ORDER_NEW)
 _RISK_BLOCK = int(Template.RISK_BLOCK)
@@ -51,7 +52,8 @@ def check_price(state: State, instrument: int, side: int, px: int) -> tuple[int,
     ref2 = reference_px2(state, instrument)
     if ref2 == 0:
         return _NO_REFERENCE, 0, 0
-    room = ref2 * int(state.params[0].collar_bps) // 10_000
+    bps = int(state.params[0].collar_bps)
+    room = ref2 // BPS * bps + ref2 % BPS * bps // BPS  # ref2 * bps // BPS, which may not fit
     if side == _BUY and 2 * px > ref2 + room:
         return _COLLAR, 2 * px, ref2 + room
     if side != _BUY and 2 * px < ref2 - room:
@@ -84,6 +86,8 @@ def _block(state: State, outbox: Outbox, k: int, rule: int, value: int, limit: i
     """Turn order record k into a RISK_BLOCK and reject its child."""
     order = outbox.order[k]
     c = child_slot(state, int(order.order_id))
+    if immediate(int(order.tif)):
+        take(state, quote_slot(state, c), int(order.side), -int(order.qty))
     write_block(state, outbox, k, rule, value, limit)
     finish_child(state, outbox, c, _REJECTED, _RISK)
 

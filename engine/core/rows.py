@@ -23,9 +23,9 @@ PARAMS: Final = ints(
 #: What changes with every event.
 CORE: Final = ints(
     "now_ns next_parent next_child live_parents live_children unknown_children killed"
-    " work_head work_count timer_count arm_seq gated exec_head exec_count instrument_updated"
+    " work_head work_count timer_count arm_seq gated exec_head exec_count"
 )
-#: One venue's quote in one instrument; one cache line.
+#: One venue's quote in one instrument; one cache line. `valid` is VOID, VALID or HALTED (engine.core.books).
 QUOTE_SLOT: Final = ints("bid_px bid_qty ask_px ask_qty bid_taken ask_taken ts_ns valid")
 
 INSTRUMENT: Final = np.dtype(
@@ -36,14 +36,13 @@ INSTRUMENT: Final = np.dtype(
             ("isin", "<i8", (2,)),
             ("mic", "<i8", (2,)),
             ("lot_qty", "<i8"),
-            ("px_money", "<i8"),  # money of one price unit for one share or coin
+            ("px_money", "<i8"),  # money of one price unit for one share, coin or contract
             ("notional_mul", "<i8"),  # money of px * qty is px * qty * notional_mul // notional_div
             ("notional_div", "<i8"),
+            ("qty_unit", "<i8"),  # quantity units of one share, coin or contract
             ("max_px", "<i8"),  # above it no product fits 63 bits: such a price is impossible
             ("max_qty", "<i8"),
             ("max_notional", "<i8"),
-            ("bid_px", "<i8"),  # national best over fresh quotes at the last update; 0 is none
-            ("ask_px", "<i8"),
             ("reference_px2", "<i8"),  # twice the reference price, so that a mid-point is exact; 0 is none
             ("reference_ns", "<i8"),
             ("trade_px", "<i8"),
@@ -56,8 +55,7 @@ INSTRUMENT: Final = np.dtype(
             ("tick_table", "<i4"),
             ("px_decimals", "<i2"),
             ("qty_decimals", "<i2"),
-            ("odd_lots", "<i2"),
-            ("status", "<i2"),
+            ("odd_lots", "<i4"),
         ],
     )
 )
@@ -66,16 +64,14 @@ VENUE: Final = np.dtype(
         np.record,
         [
             ("mic", "<i8", (2,)),
-            ("take_fee", "<i8"),
+            ("take_fee", "<i8"),  # money a share, coin or contract; negative is a rebate
             ("make_fee", "<i8"),
             ("take_ppm", "<i8"),
             ("make_ppm", "<i8"),
             ("latency_ns", "<i8"),
-            ("lot_qty", "<i8"),
             ("rank", "<i4"),  # place in the order of MICs: what ties break by
             ("session", "<i4"),
-            ("tick_table", "<i4"),
-            ("odd_lots", "<i4"),
+            ("tick_table", "<i8"),
             ("feed_epoch", "<i8"),
             ("feed_seq", "<i8"),
             ("feed_gaps", "<i8"),
@@ -109,8 +105,10 @@ PARENT: Final = np.dtype(
             ("arrival_ask_px", "<i8"),
             ("arrival_ns", "<i8"),
             ("excluded", "<i8"),  # venues that rejected it in this episode
-            ("new_px", "<i8"),
+            ("new_px", "<i8"),  # what the pending replace asks for
             ("new_qty", "<i8"),
+            ("first_px", "<i8"),  # as the order came, to know a repetition after replaces
+            ("first_qty", "<i8"),
             ("first_child", "<i4"),
             ("rest_next", "<i4"),
             ("rest_prev", "<i4"),
@@ -149,7 +147,7 @@ CHILD: Final = np.dtype(
 POSITION: Final = ints("qty cost bought_qty sold_qty fee fills")
 EXECUTION: Final = ints("word0 word1 venue")
 
-assert (QUOTE_SLOT.itemsize, CHILD.itemsize, PARENT.itemsize) == (64, 64, 112)
+assert (QUOTE_SLOT.itemsize, CHILD.itemsize, PARENT.itemsize) == (64, 64, 128)
 _ALL = (PARAMS, CORE, QUOTE_SLOT, INSTRUMENT, VENUE, SESSION, PARENT, CHILD, POSITION, EXECUTION)
 assert all(len(d.names or ()) <= 30 for d in _ALL), "compile time grows with the square of the fields"
 assert not [n for d in _ALL for n in d.names or () if hasattr(np.record, n)], "np.record has attributes of these names"

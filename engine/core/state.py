@@ -25,7 +25,7 @@ COUNTERS: Final = (
     "quotes trades orders_in reports_in timers controls decisions children_sent fills parents_accepted"
     " parents_rejected parents_filled parents_canceled parents_expired qty_ordered qty_filled qty_canceled"
     " qty_rejected risk_blocks refusals gaps lost_records crossed_quotes alerts overfills late_fills wakes"
-    " publisher_restarts timeouts cancels_sent"
+    " publisher_restarts timeouts cancels_sent qty_overfilled"
 ).split()
 (
     C_QUOTES,
@@ -58,7 +58,11 @@ COUNTERS: Final = (
     C_PUBLISHER_RESTARTS,
     C_TIMEOUTS,
     C_CANCELS_SENT,
+    C_QTY_OVERFILLED,
 ) = range(len(COUNTERS))
+
+# Where a record comes from; the role of a session is FROM_CLIENT or FROM_VENUE.
+FROM_FEED, FROM_CLIENT, FROM_VENUE, FROM_CONTROL = range(4)
 
 #: No deadline.
 NEVER: Final = (1 << 63) - 1
@@ -66,7 +70,7 @@ MAX_PX: Final = (1 << 62) - 1
 NONE: Final = -1
 
 # Phases of a parent: where its workflow stands.
-FREE, ROUTING, RESTING, POSTED, PAUSED, DONE = range(6)
+FREE, ROUTING, RESTING, PAUSED, DONE = range(5)
 # Requests that wait until no child is live.
 P_NONE, P_REPLACE, P_PAUSE, P_CANCEL, P_EXPIRE = range(5)
 # Bits of `wake`: why a parent is on the work queue.
@@ -86,6 +90,7 @@ class State(Memory):
     sessions: np.ndarray
     ticks: np.ndarray
     quotes: np.ndarray
+    lots: np.ndarray
     parent_orders: np.ndarray
     parents: np.ndarray
     child_orders: np.ndarray
@@ -110,6 +115,7 @@ class State(Memory):
         sessions=SESSION,
         ticks=TICK_ROW,
         quotes=QUOTE_SLOT,
+        lots="<i8",
         parent_orders=r.ORDER,
         parents=PARENT,
         child_orders=r.ORDER,
@@ -209,6 +215,7 @@ def allocate(limits: Limits) -> State:
         sessions=_aligned(MAX_SESSIONS, SESSION),
         ticks=_aligned(TICK_ROWS, TICK_ROW),
         quotes=_aligned(limits.instruments * limits.venues, QUOTE_SLOT),
+        lots=_aligned(limits.instruments * limits.venues, np.dtype("<i8")),
         parent_orders=_aligned(parents, r.ORDER),
         parents=_aligned(parents, PARENT),
         child_orders=_aligned(children, r.ORDER),

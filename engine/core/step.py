@@ -12,14 +12,15 @@ not.
 from __future__ import annotations
 
 from engine.core import timers
-from engine.core.admit import admit
-from engine.core.books import on_quote, on_trade, renew_best, void_instrument
+from engine.core.admit import admit, answerable
+from engine.core.books import on_clear, on_quote, on_status, on_trade
 from engine.core.children import on_child_timer, wake
 from engine.core.emit import client_reject, refusal, seal
 from engine.core.limits import OUTBOX, TIMERS_A_STEP, TURN_OUTPUTS
 from engine.core.reports import on_ack, on_cancel_reject, on_fill, on_reject
-from engine.core.requests import follow_session, on_control, on_mass_cancel, on_order, on_session_down, on_session_up
+from engine.core.requests import on_control, on_mass_cancel, on_order
 from engine.core.resting import wake_on_quote
+from engine.core.sessions import on_session_down, on_session_up
 from engine.core.state import (
     C_CONTROLS,
     C_ORDERS_IN,
@@ -32,10 +33,9 @@ from engine.core.state import (
     State,
 )
 from engine.jit import kernel
-from engine.record.records import Reason, Template
+from engine.record.records import Template
 
 _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
-_LAST_MARKET_DATA = int(Template.VENUE_DEF)
 _INSTRUMENT_STATUS = int(Template.INSTRUMENT_STATUS)
 _ORDER_NEW, _STATUS_REQUEST = int(Template.ORDER_NEW), int(Template.STATUS_REQUEST)
 _MASS_CANCEL = int(Template.MASS_CANCEL)
@@ -45,11 +45,8 @@ _ACK, _FILL, _REJECT, _CANCEL_REJECT = (
     int(Template.REJECT),
     int(Template.CANCEL_REJECT),
 )
-_BUST, _CORRECT = int(Template.BUST), int(Template.CORRECT)
 _SESSION_UP, _SESSION_DOWN = int(Template.SESSION_UP), int(Template.SESSION_DOWN)
 _TIMER, _CONTROL, _MALFORMED = int(Template.TIMER), int(Template.CONTROL), int(Template.MALFORMED)
-_T_REJECT, _T_CANCEL_REJECT = int(Template.REJECT), int(Template.CANCEL_REJECT)
-_R_UNSUPPORTED, _R_SESSION = int(Reason.UNSUPPORTED), int(Reason.UNKNOWN_SESSION)
 
 
 @kernel
@@ -58,7 +55,6 @@ def begin(state: State, events: Events, i: int, outbox: Outbox) -> int:
     outbox.count[0] = 0
     core = state.core[0]
     core.gated = 0
-    core.instrument_updated = NONE
     head = events.head[i]
     if head.ts_recv_ns > core.now_ns:
         core.now_ns = head.ts_recv_ns
@@ -67,11 +63,12 @@ def begin(state: State, events: Events, i: int, outbox: Outbox) -> int:
         return 0
     template = int(head.template_id)
     refusal(state, outbox, template, reason, value, limit)
-    if _ORDER_NEW <= template <= _STATUS_REQUEST and template != _MASS_CANCEL and reason != _R_SESSION:
-        session = int(head.stream_id)
-        if 0 <= session < state.params[0].n_sessions:
-            answer = _T_REJECT if template == _ORDER_NEW else _T_CANCEL_REJECT
-            client_reject(state, outbox, events.order[i], answer, session, reason)
+    if answerable(template, reason) and head.stream_id >= 0:
+        answer = _REJECT if template == _ORDER_NEW else _CANCEL_REJECT
+        if template == _CONTROL:
+            client_reject(state, outbox, events.control[i], answer, int(head.stream_id), reason)
+        else:
+            client_reject(state, outbox, events.order[i], answer, int(head.stream_id), reason)
     return reason
 
 
@@ -79,11 +76,6 @@ def begin(state: State, events: Events, i: int, outbox: Outbox) -> int:
 def apply(state: State, events: Events, i: int, outbox: Outbox) -> None:
     """Let the admitted record i change the state; parents that it concerns are woken."""
     template = int(events.head[i].template_id)
-    if template > _LAST_MARKET_DATA and events.head[i].stream_id >= 0 and not _local(events, i, template):
-        reason = follow_session(state, events, i, outbox)
-        if reason != 0:
-            refusal(state, outbox, template, reason, int(events.head[i].stream_seq), 0)
-            return
     if template == _QUOTE:
         on_quote(state, events, i)
         quote = events.quote[i]
@@ -92,7 +84,7 @@ def apply(state: State, events: Events, i: int, outbox: Outbox) -> None:
         on_trade(state, events, i)
     elif template == _TIMER:
         _on_timer(state, outbox)
-    elif _ACK <= template <= _CORRECT:
+    elif _ACK <= template <= _CANCEL_REJECT:
         state.counts[C_REPORTS_IN] += 1
         _on_report(state, events, i, template, outbox)
     elif template == _MASS_CANCEL:
@@ -108,27 +100,13 @@ def apply(state: State, events: Events, i: int, outbox: Outbox) -> None:
     elif template == _SESSION_DOWN:
         on_session_down(state, events, i, outbox)
     elif template == _CLEAR:
-        clear = events.clear[i]
-        void_instrument(state, int(clear.instrument_id), int(clear.venue_id))
-        for n in range(state.params[0].n_instruments):
-            if clear.instrument_id < 0 or clear.instrument_id == n:
-                renew_best(state, n)
+        on_clear(state, events, i)
     elif template == _INSTRUMENT_STATUS:
-        status = events.status[i]
-        state.instruments[int(status.instrument_id)].status = status.status
-        if status.status != 0:
-            void_instrument(state, int(status.instrument_id), int(status.venue_id))
-    elif template == _MALFORMED:
+        on_status(state, events, i)
+    else:
+        assert template == _MALFORMED, "admit refuses every other template"
         record = events.malformed[i]
         refusal(state, outbox, template, int(record.reason), int(record.length), 0)
-    else:
-        refusal(state, outbox, template, _R_UNSUPPORTED, template, 0)
-
-
-@kernel
-def _local(events: Events, i: int, template: int) -> bool:
-    """Whether this is the driver's own word that a peer is silent: it has no number on the peer's stream."""
-    return template == _SESSION_DOWN and bool(events.head[i].stream_seq == 0)
 
 
 @kernel
@@ -139,10 +117,8 @@ def _on_report(state: State, events: Events, i: int, template: int, outbox: Outb
         on_ack(state, events, i, outbox)
     elif template == _REJECT:
         on_reject(state, events, i, outbox)
-    elif template == _CANCEL_REJECT:
-        on_cancel_reject(state, events, i, outbox)
     else:
-        refusal(state, outbox, template, _R_UNSUPPORTED, template, 0)
+        on_cancel_reject(state, events, i, outbox)
 
 
 @kernel

@@ -634,6 +634,7 @@ class Reason(IntEnum):
     MASS_CANCEL = 46
     MISSING_ID = 47
     WRONG_DIRECTION = 48
+    REQUEST_PENDING = 49
 
 
 N_REASONS: Final = 64

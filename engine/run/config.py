@@ -219,7 +219,7 @@ class Risk(Struct, frozen=True):
     #: In the instrument's currency.
     max_notional: Decimal
     #: Distance of a limit price from the reference price.
-    collar_bps: Positive
+    collar_bps: Annotated[int, Meta(gt=0, le=100_000)]
     #: A reference older than this is none.
     reference_age_ms: Positive
 

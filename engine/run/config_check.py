@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
+from engine.core.limits import MAX_SESSIONS
 from engine.record.units import MONEY_DECIMALS, UnitError, from_units, money_factors, to_units, trading_day
 from engine.run.config import Config
 from engine.run.config_read import Problem, shown
@@ -22,6 +23,8 @@ MONEY_BOUND = 1 << 62
 #: struct sockaddr_un has 108 bytes for the path, the last one NUL.
 IPC_PATH_MAX = 107
 BPS_DECIMALS = 2
+#: A million a share; prices and fees of a share then add up within 63 bits.
+MOST_FEE = 1_000_000 * 10**MONEY_DECIMALS
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.*-]+):([0-9]{1,5})")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -45,6 +48,8 @@ def _counts(config: Config) -> Iterator[Problem]:
         most = getattr(config.capacity, name)
         if len(rows) > most:
             yield Problem(f"capacity.{name}", f" = {most}: must be at least {len(rows)}, there are that many {name}")
+    if len(config.session) > MAX_SESSIONS:
+        yield Problem("session", f": there are {len(config.session)}; {MAX_SESSIONS} is the most")
     for n, session in enumerate(config.session):
         for account in session.accounts:
             if account >= config.capacity.accounts:
@@ -213,11 +218,13 @@ def _lots(config: Config) -> Iterator[Problem]:
 
 
 def _fees(config: Config) -> Iterator[Problem]:
-    places = MONEY_DECIMALS - max((row.qty_decimals for row in config.instrument), default=0)
     for n, venue in enumerate(config.venue):
         for name in ("take_fee", "make_fee"):
-            why = "a fee is held in 1e-9 of the currency for each quantity unit"
-            yield from _exact(f"venue[{n}].{name}", getattr(venue, name), places, why)[1]
+            text, key = getattr(venue, name), f"venue[{n}].{name}"
+            value, bad = _exact(key, text, MONEY_DECIMALS, "a fee is held in 1e-9 of the currency a share or coin")
+            yield from bad
+            if abs(value) > MOST_FEE:
+                yield Problem(key, f" = {shown(text)}: must be from -1000000 to 1000000 for one share or coin")
         for name in ("take_bps", "make_bps"):
             text, key = getattr(venue, name), f"venue[{n}].{name}"
             value, bad = _exact(key, text, BPS_DECIMALS, "it is held in parts per million")

@@ -5,8 +5,7 @@ All of it is bounded by the number of links and counters; nothing here waits.
 
 from __future__ import annotations
 
-from engine.core.admit import FROM_FEED
-from engine.core.state import Events, State
+from engine.core.state import FROM_FEED, Events, State
 from engine.io import ring
 from engine.io.atomics import monotonic_ns, realtime_ns, tsc
 from engine.io.journal_format import LAST

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import zmq as pyzmq
 
-from engine.core.admit import FROM_CLIENT, FROM_CONTROL, FROM_FEED, FROM_VENUE
+from engine.core.state import FROM_CLIENT, FROM_CONTROL, FROM_FEED, FROM_VENUE
 from engine.io import zmq
 from engine.io.ring import CONSUMER, PRODUCER, Ring
 from engine.record.records import text16

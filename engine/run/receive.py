@@ -10,8 +10,8 @@ that the link belongs to, whatever its sender wrote. Heartbeats and the feed's c
 
 from __future__ import annotations
 
-from engine.core.admit import FROM_FEED, allowed_from
-from engine.core.state import Events
+from engine.core.admit import allowed_from
+from engine.core.state import FROM_FEED, Events
 from engine.io import ring, zmq
 from engine.io.atomics import monotonic_ns
 from engine.jit import kernel

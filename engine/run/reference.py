@@ -37,6 +37,7 @@ def build_state(config: Config, day: dt.date, stream_epoch: int) -> State:
     _set_ticks(config, state)
     _set_sessions(config, state)
     _set_venues(config, state)
+    _set_lots(config, state)
     for index in range(len(config.instrument)):
         _set_instrument(config, state, index)
     _set_params(config, state, day, stream_epoch)
@@ -89,8 +90,8 @@ def _set_ticks(config: Config, state: State) -> None:
                 f"tick_table {table.name!r}: used with px_decimals {sorted(decimals)}; "
                 "give instruments with other decimals a table of their own"
             )
-        digits = decimals.pop() if decimals else 0
-        for from_px, tick_px in table.rows if decimals or digits else ():
+        digits = min(decimals, default=0)
+        for from_px, tick_px in table.rows if decimals else ():
             if row >= len(state.ticks):
                 raise ConfigError(f"tick_table {table.name!r}: more than {len(state.ticks)} rows in all tables")
             key = f"tick_table {table.name!r}"
@@ -115,25 +116,27 @@ def _set_sessions(config: Config, state: State) -> None:
 def _set_venues(config: Config, state: State) -> None:
     sessions = {session.name: index for index, session in enumerate(config.session)}
     by_mic = sorted(venue.mic for venue in config.venue)
-    lot_digits = max((i.qty_decimals for i in config.instrument), default=0)
     for index, venue in enumerate(config.venue):
         line, key = state.venues[index], f"venue {venue.mic!r}"
         line.mic[:] = text16(venue.mic)
-        line.take_fee = _unit_fee(venue.take_fee, lot_digits, f"{key} take_fee")
-        line.make_fee = _unit_fee(venue.make_fee, lot_digits, f"{key} make_fee")
+        line.take_fee = to_money(venue.take_fee, f"{key} take_fee")
+        line.make_fee = to_money(venue.make_fee, f"{key} make_fee")
         line.take_ppm = to_units(venue.take_bps, 2, f"{key} take_bps")
         line.make_ppm = to_units(venue.make_bps, 2, f"{key} make_bps")
         line.latency_ns = venue.latency_us * 1000
-        line.lot_qty = to_units(venue.lot, lot_digits, f"{key} lot")
         line.rank = by_mic.index(venue.mic)
         line.session = sessions[venue.session]
         line.tick_table = _table_index(config, venue.tick_table)
-        line.odd_lots = int(venue.odd_lots)
 
 
-def _unit_fee(text: str, qty_decimals: int, key: str) -> int:
-    """A fee of so much a share, as 1e-9 of the currency a quantity unit."""
-    return to_units(text, MONEY_DECIMALS - qty_decimals, key)
+def _set_lots(config: Config, state: State) -> None:
+    """Smallest quantity step of each instrument at each venue, quantity units: the larger lot, or a unit where both
+    deal in odd lots."""
+    for i, instrument in enumerate(config.instrument):
+        own = to_units(instrument.lot, instrument.qty_decimals, f"instrument {instrument.symbol!r} lot")
+        for v, venue in enumerate(config.venue):
+            lot = max(own, to_units(venue.lot, instrument.qty_decimals, f"venue {venue.mic!r} lot"))
+            state.lots[i * config.capacity.venues + v] = 1 if venue.odd_lots and instrument.odd_lots else lot
 
 
 def _set_instrument(config: Config, state: State, index: int) -> None:
@@ -149,7 +152,8 @@ def _set_instrument(config: Config, state: State, index: int) -> None:
     row.lot_qty = to_units(instrument.lot, digits, f"{key} lot")
     row.odd_lots = int(instrument.odd_lots)
     row.tick_table = _table_index(config, instrument.tick_table)
-    row.px_money = 10 ** (MONEY_DECIMALS - instrument.px_decimals)
+    row.px_money = 10 ** (MONEY_DECIMALS - instrument.px_decimals) * instrument.multiplier
+    row.qty_unit = 10**digits
     row.notional_mul, row.notional_div = money_factors(instrument.px_decimals, digits, instrument.multiplier)
     row.max_qty = to_units(config.risk.max_qty, digits, "risk.max_qty")
     row.max_notional = to_money(config.risk.max_notional, "risk.max_notional")

@@ -13,9 +13,9 @@ from gateways.feeds.names import Names
 from tests.replay.desk import Desk, config, parents
 
 #: SHA-256 over every output record of the day, in order.
-OUTPUTS = "01f571768349ba54641d91d7dc785d8933073d86021f44fe0cc3b2d79ac0550e"
+OUTPUTS = "86958d6be7b10c4c8a20f65e681786f9e6b1fa3a52613b7c687002f39e4ef08c"
 #: How many inputs and outputs that were: a first hint where to look.
-COUNTED = (3626, 966)
+COUNTED = (3626, 965)
 
 
 @pytest.mark.kernel

@@ -1,0 +1,260 @@
+"""What must hold of a state after every event, whatever happened: each rule is a function, `validate` runs them all.
+
+Written over plain lists and dicts, from the meaning of the fields and not from the kernels. Worst case: it walks every
+table; with the small tables of tests about a millisecond.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from engine.core.state import (
+    COUNTERS,
+    DONE,
+    FREE,
+    MAX_PX,
+    NONE,
+    P_NONE,
+    PAUSED,
+    RESTING,
+    W_CHILDREN_DONE,
+    W_START,
+    State,
+)
+from engine.record.records import Liquidity, OrdStatus, Side, Tif
+
+TERMINAL = {OrdStatus.FILLED, OrdStatus.CANCELED, OrdStatus.EXPIRED, OrdStatus.REJECTED}
+
+
+class Booked:
+    """The executions that were booked, as Python integers: what the positions must come to."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[int, int], Counter[str]] = {}
+        self.fills = 0
+
+    def add(self, state: State, report: Any) -> None:
+        """Note the FILL that was just booked."""
+        slot = int(report.order_id) & (1 << 39) - 1 & len(state.children) - 1
+        order, venue = state.child_orders[slot], state.venues[int(report.venue_id)]
+        row = state.instruments[int(report.instrument_id)]
+        px, qty = int(report.last_px), int(report.last_qty)
+        money = px * qty * int(row.notional_mul) // int(row.notional_div)
+        added = report.liquidity == Liquidity.ADDED
+        rate, ppm = (venue.make_fee, venue.make_ppm) if added else (venue.take_fee, venue.take_ppm)
+        sums = self.rows.setdefault((int(order.account_id), int(order.instrument_id)), Counter())
+        sign = 1 if order.side == Side.BUY else -1
+        sums["qty"] += sign * qty
+        sums["cost"] += sign * money
+        sums["bought_qty" if sign > 0 else "sold_qty"] += qty
+        sums["fee"] += int(rate) * qty // int(row.qty_unit) + money * int(ppm) // 1_000_000
+        sums["fills"] += 1
+        self.fills += 1
+
+
+class Facts:
+    """A state read once into Python numbers."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.core = _row(state.core[0])
+        self.params = _row(state.params[0])
+        self.counts = dict(zip(COUNTERS, state.counts.tolist(), strict=True))
+        self.parents = _rows(state.parents)
+        self.parent_orders = _rows(state.parent_orders)
+        self.children = _rows(state.children)
+        self.child_orders = _rows(state.child_orders)
+        self.used = [p for p, row in enumerate(self.parents) if row["phase"] != FREE]
+        self.open = [p for p in self.used if self.parents[p]["phase"] != DONE]
+        self.live = [
+            n for n, row in enumerate(self.children) if row["parent"] != NONE and row["ord_status"] not in TERMINAL
+        ]
+        timers = self.core["timer_count"]
+        self.timers = list(zip(state.timer_at.tolist(), state.timer_arm.tolist(), strict=True))[:timers]
+        self.owners = state.timer_owner.tolist()[:timers]
+
+
+def _row(record: Any) -> dict[str, Any]:
+    return dict(zip(record.dtype.names, record.tolist(), strict=True))
+
+
+def _rows(array: np.ndarray) -> list[dict[str, Any]]:
+    names = array.dtype.names or ()
+    return [dict(zip(names, row, strict=True)) for row in array.tolist()]
+
+
+def validate(state: State, booked: Booked | None = None) -> None:
+    """AssertionError where an invariant does not hold."""
+    facts = Facts(state)
+    for rule in (
+        live_counts, family, ids, quantities, work_queue, timer_heap, timer_cover, rest_lists, quotes, progress,
+    ):  # fmt: skip
+        rule(facts)
+    if booked is not None:
+        positions(facts, booked)
+
+
+def live_counts(f: Facts) -> None:
+    """Counts of what lives."""
+    assert f.core["live_parents"] == len(f.open)
+    assert f.core["live_children"] == len(f.live)
+    unknown = [n for n in f.live if f.children[n]["ord_status"] == OrdStatus.UNKNOWN]
+    assert f.core["unknown_children"] == len(unknown)
+    done = f.counts["parents_filled"] + f.counts["parents_canceled"] + f.counts["parents_expired"]
+    assert f.counts["parents_accepted"] == len(f.open) + done
+
+
+def family(f: Facts) -> None:
+    """Each parent's list holds exactly its live children, and their leaves are its live quantity."""
+    listed = []
+    for p in f.used:
+        mine, before, n = [], NONE, f.parents[p]["first_child"]
+        while n != NONE:
+            assert f.children[n]["prev"] == before
+            assert f.children[n]["parent"] == p
+            assert f.child_orders[n]["parent_id"] == f.parent_orders[p]["order_id"]
+            mine.append(n)
+            before, n = n, f.children[n]["next"]
+            assert len(mine) <= len(f.children)
+        assert f.parents[p]["live_children"] == len(mine)
+        assert f.parents[p]["live_qty"] == sum(f.children[n]["leaves_qty"] for n in mine)
+        assert not mine or p in f.open
+        listed += mine
+    assert sorted(listed) == f.live
+
+
+def ids(f: Facts) -> None:
+    """Ids are unique among what lives, carry their slot, and the clients' ids are found from exactly one place."""
+    mask = 1 << 39
+    living = [f.parent_orders[p]["order_id"] for p in f.used] + [f.child_orders[n]["order_id"] for n in f.live]
+    assert len(set(living)) == len(living)
+    for p in f.used:
+        assert f.parent_orders[p]["order_id"] & mask == 0
+        assert f.parent_orders[p]["order_id"] & (mask - 1) & (len(f.parents) - 1) == p
+    for n in f.live:
+        assert f.child_orders[n]["order_id"] & mask
+        assert f.child_orders[n]["order_id"] & (mask - 1) & (len(f.children) - 1) == n
+    entered = [p for p in f.state.id_index.tolist() if p != NONE]
+    assert sorted(entered) == f.used
+    names = [(f.parents[p]["session"], f.parent_orders[p]["cl_ord_id"]) for p in f.used]
+    assert len({(s, tuple(np.ravel(words))) for s, words in names}) == len(names)
+
+
+def quantities(f: Facts) -> None:
+    """Nothing is lost: each child's, each parent's and all quantities add up."""
+    for n in f.live:
+        child, order = f.children[n], f.child_orders[n]
+        assert child["leaves_qty"] > 0
+        assert child["leaves_qty"] == max(order["qty"] - child["cum_qty"], 0)
+    for n, child in enumerate(f.children):
+        if n not in f.live:
+            assert child["leaves_qty"] == 0
+    still = 0
+    for p in f.open:
+        parent, order = f.parents[p], f.parent_orders[p]
+        left = max(order["qty"] - parent["cum_qty"], 0)
+        still += left
+        if f.counts["overfills"] == f.counts["late_fills"] == 0:
+            assert parent["live_qty"] <= left
+        if parent["ord_status"] == OrdStatus.FILLED:
+            assert left == 0
+    for p in f.used:
+        if p not in f.open:
+            assert f.parents[p]["live_qty"] == 0
+            assert f.parents[p]["ord_status"] in TERMINAL
+    c = f.counts
+    assert c["qty_ordered"] == (
+        c["qty_filled"] - c["qty_overfilled"] + c["qty_canceled"] + c["qty_rejected"] + still
+    ), "ordered = filled - overfilled + cancelled + rejected + open"
+    assert min(c.values()) >= 0
+
+
+def work_queue(f: Facts) -> None:
+    """The queue holds each parent that says so, once."""
+    work, head = f.state.work.tolist(), f.core["work_head"]
+    queued = [work[(head + k) % len(work)] for k in range(f.core["work_count"])]
+    assert sorted(queued) == [p for p, row in enumerate(f.parents) if row["queued"]]
+    for p in f.open:
+        if f.parents[p]["wake"]:
+            assert p in queued
+
+
+def timer_heap(f: Facts) -> None:
+    """The heap is in order, each owner is in it once and knows where."""
+    for place in range(1, len(f.timers)):
+        assert f.timers[(place - 1) // 2] < f.timers[place]
+    assert len(set(f.owners)) == len(f.owners)
+    known = {owner: place for owner, place in enumerate(f.state.timer_pos.tolist()) if place != NONE}
+    assert known == {owner: place for place, owner in enumerate(f.owners)}
+
+
+def timer_cover(f: Facts) -> None:
+    """Whatever waits for a venue has a timer, unless its session is down; a day order has one until it ends."""
+    first = len(f.parents)
+    for p in f.used:
+        wanted = p in f.open and f.parent_orders[p]["tif"] == Tif.DAY
+        if p not in f.owners and wanted:
+            assert f.parents[p]["wake"] or f.parents[p]["pending"] != P_NONE, "an expired day order ends"
+        if p in f.owners:
+            assert wanted
+    sessions = f.state.sessions
+    for n, row in enumerate(f.children):
+        if n not in f.live:
+            assert first + n not in f.owners
+            continue
+        order = f.child_orders[n]
+        up = bool(sessions[int(f.state.venues[order["venue_id"]].session)].up)
+        rests = order["tif"] == Tif.DAY and row["cancels"] == 0
+        unanswered = row["ord_status"] in (OrdStatus.PENDING_NEW, OrdStatus.PENDING_CANCEL, OrdStatus.UNKNOWN)
+        if up and (unanswered or not rests):
+            assert first + n in f.owners, "nothing waits without end"
+
+
+def rest_lists(f: Facts) -> None:
+    """An instrument's list holds exactly its resting parents, and its best limits are the best of theirs."""
+    for n, row in enumerate(_rows(f.state.instruments)):
+        mine, before, p = [], NONE, row["rest_head"]
+        while p != NONE:
+            assert f.parents[p]["rest_prev"] == before
+            mine.append(p)
+            before, p = p, f.parents[p]["rest_next"]
+            assert len(mine) <= len(f.parents)
+        resting = [p for p in f.used if f.parents[p]["resting"] and f.parent_orders[p]["instrument_id"] == n]
+        assert sorted(mine) == resting
+        assert row["rest_count"] == len(mine)
+        buys = [f.parent_orders[p]["px"] or MAX_PX for p in mine if f.parent_orders[p]["side"] == Side.BUY]
+        sells = [f.parent_orders[p]["px"] for p in mine if f.parent_orders[p]["side"] != Side.BUY]
+        assert row["rest_buy_px"] == max(buys, default=0)
+        assert row["rest_sell_px"] == min(sells, default=MAX_PX)
+    for p in f.used:
+        assert bool(f.parents[p]["resting"]) == (f.parents[p]["phase"] == RESTING)
+
+
+def quotes(f: Facts) -> None:
+    """No more is taken than is displayed."""
+    for row in _rows(f.state.quotes):
+        assert 0 <= row["bid_taken"] <= row["bid_qty"]
+        assert 0 <= row["ask_taken"] <= row["ask_qty"]
+        assert row["valid"] in (-1, 0, 1)
+
+
+def progress(f: Facts) -> None:
+    """No parent is forgotten: it works, rests, is paused, waits for its turn, or for a child."""
+    for p in f.open:
+        row = f.parents[p]
+        waits = row["live_children"] > 0 or row["phase"] in (RESTING, PAUSED)
+        assert waits or (row["queued"] and row["wake"] & (W_START | W_CHILDREN_DONE)), "nobody will come for it"
+        if row["pending"] != P_NONE:
+            assert row["live_children"] > 0 or row["queued"], "a request waits for children alone"
+
+
+def positions(f: Facts, booked: Booked) -> None:
+    """Each position is the sum of the executions that were booked."""
+    width = len(f.state.instruments)
+    for place, row in enumerate(_rows(f.state.positions)):
+        sums = booked.rows.get(divmod(place, width), Counter())
+        assert row == {name: sums[name] for name in row}
+    assert f.counts["fills"] == booked.fills
