@@ -58,6 +58,7 @@ class Engine:
         self.config = config
         self.run_dir = Path(config.engine.run_dir)
         self._make_run_dir()
+        self._cores = os.sched_getaffinity(0)
         _leave(config.engine.core)
         self.bound = bind(config.routing.strategy)
         tsc_mul = calibrate_tsc()
@@ -186,7 +187,8 @@ class Engine:
         return {name: self.gauge(name) for name in PUBLISHED}
 
     def close(self) -> None:
-        """Give everything back. The loop must not be running."""
+        """Give everything back, this thread's cores among it. The loop must not be running."""
+        os.sched_setaffinity(0, self._cores)
         self._control.close()
         self.links.close()
         self.journal.close()
