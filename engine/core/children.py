@@ -57,7 +57,7 @@ def new_child(state: State, outbox: Outbox, p: int, venue: int, px: int, qty: in
     """
     core = state.core[0]
     c = NONE
-    if state.parents[p].live_children >= MAX_CHILDREN_A_TURN:
+    if state.parents[p].live_children >= MAX_CHILDREN_A_TURN or core.live_children == len(state.children):
         return NONE
     for _ in range(len(state.children)):
         counter = core.next_child

@@ -74,6 +74,8 @@ _RESTED, _CANCELED_OUT = int(Outcome.RESTED), int(Outcome.CANCELED)
 def take_slot(state: State) -> tuple[int, int]:
     """(slot, counter) for a new parent; slot NONE where all are alive. The slot's former order is forgotten."""
     core = state.core[0]
+    if core.live_parents == len(state.parents):
+        return NONE, 0
     for _ in range(len(state.parents)):
         counter = int(core.next_parent)
         core.next_parent += 1
