@@ -80,16 +80,17 @@ def measure(screen: Console, name: str, options: dict[str, Any]) -> Result:
 def show(screen: Console, found: Result) -> None:
     """Print the rows as a table, and what the benchmark noted."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for title in ("p50", "p99", "p99.9", "max", "n", "baseline", "ratio", "aim"):
-        table.add_column(title, justify="right")
-    table.add_column("unit")
-    table.add_column("")
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for row in found.rows:
         mark = {True: "[green]met[/]", False: "[yellow]not met[/]", None: ""}[row.met]
         figures = (row.p50, row.p99, row.p99_9, row.max, row.n, row.baseline, row.ratio, row.reach)
         table.add_row(row.name, *(shown(value) for value in figures), row.unit, mark)
-    screen.print(table)
+    # A table wider than the terminal runs over: folded figures cannot be read.
+    screen.print(table, soft_wrap=True, crop=False)
     for note in found.notes:
         screen.print(f"  {note}", markup=False, style="dim")
     screen.print(f"  commit {found.commit}; what the figures mean: docs/perf.md", markup=False, style="dim")
