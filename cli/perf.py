@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from perf.result import Result
 
 
+#: Columns that the table of a benchmark needs.
+_TABLE_WIDTH = 118
+
+
 def perf(
     name: Annotated[str | None, typer.Argument(help="Benchmark to run; --list names them.", show_default=False)] = None,
     json: JsonOption = None,
@@ -90,7 +94,8 @@ def show(screen: Console, found: Result) -> None:
         figures = (row.p50, row.p99, row.p99_9, row.max, row.n, row.baseline, row.ratio, row.reach)
         table.add_row(row.name, *(shown(value) for value in figures), row.unit, mark)
     # A table wider than the terminal runs over: folded figures cannot be read.
-    screen.print(table, soft_wrap=True, crop=False)
+    wide = Console(width=max(screen.width, _TABLE_WIDTH), stderr=screen.stderr, highlight=False)
+    wide.print(table)
     for note in found.notes:
         screen.print(f"  {note}", markup=False, style="dim")
     screen.print(f"  commit {found.commit}; what the figures mean: docs/perf.md", markup=False, style="dim")
