@@ -1,4 +1,4 @@
-"""Malformed messages, by the ten thousand here and by the ten million in `make torture`: nothing crashes, nothing moves.
+"""Malformed messages, by the ten thousand here, by the ten million in `make torture`: nothing crashes, nothing moves.
 
 Messages are random bytes, and valid records with bytes turned over, cut short or glued together; they go the loop's own
 way: framing, stamps, `step`. A refused one must leave orders, positions, timers and tables as they were, and every
@@ -161,8 +161,8 @@ def play(tmp_path, total, batch, seed):
         part = slice(at, at + len(fresh_sizes))
         messages[part], sizes[part], rows[part] = fresh, fresh_sizes, fresh_rows
         order = draw.permutation(batch)
-        feed_in(*loop, hellos, np.array([64, 64]), np.array([1, 2]), places, tally)
-        feed_in(*loop, messages[order], sizes[order], rows[order], places, tally)
+        feed_in(state, events, outbox, w, hellos, np.array([64, 64]), np.array([1, 2]), places, tally)
+        feed_in(state, events, outbox, w, messages[order], sizes[order], rows[order], places, tally)
         w.line[0].clock_ns += 1_000_000
         validate(state)
     assert len(memory)
