@@ -86,8 +86,8 @@ def _rows(array: np.ndarray) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in array.tolist()]
 
 
-def validate(state: State, booked: Booked | None = None) -> None:
-    """AssertionError where an invariant does not hold."""
+def validate(state: State, booked: Booked | None = None) -> Facts:
+    """AssertionError where an invariant does not hold; what was read, for further questions."""
     facts = Facts(state)
     for rule in (
         live_counts, family, ids, quantities, work_queue, timer_heap, timer_cover, rest_lists, quotes, progress,
@@ -95,6 +95,7 @@ def validate(state: State, booked: Booked | None = None) -> None:
         rule(facts)
     if booked is not None:
         positions(facts, booked)
+    return facts
 
 
 def live_counts(f: Facts) -> None:

@@ -156,7 +156,7 @@ class World:
         if int(self.state.counts[C_FILLS]) > fills:
             self.booked.add(self.state, rows[0])
         if self.check:
-            validate(self.state, self.booked)
+            self.facts = validate(self.state, self.booked)
         return outputs
 
     def _output(self, k: int) -> Any:

@@ -1,0 +1,353 @@
+"""A slow, obvious twin of the core with sweep in it: dicts, lists and names, one method an event.
+
+`take(event)` returns what the core must say, as tuples of what matters; `facts()` what it must then know. It has no
+tables to run full, no heap and no ids to look up; where the core is clever it is plain. Numbers of streams are not its
+affair, nor are records that admission refuses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.record.records import Liquidity, Side, Template
+from engine.run.config import Config
+from tests.core.twin_market import Market, opposite
+from tests.core.twin_orders import FINAL, STRENGTH, Child, Parent
+from tests.core.twin_sweep import Routing
+
+MS = 1_000_000
+
+
+class Twin(Routing, Market):
+    """The whole: market, parents, children, timers, sessions, positions."""
+
+    def __init__(self, config: Config, id_base: int, day_end_ns: int) -> None:
+        super().__init__(config)
+        self.id_base, self.day_end_ns = id_base, day_end_ns
+        self.parents: dict[int, Parent] = {}
+        self.children: dict[int, Child] = {}
+        self.work: list[Parent] = []
+        self.timers: dict[Any, tuple[int, int]] = {}
+        self.armed = 0
+        self.up: set[int] = set()
+        self.killed = False
+        self.executions: list[tuple[int, int]] = []
+        self.positions: dict[tuple[int, int], list[int]] = {}
+        self.sessions = [session.name for session in config.session]
+        self.out: list[tuple[Any, ...]] = []
+
+    # ---- the frame of a step
+
+    def take(self, e: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Take one event in and do all the work that it makes."""
+        self.out = []
+        self.now_ns = max(self.now_ns, e["now_ns"])
+        getattr(self, "on_" + e["kind"].lower())(e)
+        while self.work:
+            parent = self.work.pop(0)
+            mark = len(self.out)
+            self.turn(parent)
+            self.gate(mark)
+        return self.out
+
+    def wake(self, parent: Parent, why: str) -> None:
+        """Put a parent on the queue, once."""
+        parent.wake.add(why)
+        if parent not in self.work:
+            self.work.append(parent)
+
+    def arm(self, owner: Any, at_ns: int) -> None:
+        """Set a timer; a later one of the same owner takes its place."""
+        self.armed += 1
+        self.timers[owner] = (at_ns, self.armed)
+
+    def deadline(self) -> int:
+        """When the next TIMER is due."""
+        return min((at for at, _ in self.timers.values()), default=(1 << 63) - 1)
+
+    # ---- market data
+
+    def on_quote(self, e: dict[str, Any]) -> None:
+        """A quote wakes the resting parents that it is marketable for, the newest first."""
+        self.take_quote(e)
+        instrument, venue = e["instrument_id"], e["venue_id"]
+        quote = self.quotes[instrument, venue]
+        if not self.is_fresh(quote):
+            return
+        for p in self.resting(instrument):
+            px = quote.px[opposite(p.side)]
+            if self.within(p, px) and self.left(quote, p.side) >= self.lot(instrument, venue):
+                self.wake(p, "QUOTE")
+
+    def on_trade(self, e: dict[str, Any]) -> None:
+        """A trade is remembered."""
+        self.trades[e["instrument_id"]] = (e["px"], self.now_ns)
+
+    def on_clear(self, e: dict[str, Any]) -> None:
+        """A venue's books are void."""
+        for (_, venue), quote in self.quotes.items():
+            if venue == e["venue_id"]:
+                quote.valid = False
+
+    # ---- clients
+
+    def find(self, e: dict[str, Any]) -> Parent | None:
+        """The session's own parent of this name."""
+        found = [p for p in self.parents.values() if p.name == e["cl_ord_id"] and p.session == e["stream_id"]]
+        return found[0] if found else None
+
+    def on_order_new(self, e: dict[str, Any]) -> None:
+        """A new order, or the same one again."""
+        known = self.find(e)
+        terms = tuple(e[name] for name in ("instrument_id", "side", "qty", "px", "ord_type", "tif", "account_id"))
+        if known:
+            if terms == known.terms:
+                self.tell(known, "ACK", "ORDER_STATUS", "DUPLICATE_ORDER", "ORDER_NEW")
+            else:
+                self.refuse("ORDER_NEW", "DUPLICATE_ORDER")
+                self.out.append(("REJECT", e["cl_ord_id"], "DUPLICATE_ORDER"))
+            return
+        px = e["px"] or (self.reference2(e["instrument_id"]) + 1) // 2
+        broken = ("KILL", 1, 0) if self.killed else self.size(px, e["qty"])
+        if broken:
+            reason = "KILLED" if self.killed else "RISK"
+            self.out.append(("BLOCK", 0, *broken))
+            self.refuse("ORDER_NEW", reason)
+            self.out.append(("REJECT", e["cl_ord_id"], reason))
+            return
+        parent = Parent(self.id_base + len(self.parents) + 1, e, terms)
+        self.parents[parent.order_id] = parent
+        self.best(parent.instrument)
+        self.tell(parent, "ACK", "NEW", "NONE", "ORDER_NEW")
+        if parent.tif == "DAY":
+            self.arm(parent, self.day_end_ns)
+        self.wake(parent, "START")
+
+    def on_request(self, e: dict[str, Any], template: str) -> Parent | None:
+        """What all requests have in common: the parent, where there is one that still lives."""
+        parent = self.find(e)
+        if parent is None:
+            self.refuse(template, "UNKNOWN_ORDER")
+            self.out.append(("CANCEL_REJECT", e["cl_ord_id"], "UNKNOWN_ORDER"))
+            return None
+        if template == "STATUS_REQUEST":
+            return parent
+        if parent.phase == "DONE" or parent.status in FINAL:
+            self.refuse(template, "ORDER_TERMINAL")
+            self.tell(parent, "CANCEL_REJECT", "NEW", "ORDER_TERMINAL", template)
+            return None
+        return parent
+
+    def on_status_request(self, e: dict[str, Any]) -> None:
+        """Tell the status."""
+        if parent := self.on_request(e, "STATUS_REQUEST"):
+            self.tell(parent, "ACK", "ORDER_STATUS", "NONE", "STATUS_REQUEST")
+
+    def on_order_cancel(self, e: dict[str, Any]) -> None:
+        """Cancel."""
+        if parent := self.on_request(e, "ORDER_CANCEL"):
+            if STRENGTH[parent.pending] < STRENGTH["CANCEL"]:
+                parent.reason = "CLIENT_REQUEST"
+            self.wake(parent, "CANCEL")
+
+    def on_order_replace(self, e: dict[str, Any]) -> None:
+        """Replace quantity and price."""
+        parent = self.on_request(e, "ORDER_REPLACE")
+        if parent is None:
+            return
+        reason = None
+        if (e["px"] == 0) != (parent.ord_type == "MARKET"):
+            reason = "IMPOSSIBLE_PRICE"
+        elif parent.pending:
+            reason = "REQUEST_PENDING"
+        elif e["qty"] > parent.qty or e["px"] > parent.px:
+            if self.killed or self.size(e["px"], e["qty"]):
+                reason = "RISK"
+        if reason:
+            self.refuse("ORDER_REPLACE", reason)
+            self.tell(parent, "CANCEL_REJECT", "NEW", reason, "ORDER_REPLACE")
+            return
+        parent.wanted = (e["qty"], e["px"])
+        self.wake(parent, "REPLACE")
+
+    def on_control(self, e: dict[str, Any]) -> None:
+        """Pause, resume, and the kill flag."""
+        if e["action"].startswith("KILL"):
+            self.killed = e["action"] == "KILL_ON"
+            self.out.append(("ALERT", "KILLED", 0, int(self.killed)))
+        elif parent := self.on_request(e, "CONTROL"):
+            self.wake(parent, e["action"])
+
+    def on_mass_cancel(self, e: dict[str, Any]) -> None:
+        """Cancel all that the sender may."""
+        for parent in sorted(self.parents.values(), key=self.slot):
+            mine = e["stream_id"] < 0 or parent.session == e["stream_id"]
+            if parent.phase != "DONE" and STRENGTH[parent.pending] < STRENGTH["CANCEL"] and mine:
+                parent.reason = "MASS_CANCEL"
+                self.wake(parent, "CANCEL")
+
+    def slot(self, parent: Parent) -> int:
+        """Where the core keeps it: mass cancels go in that order."""
+        return (parent.order_id - self.id_base) % self.config.capacity.parents
+
+    # ---- venues
+
+    def venue_session(self, venue: int) -> int:
+        """The session that reaches a venue."""
+        return self.sessions.index(self.config.venue[venue].session)
+
+    def on_session_up(self, e: dict[str, Any]) -> None:
+        """A peer is there: ask for what is UNKNOWN."""
+        session = e["stream_id"]
+        self.up.add(session)
+        self.out.append(("HELLO", session))
+        for child in self.of_session(session):
+            if child.status == "UNKNOWN":
+                child.cancels = self.config.routing.max_cancels
+                self.arm(child, self.now_ns)
+
+    def of_session(self, session: int) -> list[Child]:
+        """The live children at a session, as the core walks them."""
+        size = self.config.capacity.children
+        found = [c for c in self.children.values() if c.live and self.venue_session(c.venue) == session]
+        return sorted(found, key=lambda c: c.order_id % (1 << 39) % size)
+
+    def on_session_down(self, e: dict[str, Any]) -> None:
+        """A peer is silent: what lives there is UNKNOWN."""
+        session = e["stream_id"]
+        if session not in self.up:
+            return
+        self.up.discard(session)
+        self.out.append(("ALERT", "PEER_SILENT", 0, session))
+        lost = self.of_session(session)
+        for child in lost:
+            child.status = "UNKNOWN"
+            self.timers.pop(child, None)
+        if lost:
+            self.out.append(("ALERT", "UNKNOWN_CHILD", 0, len(lost)))
+
+    def live(self, e: dict[str, Any]) -> Child | None:
+        """The live child that a report is about."""
+        child = self.children.get(e["order_id"])
+        if child is None or child.venue != e["venue_id"]:
+            self.refuse(e["kind"], "UNKNOWN_ORDER")
+        elif not child.live:
+            self.refuse(e["kind"], "ORDER_TERMINAL")
+        else:
+            return child
+        return None
+
+    def on_ack(self, e: dict[str, Any]) -> None:
+        """Accepted, ended, or the status that we asked for."""
+        child = self.live(e)
+        if child is None:
+            return
+        kind, status = e["exec_type"], e["ord_status"]
+        if kind in ("CANCELED", "EXPIRED") or (kind == "ORDER_STATUS" and status in FINAL):
+            if e["cum_qty"] > child.cum:
+                self.lose(child)
+                self.arm(child, self.now_ns + self.timeout())
+            elif status == "FILLED" or status not in FINAL:
+                self.end(child, "EXPIRED" if kind == "EXPIRED" else "CANCELED")
+            else:
+                self.end(child, status)
+            return
+        was = child.status
+        if was in ("PENDING_NEW", "UNKNOWN"):
+            child.status = "PARTIALLY_FILLED" if child.cum else "NEW"
+        if child.tif == "DAY" and not child.cancels:
+            self.timers.pop(child, None)
+        elif was == "UNKNOWN":
+            self.arm(child, self.now_ns + self.timeout())
+        if was == "UNKNOWN" and kind == "ORDER_STATUS":
+            child.cancels = 0
+            self.cancel_child(child)
+
+    def on_reject(self, e: dict[str, Any]) -> None:
+        """It never lived."""
+        if child := self.live(e):
+            self.end(child, "REJECTED")
+
+    def on_cancel_reject(self, e: dict[str, Any]) -> None:
+        """Ask for the status next."""
+        if child := self.live(e):
+            if not child.cancels:
+                self.refuse("CANCEL_REJECT", "NOT_IN_ORDER")
+            else:
+                child.cancels = max(child.cancels, self.config.routing.max_cancels)
+
+    def on_fill(self, e: dict[str, Any]) -> None:
+        """Book it, once."""
+        child = self.children.get(e["order_id"])
+        if child is None or child.venue != e["venue_id"]:
+            self.refuse("FILL", "UNKNOWN_ORDER")
+            return
+        key = (child.venue, e["exec_id"])
+        if key in self.executions:
+            self.refuse("FILL", "DUPLICATE_EXEC")
+            return
+        self.executions.append(key)
+        parent, qty, px = child.parent, e["last_qty"], e["last_px"]
+        taken = min(qty, child.leaves)
+        late = not child.live and child.cum + qty <= child.qty
+        child.cum += qty
+        child.leaves -= taken
+        if taken < qty:
+            self.out.append(("ALERT", "ORDER_TERMINAL" if late else "OVERFILL", child.order_id, qty))
+        self.book(parent, child.venue, px, qty, e["liquidity"])
+        parent.cum += qty
+        if parent.cum >= parent.qty and parent.status != "PENDING_REPLACE":
+            parent.status = "FILLED"
+        elif parent.status == "NEW":
+            parent.status = "PARTIALLY_FILLED"
+        self.out.append(("FILL", parent.name, px, qty, parent.cum, parent.leaves(), parent.status, child.venue))
+        if child.live:
+            if child.leaves == 0:
+                self.end(child, "FILLED")
+            elif child.status in ("PENDING_NEW", "NEW"):
+                child.status = "PARTIALLY_FILLED"
+        if parent.phase != "DONE" and parent.cum >= parent.qty:
+            self.wake(parent, "CHILDREN_DONE")
+
+    def book(self, parent: Parent, venue: int, px: int, qty: int, liquidity: int) -> None:
+        """Position and money."""
+        v, money = self.config.venue[venue], px * qty * 10**7
+        added = liquidity == Liquidity.ADDED
+        rate, bps = (v.make_fee, v.make_bps) if added else (v.take_fee, v.take_bps)
+        fee = round(float(rate) * 10**9) * qty + money * round(float(bps) * 100) // 10**6
+        parent.money += money
+        parent.fee += fee
+        sums = self.positions.setdefault((parent.account, parent.instrument), [0, 0, 0])
+        sign = 1 if parent.side == Side.BUY else -1
+        for n, amount in enumerate((sign * qty, sign * money, fee)):
+            sums[n] += amount
+
+    # ---- time
+
+    def on_timer(self, e: dict[str, Any]) -> None:
+        """Fire what is due, in the order of time and arming."""
+        assert e["kind"] == Template.TIMER.name
+        for owner, (at_ns, _) in sorted(self.timers.items(), key=lambda item: item[1])[:32]:
+            if at_ns <= self.now_ns:
+                del self.timers[owner]
+                if isinstance(owner, Parent):
+                    self.wake(owner, "EXPIRE")
+                else:
+                    self.child_timer(owner)
+
+    def child_timer(self, child: Child) -> None:
+        """A venue has been silent too long: cancel, again, then ask."""
+        if self.venue_session(child.venue) not in self.up:
+            self.lose(child)
+            return
+        most = self.config.routing.max_cancels
+        if not child.cancels:
+            self.out.append(("ALERT", "TIMEOUT", child.order_id, 0))
+        if child.cancels < most:
+            self.cancel_child(child)
+            return
+        self.lose(child)
+        self.out.append(("STATUS_REQUEST", child.order_id))
+        tries = child.cancels - most
+        child.cancels += tries < 6
+        self.arm(child, self.now_ns + self.timeout() * min(2 ** (tries + 1), 64))

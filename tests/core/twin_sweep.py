@@ -1,0 +1,274 @@
+"""The slow twin's decisions: turns of parents, requests, the sweep, the risk gate, what is told to clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.core.limits import MAX_CHILDREN_A_TURN
+from engine.record.records import Side
+from engine.run.config import Config
+from tests.core.twin_market import Market, opposite
+from tests.core.twin_orders import ASKED, FINAL, STRENGTH, Child, Parent
+
+
+class Routing(Market):
+    """What happens to a parent in its turn."""
+
+    parents: dict[int, Parent]
+    children: dict[int, Child]
+    timers: dict[Any, tuple[int, int]]
+    up: set[int]
+    out: list[tuple[Any, ...]]
+    killed: bool
+    id_base: int
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.rests = 0
+
+    # ---- saying
+
+    def tell(self, p: Parent, kind: str, exec_type: str, reason: str, request: str | None = None) -> None:
+        """Report to the client."""
+        self.out.append((kind, p.name, exec_type, p.status, reason, p.cum, p.leaves(), request))
+
+    def refuse(self, template: str, reason: str) -> None:
+        """Journal a refusal."""
+        self.out.append(("REFUSAL", template, reason))
+
+    # ---- turns
+
+    def resting(self, instrument: int) -> list[Parent]:
+        """Those that rest, the newest first."""
+        found = [p for p in self.parents.values() if p.phase == "RESTING" and p.instrument == instrument]
+        return sorted(found, key=lambda p: -p.rested)
+
+    def within(self, p: Parent, px: int) -> bool:
+        """Whether a price is within the limit."""
+        return p.px == 0 or (px <= p.px if p.side == Side.BUY else px >= p.px)
+
+    def turn(self, p: Parent) -> None:
+        """Requests first, then the strategy."""
+        why, p.wake = p.wake, set()
+        if p.phase == "DONE":
+            return
+        for request in ("EXPIRE", "CANCEL", "PAUSE", "REPLACE"):
+            if request in why:
+                self.request(p, request)
+        if "RESUME" in why and p.phase != "PAUSED":
+            if p.pending == "PAUSE":
+                p.pending = None
+                self.tell(p, "ACK", "NEW", "CLIENT_REQUEST", "CONTROL")
+            else:
+                self.tell(p, "CANCEL_REJECT", "NEW", "NOT_IN_ORDER", "CONTROL")
+        complete = p.cum >= p.qty
+        if p.family:
+            if complete:
+                self.recall(p)
+        elif complete and p.pending != "REPLACE":
+            if p.pending in ASKED:
+                self.tell(p, "CANCEL_REJECT", "NEW", "ORDER_TERMINAL", ASKED[p.pending])
+            self.finish(p, "FILLED", "NONE")
+        elif p.pending:
+            self.settle(p)
+        elif p.phase == "PAUSED":
+            if "RESUME" in why:
+                p.status = "PARTIALLY_FILLED" if p.cum else "NEW"
+                self.tell(p, "ACK", "NEW", "CLIENT_REQUEST", "CONTROL")
+                self.episode(p, "START")
+        elif "START" in why or "CHILDREN_DONE" in why:
+            self.route(p, "START" if "START" in why else "CHILDREN_DONE")
+        elif "QUOTE" in why and p.phase == "RESTING":
+            self.episode(p, "QUOTE")
+
+    def request(self, p: Parent, what: str) -> None:
+        """Note a request; of two, the weaker is refused."""
+        weaker = min(what, p.pending, key=lambda name: STRENGTH[name])
+        if weaker in ASKED:
+            self.tell(p, "CANCEL_REJECT", "NEW", "REQUEST_PENDING", ASKED[weaker])
+        if STRENGTH[what] <= STRENGTH[p.pending]:
+            return
+        p.pending = what
+        if p.family and what in ("CANCEL", "REPLACE"):
+            p.status = f"PENDING_{what}"
+            self.tell(p, "ACK", p.status, "NONE", ASKED[what])
+        self.recall(p)
+
+    def recall(self, p: Parent) -> None:
+        """Ask the venues to cancel what rests there."""
+        for child in p.family:
+            if child.tif == "DAY" and not child.cancels:
+                self.cancel_child(child)
+
+    def settle(self, p: Parent) -> None:
+        """Carry out the pending request."""
+        what, p.pending = p.pending, None
+        if what == "EXPIRE":
+            self.finish(p, "EXPIRED", "DAY_END")
+        elif what == "CANCEL":
+            self.finish(p, "CANCELED", p.reason)
+        elif what == "PAUSE":
+            p.phase, p.status = "PAUSED", "SUSPENDED"
+            self.tell(p, "ACK", "SUSPENDED", "CLIENT_REQUEST", "CONTROL")
+        else:
+            qty, px = p.wanted
+            paused = p.phase == "PAUSED"
+            p.qty, p.px = max(qty, p.cum), px
+            p.status = "PARTIALLY_FILLED" if p.cum else "NEW"
+            if p.cum >= p.qty:
+                p.status = "FILLED"
+            elif paused:
+                p.status = "SUSPENDED"
+            self.tell(p, "ACK", "REPLACED", "NONE", "ORDER_REPLACE")
+            if p.cum >= p.qty:
+                self.finish(p, "FILLED", "NONE")
+            elif paused:
+                p.phase = "PAUSED"
+            else:
+                self.episode(p, "START")
+
+    def finish(self, p: Parent, status: str, reason: str) -> None:
+        """A filled parent was told with its last fill; others are told now."""
+        self.timers.pop(p, None)
+        p.phase, p.pending, p.status = "DONE", None, status
+        if status != "FILLED":
+            self.tell(p, "ACK", status, reason, "ORDER_CANCEL" if reason == "CLIENT_REQUEST" else None)
+
+    # ---- children
+
+    def timeout(self) -> int:
+        """How long a venue may be silent."""
+        return self.config.routing.child_timeout_ms * 1_000_000
+
+    def arm(self, owner: Any, at_ns: int) -> None:
+        """Set a timer."""
+        raise NotImplementedError
+
+    def wake(self, parent: Parent, why: str) -> None:
+        """Put a parent on the queue."""
+        raise NotImplementedError
+
+    def venue_session(self, venue: int) -> int:
+        """The session that reaches a venue."""
+        raise NotImplementedError
+
+    def new_child(self, p: Parent, venue: int, px: int, qty: int, tif: str) -> None:
+        """Make a child and send it."""
+        child = Child(self.id_base + (1 << 39) + len(self.children) + 1, p, venue, px, qty, tif)
+        self.children[child.order_id] = child
+        p.family.insert(0, child)
+        if tif == "IOC":
+            self.quotes[p.instrument, venue].taken[opposite(p.side)] += qty
+        self.arm(child, self.now_ns + self.timeout())
+        self.out.append(("CHILD", child.order_id, p.order_id, venue, p.side, px, qty, tif))
+
+    def cancel_child(self, child: Child) -> None:
+        """Ask its venue to cancel it."""
+        if child.status != "UNKNOWN":
+            child.status = "PENDING_CANCEL"
+        child.cancels += 1
+        self.out.append(("CANCEL", child.order_id))
+        self.arm(child, self.now_ns + self.timeout())
+
+    def lose(self, child: Child) -> None:
+        """It is UNKNOWN from now on."""
+        if child.status != "UNKNOWN":
+            child.status = "UNKNOWN"
+            self.out.append(("ALERT", "UNKNOWN_CHILD", child.order_id, child.leaves))
+
+    def end(self, child: Child, status: str) -> None:
+        """It has ended: what is left of it is its parent's again."""
+        p = child.parent
+        child.status, child.leaves = status, 0
+        if status == "REJECTED":
+            p.excluded.add(child.venue)
+        p.family.remove(child)
+        self.timers.pop(child, None)
+        if not p.family and p.phase != "DONE":
+            self.wake(p, "CHILDREN_DONE")
+
+    # ---- the sweep
+
+    def episode(self, p: Parent, event: str) -> None:
+        """Begin anew."""
+        p.rounds, p.excluded, p.phase = 0, set(), "ROUTING"
+        self.route(p, event)
+
+    def route(self, p: Parent, event: str) -> None:
+        """Take the best net prices first; what is left is cancelled back, posted, or rests."""
+        p.rounds += 1
+        best = self.best(p.instrument)
+        shown = {v: q for (i, v), q in self.quotes.items() if i == p.instrument and q.qty[opposite(p.side)] > 0}
+        fresh = {v: q for v, q in shown.items() if self.is_fresh(q)}
+        rows = []
+        for v, quote in fresh.items():
+            px, lot = quote.px[opposite(p.side)], self.lot(p.instrument, v)
+            qty = self.left(quote, p.side) // lot * lot
+            if v not in p.excluded and self.venue_session(v) in self.up and qty > 0 and self.within(p, px):
+                rows.append((self.net(v, p.side, px), -qty, self.config.venue[v].mic, v, px))
+        left, plan = p.qty - p.cum, []
+        for net, size, _, v, px in sorted(rows):
+            lot = self.lot(p.instrument, v)
+            qty = min(-size, left - sum(row[2] for row in plan)) // lot * lot
+            if qty > 0 and len(plan) < MAX_CHILDREN_A_TURN:
+                plan.append((v, px, qty, net))
+        allotted = sum(row[2] for row in plan)
+        outcome, reason = "NOTHING_MARKETABLE", "NOT_MARKETABLE"
+        if p.rounds > self.config.routing.sweep.max_rounds:
+            outcome, reason = "ROUNDS_EXHAUSTED", "ROUNDS_EXHAUSTED"
+        elif not fresh:
+            outcome, reason = "NO_FRESH_VENUE", "NO_FRESH_VENUE"
+        elif plan and p.tif == "FOK" and (event != "START" or allotted < left):
+            outcome, reason = "NOT_ENOUGH_FOR_FOK", "FOK_NOT_FILLABLE"
+        elif plan:
+            outcome = "ROUTED"
+        plan = plan if outcome == "ROUTED" else []
+        nets = [row[3] for row in plan] or [0]
+        sums = (sum(row[2] for row in plan), len(plan), sum(1 << row[0] for row in plan), nets[0], nets[-1])
+        seen = (len(fresh), len(shown) - len(fresh))
+        self.out.append(("DECISION", p.order_id, left, *sums, *best, p.rounds, *seen, outcome, event))
+        for v, px, qty, _ in plan:
+            self.new_child(p, v, px, qty, "IOC")
+        if outcome != "ROUTED":
+            p.reason = reason
+            if p.tif in ("IOC", "FOK"):
+                self.finish(p, "CANCELED", reason)
+            elif not self.post(p, left):
+                p.phase = "RESTING"
+                self.rests += 1
+                p.rested = self.rests
+
+    def post(self, p: Parent, left: int) -> bool:
+        """Rest what is left at the posting venue, where that can be."""
+        sweep = self.config.routing.sweep
+        order = sorted(self.config.venue, key=lambda v: (float(v.make_fee), v.mic))
+        mic = sweep.post_venue or order[0].mic
+        venue = [v.mic for v in self.config.venue].index(mic)
+        lot = self.lot(p.instrument, venue)
+        can = sweep.rest == "venue" and p.px != 0 and venue not in p.excluded and p.rounds <= sweep.max_rounds + 1
+        if not can or self.venue_session(venue) not in self.up or left < lot:
+            return False
+        self.new_child(p, venue, p.px, left // lot * lot, "DAY")
+        return True
+
+    # ---- the gate
+
+    def gate(self, mark: int) -> None:
+        """Stop each child among the outputs from `mark` on that breaks a rule."""
+        for k in range(mark, len(self.out)):
+            if self.out[k][0] != "CHILD":
+                continue
+            child = self.children[self.out[k][1]]
+            p = child.parent
+            broken = ("KILL", 1, 0) if self.killed else self.size(child.px, child.qty)
+            if not broken and self.venue_session(child.venue) not in self.up:
+                broken = ("VENUE_DOWN", child.venue, 0)
+            broken = broken or self.collar(p.instrument, p.side, child.px)
+            if broken:
+                self.out[k] = ("BLOCK", child.order_id, *broken)
+                if child.tif == "IOC":
+                    self.quotes[p.instrument, child.venue].taken[opposite(p.side)] -= child.qty
+                self.end(child, "REJECTED")
+
+
+assert set(ASKED.values()).isdisjoint(FINAL)
