@@ -353,7 +353,7 @@ def test_order_that_the_driver_could_not_send_goes_elsewhere():
 
 def test_numbers_of_outgoing_streams_are_dense():
     w = World(make_config(VENUES))
-    seen = {}
+    seen: dict[int, int] = {}
     w.offers((0, 10_000, 50), (1, 10_000, 50))
     outputs = w.new("a", qty=300)
     outputs += w.cancel("a")

@@ -92,8 +92,8 @@ def told(row: Any) -> tuple[Any, ...]:
     if template == Template.REJECT:
         return ("REJECT", name, Reason(int(row.reason)).name)
     if template == Template.FILL:
-        sums = (row.last_px, row.last_qty, row.cum_qty, row.leaves_qty)
-        return ("FILL", name, *(int(x) for x in sums), status, int(row.venue_id))
+        filled = (row.last_px, row.last_qty, row.cum_qty, row.leaves_qty)
+        return ("FILL", name, *(int(x) for x in filled), status, int(row.venue_id))
     if template == Template.CANCEL_REJECT and row.exec_type == ExecType.REJECTED:
         return ("CANCEL_REJECT", name, Reason(int(row.reason)).name)
     request = Template(int(row.request)).name if row.request else None

@@ -45,7 +45,7 @@ class Routing(Market):
 
     def within(self, p: Parent, px: int) -> bool:
         """Whether a price is within the limit."""
-        return p.px == 0 or (px <= p.px if p.side == Side.BUY else px >= p.px)
+        return bool(p.px == 0 or (px <= p.px if p.side == Side.BUY else px >= p.px))
 
     def turn(self, p: Parent) -> None:
         """Requests first, then the strategy."""
@@ -206,7 +206,7 @@ class Routing(Market):
             qty = self.left(quote, p.side) // lot * lot
             if v not in p.excluded and self.venue_session(v) in self.up and qty > 0 and self.within(p, px):
                 rows.append((self.net(v, p.side, px), -qty, self.config.venue[v].mic, v, px))
-        left, plan = p.qty - p.cum, []
+        left, plan = p.qty - p.cum, list[tuple[int, int, int, int]]()
         for net, size, _, v, px in sorted(rows):
             lot = self.lot(p.instrument, v)
             qty = min(-size, left - sum(row[2] for row in plan)) // lot * lot

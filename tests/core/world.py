@@ -121,6 +121,9 @@ def bound_step() -> Any:
 class World:
     """A state, and one record after another. `send` returns the outputs as records."""
 
+    #: A live child that a scene wants to be remembered.
+    child: Any = None
+
     def __init__(self, config: c.Config | None = None, *, hello: bool = True, check: bool = True) -> None:
         self.config = config or make_config()
         self.state = build_state(self.config, DAY, 7)
