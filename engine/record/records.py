@@ -20,7 +20,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 SCHEMA_ID: Final = 7717
-SCHEMA_VERSION: Final = 1
+#: 2: ROLL, FAILURE and HALTED; a record of version 1 is read as it is.
+SCHEMA_VERSION: Final = 2
 SBE_HEADER_SIZE: Final = 8
 RECORD_MAX: Final = 128
 #: Granularity of records in a message and in the receive buffer, in bytes.
@@ -58,13 +59,16 @@ class Template(IntEnum):
     POSITION_LOAD = 43
     CLOCK_SAMPLE = 44
     MALFORMED = 45
+    ROLL = 46
     REFUSAL = 48
     DECISION = 49
     RISK_BLOCK = 50
     ALERT = 51
+    FAILURE = 52
     STAGES = 56
     SEND_RESULT = 57
     RECOVERED = 58
+    HALTED = 59
 
 
 class Field(NamedTuple):
@@ -335,6 +339,12 @@ length        i4  its length in bytes
 reason        i8  see Reason
 head          i8  its first eight bytes
 """),
+    Template.ROLL: _f("""
+trading_day   i4  the day that begins, days since 1970-01-01
+flags         i4  zero
+day_end_ns    i8  when its day orders expire, engine clock; the largest int64 is never
+reserved      i8  zero
+"""),
     Template.REFUSAL: _f("""
 input_template i4  template id of the refused record
 reason        i4  see Reason
@@ -382,6 +392,18 @@ instrument_id i4  instrument; -1 where none is meant
 order_id      i8  order; 0 where none is meant
 value         i8  what it is about
 """),
+    Template.FAILURE: _f("""
+parent_id     i8  the order whose workflow failed
+reason        i2  why the step failed, see Reason
+outcome       i2  the outcome that it returned; -1 where it raised
+workflow_state i1  code of the state it was in, an index of the machine's states
+event         i1  code of the event, see engine.workflow
+step          i1  code of the step in the machine's tables
+compensations i1  compensations that ran
+undone_bytes  i4  bytes of state that were restored
+cut_outputs   i2  outputs of the step that were taken back
+flags         i2  zero
+"""),
     Template.STAGES: _f("""
 input_seq     i8  journal sequence of the input
 receive_ns    i4  from the poll to the message in our buffer
@@ -409,6 +431,12 @@ retries       i8  attempts after the first
 last_seq      i8  last good journal sequence
 torn_bytes    i8  bytes set aside
 reserved      i8  zero
+"""),
+    Template.HALTED: _f("""
+reason        i8  why the engine stopped itself, see Reason
+input_seq     i8  journal sequence of the input at which it stopped; -1 where it was none's fault
+live_children i4  children that were live then
+flags         i4  zero
 """),
 }
 
@@ -635,6 +663,16 @@ class Reason(IntEnum):
     MISSING_ID = 47
     WRONG_DIRECTION = 48
     REQUEST_PENDING = 49
+    STEP_FAILED = 50
+    BROKEN_INVARIANT = 51
+    WORKFLOW_TIMEOUT = 52
+    DISK_FULL = 53
+    DISK_ERROR = 54
+    UNKNOWN_EXEC = 55
+    BUSTED = 56
+    CORRECTED = 57
+    RECOVERED = 58
+    UNSOLICITED = 59
 
 
 N_REASONS: Final = 64
