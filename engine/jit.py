@@ -26,7 +26,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Source trees whose text decides the machine code of a kernel.
-SOURCE_TREES = ("engine", "strategies", "gateways", "replay/drive.py")
+SOURCE_TREES = ("engine", "strategies", "gateways")
 #: NUMBA_* settings that say where or how to work, not what code to make.
 _NEUTRAL = {"NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"}
 
@@ -36,8 +36,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def source_hash(extra: Iterable[Path] = ()) -> str:
     """Hex digest over every source that kernels are made of, plus `extra` files (users' strategies)."""
     digest = hashlib.sha256()
-    trees = [ROOT / tree for tree in SOURCE_TREES]
-    files = [path for tree in trees for path in ([tree] if tree.is_file() else sorted(tree.rglob("*.py")))]
+    files = [path for tree in SOURCE_TREES for path in sorted((ROOT / tree).rglob("*.py"))]
     for path in [*files, *sorted(Path(p) for p in extra)]:
         digest.update(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name).encode())
         digest.update(b"\0")

@@ -21,10 +21,9 @@ import msgspec
 from engine.core.state import COUNTERS
 from engine.io.journal_reader import Chunk, Ending, JournalReader
 from engine.jit import build_hash, source_hash
-from engine.run import manifest
-from replay import drive
+from engine.run import drive, manifest
+from engine.run.rerun import Rerun, Stop
 from replay.decode import decode
-from replay.rerun import Rerun, Stop
 
 _CHUNK: Final = 16384
 WHY: Final = {

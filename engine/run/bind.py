@@ -1,8 +1,8 @@
 """Binding: one strategy and the core become one compiled `step` and one compiled loop.
 
-numba does not cache a function that takes another as an argument. So `bind` writes three of our own source files out
+numba does not cache a function that takes another as an argument. So `bind` writes four of our own source files out
 again, into a package in the cache directory, with one import line changed: `bound.py` then imports the strategy's
-`route`, and `pump.py` and `loop.py` import that `bound`. Everything else in them is as it is read in this folder. The
+`route`, and `pump.py`, `loop.py` and `drive.py` import that `bound`. Everything else in them is as it is read in this folder. The
 cache directory's name hashes all sources, so what is cached cannot be stale.
 
 Worst case: a strategy that was never bound with these sources compiles for about a minute.
@@ -15,7 +15,6 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from engine.errors import TickrouteError
@@ -23,7 +22,7 @@ from engine.jit import CACHE_DIR
 
 _HERE = Path(__file__).parent
 _ROUTE_IMPORT = "from engine.workflow.null import route"
-_MODULES = ("bound", "pump", "loop")
+_MODULES = ("bound", "pump", "loop", "drive")
 
 
 class BindError(TickrouteError):
@@ -31,11 +30,12 @@ class BindError(TickrouteError):
 
 
 class Bound(NamedTuple):
-    """The compiled functions of one strategy; signatures are in engine.run.bound, .pump and .loop."""
+    """The compiled functions of one strategy; signatures are in engine.run.bound, .pump, .loop and .drive."""
 
     step: Callable[..., int]
     pump: Any
     loop: Any
+    drive: Any
 
 
 def bind(strategy: str) -> Bound:
@@ -61,21 +61,8 @@ def bind(strategy: str) -> Bound:
     if str(CACHE_DIR) not in sys.path:
         sys.path.append(str(CACHE_DIR))
     importlib.invalidate_caches()
-    bound, pump, loop = (importlib.import_module(f"{package}.{name}") for name in _MODULES)
-    return Bound(step=bound.step, pump=pump, loop=loop)
-
-
-def bind_source(strategy: str, source: Path) -> ModuleType:
-    """A file of a higher floor, written out beside the strategy's `bound` with its import rewritten, and imported.
-
-    For kernels that call `step` but are not part of the loop: the file says `from engine.run.bound import step`.
-    """
-    bind(strategy)
-    package = _package(strategy)
-    text = source.read_text(encoding="utf-8").replace("from engine.run.bound import", f"from {package}.bound import")
-    _write(CACHE_DIR / package / source.name, text)
-    importlib.invalidate_caches()
-    return importlib.import_module(f"{package}.{source.stem}")
+    bound, pump, loop, drive = (importlib.import_module(f"{package}.{name}") for name in _MODULES)
+    return Bound(step=bound.step, pump=pump, loop=loop, drive=drive)
 
 
 def _package(strategy: str) -> str:

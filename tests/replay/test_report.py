@@ -15,9 +15,9 @@ from engine.io.journal_format import Kind
 from engine.io.journal_reader import JournalReader
 from engine.record.records import DTYPES, ExecType, Liquidity, OrdStatus, Side, Template
 from engine.run import manifest
+from engine.run.rerun import Rerun
 from replay.report.measure import measure, utc
 from replay.report.pages import page
-from replay.rerun import Rerun
 
 # The first test of a worker compiles the core where the cache is empty.
 pytestmark = pytest.mark.timeout(600)

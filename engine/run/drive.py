@@ -5,7 +5,7 @@ each output must then follow in the journal with the same input, place, last-mar
 frame that is otherwise, with the step's outputs still in the outbox, so that a person can be shown both sides.
 Observations are not looked at: `step` never sees them.
 
-Like the loop, this file is written out for each strategy (`engine.run.bind.bind_source`): the call of `step` is direct.
+Like the loop, this file is written out for each strategy (`engine.run.bind`): the call of `step` is direct.
 Worst case: it runs at the speed of the core, some millions of events a second; unjitted a few thousand.
 """
 

@@ -8,7 +8,6 @@ Worst case: a strategy that was never bound with these sources compiles for abou
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,11 +18,9 @@ from engine.io.journal_format import FRAME
 from engine.io.journal_reader import Chunk
 from engine.io.mapping import aligned_zeros
 from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE, UNIT
-from engine.run.bind import bind_source
+from engine.run import drive
+from engine.run.bind import bind
 from engine.run.manifest import Manifest
-from replay import drive
-
-_SOURCE = Path(drive.__file__)
 
 
 class Stop(NamedTuple):
@@ -40,7 +37,7 @@ class Rerun:
         """Build the state of the manifest and bind its strategy."""
         self.manifest = manifest
         self.state = manifest.initial_state()
-        self._drive = bind_source(manifest.strategy, _SOURCE).drive
+        self._drive = bind(manifest.strategy).drive.drive
         buffer = aligned_zeros(RECORD_MAX + UNIT, np.dtype(np.uint8))
         self.events, self.outbox = view_events(buffer), make_outbox(OUTBOX)
         self.place: np.ndarray = aligned_zeros(1, drive.PLACE_IN_JOURNAL)
