@@ -2,8 +2,8 @@
 
 numba does not cache a function that takes another as an argument. So `bind` writes four of our own source files out
 again, into a package in the cache directory, with one import line changed: `bound.py` then imports the strategy's
-`route`, and `pump.py`, `loop.py` and `drive.py` import that `bound`. Everything else in them is as it is read in this folder. The
-cache directory's name hashes all sources, so what is cached cannot be stale.
+`route`, and `pump.py`, `loop.py` and `drive.py` import that `bound`. Everything else in them is as it is read in this
+folder. The cache directory's name hashes all sources, so what is cached cannot be stale.
 
 Worst case: a strategy that was never bound with these sources compiles for about a minute.
 """
