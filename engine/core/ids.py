@@ -8,12 +8,16 @@ Worst case: a cluster as long as the table is full; at half load the mean probe 
 
 from __future__ import annotations
 
+from typing import Any
+
 from engine.core.state import NONE, State
 from engine.jit import kernel
 
 #: Bit of an order id's counter that says "child".
 CHILD_BIT = 1 << 39
 _COUNTER = CHILD_BIT - 1
+#: The two indices that `_close_hole` knows how to hash.
+_CLIENT_IDS, _EXECUTIONS = 0, 1
 
 
 @kernel
@@ -84,17 +88,7 @@ def drop_client_id(state: State, p: int) -> None:
         if state.id_index[hole] == NONE:
             return
         hole = (hole + 1) & mask
-    place = hole
-    while True:
-        place = (place + 1) & mask
-        other = int(state.id_index[place])
-        if other == NONE:
-            break
-        home = _client_hash(state, other) & mask
-        if (place - home) & mask >= (place - hole) & mask:
-            state.id_index[hole] = other
-            hole = place
-    state.id_index[hole] = NONE
+    _close_hole(state, state.id_index, _CLIENT_IDS, hole)
 
 
 @kernel
@@ -137,14 +131,21 @@ def _forget_execution(state: State, e: int) -> None:
     hole = _exec_hash(state, e) & mask
     while state.exec_index[hole] != e:
         hole = (hole + 1) & mask
+    _close_hole(state, state.exec_index, _EXECUTIONS, hole)
+
+
+@kernel
+def _close_hole(state: State, index: Any, which: int, hole: int) -> None:
+    """Empty a place of `index`: what was probed past it moves back, so that each entry is still found from its home."""
+    mask = len(index) - 1
     place = hole
     while True:
         place = (place + 1) & mask
-        other = int(state.exec_index[place])
+        other = int(index[place])
         if other == NONE:
             break
-        home = _exec_hash(state, other) & mask
+        home = (_client_hash(state, other) if which == _CLIENT_IDS else _exec_hash(state, other)) & mask
         if (place - home) & mask >= (place - hole) & mask:
-            state.exec_index[hole] = other
+            index[hole] = other
             hole = place
-    state.exec_index[hole] = NONE
+    index[hole] = NONE
