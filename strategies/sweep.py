@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from engine.core.books import renew_best
 from engine.core.children import new_child
-from engine.core.emit import new_record
+from engine.core.emit import left_of, new_record
 from engine.core.limits import MAX_CHILDREN_A_TURN
 from engine.core.state import C_DECISIONS, NONE, W_START, Outbox, State
 from engine.jit import kernel
@@ -41,7 +41,7 @@ def route(state: State, p: int, event: int, outbox: Outbox) -> int:
     parent.rounds += 1
     bid, ask = renew_best(state, int(order.instrument_id))
     candidates, fresh_venues, stale_venues = collect(state, p)
-    left = int(order.qty - parent.cum_qty)
+    left = left_of(state, p)
     allotted, used = _allot(state, p, candidates, left)
     k = new_record(state, outbox, _DECISION, RECORD_MAX)
     note = outbox.decision[k]

@@ -120,13 +120,19 @@ def child_request(state: State, outbox: Outbox, c: int, template: int) -> None:
 
 
 @kernel
+def left_of(state: State, p: int) -> int:
+    """What of parent p is neither executed nor busted: all that may still be routed, or is at venues now."""
+    left = state.parent_orders[p].qty - state.parents[p].cum_qty - state.parents[p].busted_qty
+    return int(left) if left > 0 else 0
+
+
+@kernel
 def leaves_of(state: State, p: int) -> int:
-    """LeavesQty of parent p: what is neither executed nor given up; 0 once it is done."""
+    """LeavesQty of parent p: what is neither executed, busted nor given up; 0 once it is done."""
     status = int(state.parents[p].ord_status)
     if status == _FILLED or status == _CANCELED or status == _EXPIRED or status == _S_REJECTED:
         return 0
-    left = state.parent_orders[p].qty - state.parents[p].cum_qty
-    return left if left > 0 else 0
+    return left_of(state, p)
 
 
 @kernel

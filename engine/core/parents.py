@@ -14,7 +14,7 @@ from __future__ import annotations
 from engine.core import timers
 from engine.core.books import renew_best
 from engine.core.children import cancel_child, immediate, terminal
-from engine.core.emit import leaves_of, parent_report
+from engine.core.emit import leaves_of, left_of, parent_report
 from engine.core.ids import add_client_id, drop_client_id
 from engine.core.resting import rest, unrest
 from engine.core.state import (
@@ -61,6 +61,7 @@ _X_NEW, _X_CANCELED, _X_EXPIRED = int(ExecType.NEW), int(ExecType.CANCELED), int
 _X_REPLACED, _X_SUSPENDED = int(ExecType.REPLACED), int(ExecType.SUSPENDED)
 _X_PENDING_CANCEL, _X_PENDING_REPLACE = int(ExecType.PENDING_CANCEL), int(ExecType.PENDING_REPLACE)
 _R_NONE, _R_DAY_END, _R_CLIENT = int(Reason.NONE), int(Reason.DAY_END), int(Reason.CLIENT_REQUEST)
+_R_BUSTED = int(Reason.BUSTED)
 _R_TERMINAL, _R_PENDING, _R_ORDER = (
     int(Reason.ORDER_TERMINAL),
     int(Reason.REQUEST_PENDING),
@@ -103,7 +104,7 @@ def accept(state: State, events: Events, i: int, session: int, p: int, counter: 
     bid, ask = renew_best(state, int(order.instrument_id))
     parent.arrival_bid_px = bid
     parent.arrival_ask_px = ask
-    parent.arrival_ns = core.now_ns
+    parent.busted_qty = 0
     parent.first_px = order.px
     parent.first_qty = order.qty
     parent.excluded = 0
@@ -146,7 +147,7 @@ def lifecycle(state: State, outbox: Outbox, p: int) -> int:
         _request(state, outbox, p, P_REPLACE)
     if bits & W_RESUME and parent.phase != PAUSED:
         _resume_early(state, outbox, p)
-    complete = parent.cum_qty >= state.parent_orders[p].qty
+    complete = left_of(state, p) == 0
     if parent.live_children > 0:
         if complete:
             _recall(state, outbox, p)
@@ -154,7 +155,7 @@ def lifecycle(state: State, outbox: Outbox, p: int) -> int:
     if complete and parent.pending != P_REPLACE:
         if P_NONE < parent.pending < P_EXPIRE:
             refuse_request(state, outbox, p, _request_template(int(parent.pending)), _R_TERMINAL)
-        _finish(state, outbox, p, _S_FILLED, _R_NONE)
+        _finish_complete(state, outbox, p)
         return 0
     if parent.pending != P_NONE:
         return _settle_request(state, outbox, p)
@@ -259,7 +260,7 @@ def _apply_replace(state: State, outbox: Outbox, p: int) -> int:
     """Give parent p its new quantity and price; it may be filled by that (new quantity at or below CumQty)."""
     parent, order = state.parents[p], state.parent_orders[p]
     unrest(state, p)  # by its former limit
-    new_qty = max(int(parent.new_qty), int(parent.cum_qty))
+    new_qty = max(int(parent.new_qty), int(parent.cum_qty) + int(parent.busted_qty))
     state.counts[C_QTY_ORDERED] += new_qty - order.qty
     state.counts[C_QTY_OVERFILLED] -= max(int(parent.cum_qty) - int(order.qty), 0)
     order.qty = new_qty
@@ -271,8 +272,8 @@ def _apply_replace(state: State, outbox: Outbox, p: int) -> int:
     elif paused:
         parent.ord_status = _S_SUSPENDED
     parent_report(state, outbox, p, _ACK, _X_REPLACED, _R_NONE, _REPLACE)
-    if parent.cum_qty >= order.qty:
-        _finish(state, outbox, p, _S_FILLED, _R_NONE)
+    if left_of(state, p) == 0:
+        _finish_complete(state, outbox, p)
         return 0
     return 0 if paused else _restart_as(state, p, W_START)
 
@@ -285,6 +286,15 @@ def settle(state: State, outbox: Outbox, p: int, outcome: int) -> None:
         rest(state, p)
     elif outcome == _CANCELED_OUT:
         _finish(state, outbox, p, _S_CANCELED, int(state.parents[p].reason))
+
+
+@kernel
+def _finish_complete(state: State, outbox: Outbox, p: int) -> None:
+    """End parent p, of which nothing is left: filled, or cancelled where a part of its executions was busted."""
+    if state.parents[p].cum_qty >= state.parent_orders[p].qty:
+        _finish(state, outbox, p, _S_FILLED, _R_NONE)
+    else:
+        _finish(state, outbox, p, _S_CANCELED, _R_BUSTED)
 
 
 @kernel

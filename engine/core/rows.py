@@ -103,7 +103,7 @@ PARENT: Final = np.dtype(
             ("fee", "<i8"),
             ("arrival_bid_px", "<i8"),
             ("arrival_ask_px", "<i8"),
-            ("arrival_ns", "<i8"),
+            ("busted_qty", "<i8"),  # executed and busted: neither executed nor to be routed again
             ("excluded", "<i8"),  # venues that rejected it in this episode
             ("new_px", "<i8"),  # what the pending replace asks for
             ("new_qty", "<i8"),

@@ -8,7 +8,7 @@ import pytest
 from engine.core.admit import allowed_from, length_of
 from engine.core.limits import MAX_QTY, MAX_STREAM_SEQ
 from engine.core.state import FROM_CLIENT, FROM_CONTROL, FROM_FEED, FROM_VENUE
-from engine.record.records import DTYPES, ExecType, OrdType, Reason, Side, Template, Tif, blank
+from engine.record.records import DTYPES, SCHEMA_VERSION, ExecType, OrdType, Reason, Side, Template, Tif, blank
 from engine.run import config as c
 from tests.core.refusals import fingerprint
 from tests.core.world import IOC, VENUES, World, children, kinds, make_config, of, reasons, reports
@@ -199,7 +199,7 @@ FRAMES = {
         lambda w: w.on_session(Template.ORDER_NEW, 0, schema_id=1),
         Reason.WRONG_SCHEMA,
     ),
-    "a later version": (lambda w: w.put(raw(Template.QUOTE, version=2)), Reason.WRONG_SCHEMA),
+    "a later version": (lambda w: w.put(raw(Template.QUOTE, version=SCHEMA_VERSION + 1)), Reason.WRONG_SCHEMA),
     "version zero": (lambda w: w.put(raw(Template.QUOTE, version=0)), Reason.WRONG_SCHEMA),
     "our own kind": (lambda w: w.put(raw(Template.DECISION)), Reason.UNSUPPORTED),
     "heartbeat": (lambda w: w.on_session(Template.HEARTBEAT, 0), Reason.UNSUPPORTED),
@@ -227,12 +227,14 @@ def test_all_reasons_of_admission_are_reached():
     tables = (ORDERS, REQUESTS, MARKET, REPORTS, FRAMES)
     reached = {row[1] for table in tables for row in table.values()}
     elsewhere = {Reason.BAD_TICK, Reason.TABLE_FULL, Reason.ORDER_TERMINAL, Reason.KILLED, Reason.DUPLICATE_EXEC}
-    elsewhere |= {Reason.OVERFLOW, Reason.REQUEST_PENDING}
+    elsewhere |= {Reason.OVERFLOW, Reason.REQUEST_PENDING, Reason.UNKNOWN_EXEC, Reason.BUSTED}
     not_refusals = {
         Reason.NONE, Reason.SEQUENCE_GAP, Reason.OVERFILL, Reason.NOT_SENT, Reason.VENUE_DOWN, Reason.TIMEOUT,
         Reason.UNKNOWN_CHILD, Reason.PEER_SILENT, Reason.PEER_RESTARTED, Reason.NOT_MARKETABLE, Reason.CLIENT_REQUEST,
         Reason.DAY_END, Reason.ROUNDS_EXHAUSTED, Reason.NO_FRESH_VENUE, Reason.FOK_NOT_FILLABLE, Reason.TTL_EXPIRED,
         Reason.SIMULATED, Reason.MASS_CANCEL, Reason.CROSSED_QUOTE, Reason.UNKNOWN_CLIENT, Reason.PAUSED,
+        Reason.STEP_FAILED, Reason.BROKEN_INVARIANT, Reason.WORKFLOW_TIMEOUT, Reason.DISK_FULL, Reason.DISK_ERROR,
+        Reason.CORRECTED, Reason.RECOVERED, Reason.UNSOLICITED,
     }  # fmt: skip
     assert reached | elsewhere | not_refusals == set(Reason)
     assert not reached & not_refusals
