@@ -70,6 +70,12 @@ class Processes:
         """Whether a process has ended by itself."""
         return self._running[name].poll() is not None
 
+    def kill(self, name: str) -> None:
+        """End a process at once, as a crash does (SIGKILL)."""
+        process = self._running.pop(name)
+        process.kill()
+        process.wait()
+
     def stop(self, name: str) -> None:
         """Ask a process to end, wait, and insist."""
         process = self._running.pop(name)

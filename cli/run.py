@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
 from cli.output import JsonOption, console, write_json
+from cli.verify import progress_bar
+
+if TYPE_CHECKING:
+    from engine.run.life import Life
+    from engine.run.recover import Recovery
 
 
 def run(
     config: Annotated[Path, typer.Argument(help="TOML configuration; docs/example.toml explains every key")],
     seconds: Annotated[float, typer.Option(help="stop after this long; 0 runs until a signal")] = 0.0,
+    after_halt: Annotated[bool, typer.Option("--after-halt", help="go on with a run that had halted itself")] = False,
     json: JsonOption = None,
 ) -> None:
     """Run the engine: connect to feeds, take orders, route, journal.
 
     Nothing is sent before every kernel is compiled, loaded and rehearsed. SIGINT (Ctrl-C) and SIGTERM cancel what is
     live, wait up to two seconds for the venues, and close the journal.
+
+    Where the run directory holds a run, however it ended, it is recovered and goes on: the journal is driven through
+    the core to the state that it had, every live order is asked about at its venue, and nothing is sent twice.
 
     Example:  tickroute run desk.toml
     """
@@ -33,12 +44,16 @@ def run(
     began = time.monotonic()
     out = console(json)
     out.print(f"compiling and rehearsing {settings.routing.strategy} (a minute the first time) ...")
-    engine = Engine(settings)
+    with progress_bar(out, Path(settings.engine.run_dir)) as progress:
+        engine = Engine(settings, halted=after_halt, progress=progress)
+    if engine.recovery is not None:
+        _tell(out, engine.recovery, engine.life)
     stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda got, _frame: stopping.append(got))
     engine.start()
     core = settings.engine.core if settings.engine.core >= 0 else "any"
+    ready_ms = since_exec_ms()
     out.print(
         f"ready after {time.monotonic() - began:.1f} s: run {engine.run_dir}, core {core}, "
         f"idle {settings.engine.idle}, clock {settings.engine.clock}, durability {settings.journal.durability}, "
@@ -54,4 +69,42 @@ def run(
         f"{final['live_children']} children left live, {final['refusals']} refusals"
     )
     if json is not None:
-        write_json(json, {"run_dir": str(engine.run_dir), "figures": final})
+        recovered = _figures(engine.recovery, engine.life, ready_ms) if engine.recovery is not None else None
+        write_json(json, {"run_dir": str(engine.run_dir), "figures": final, "recovery": recovered})
+
+
+def since_exec_ms() -> float:
+    """Milliseconds since this process began, to some 10 ms (the kernel's clock tick)."""
+    ticks = int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
+    return (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")) * 1e3
+
+
+def _tell(out: Console, recovery: Recovery, life: Life) -> None:
+    """Say what a recovery found."""
+    out.print(
+        f"recovered {recovery.inputs:,} inputs in {recovery.replay_ms:,.0f} ms: life {life.number} of this run; the "
+        f"journal was {recovery.end.ending.name.lower()}, {recovery.end.torn_bytes} torn bytes set aside"
+    )
+    if recovery.torn_outputs:
+        out.print(f"{recovery.torn_outputs} outputs of the last input were not on the journal whole and never sent")
+    if recovery.given_up:
+        out.print(f"[yellow]a repair gave up to {recovery.given_up} outputs up; as many numbers are left out[/]")
+    if recovery.to_reconcile:
+        told = ", ".join(f"{name} ({count})" for name, count in recovery.to_reconcile.items())
+        out.print(f"to reconcile: live children by session: {told}; each is asked for when its session is up")
+    for key, value in recovery.changed.items():
+        out.print(f"changed: {key} = {value!r}", markup=False)
+
+
+def _figures(recovery: Recovery, life: Life, ready_ms: float) -> dict[str, Any]:
+    return {
+        "life": life.number,
+        "ready_ms": round(ready_ms, 3),
+        "replay_ms": round(recovery.replay_ms, 3),
+        "inputs_replayed": recovery.inputs,
+        "ending": recovery.end.ending.name.lower(),
+        "torn_bytes": recovery.end.torn_bytes,
+        "torn_outputs": recovery.torn_outputs,
+        "last_seq": recovery.end.last_seq,
+        "to_reconcile": recovery.to_reconcile,
+    }

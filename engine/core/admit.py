@@ -55,7 +55,7 @@ for _template in DTYPES:
         _ROLES[_template] |= (1 << FROM_VENUE) | 1
     if _template in (Template.SESSION_UP, Template.SESSION_DOWN):
         _ROLES[_template] |= (1 << FROM_CLIENT) | (1 << FROM_VENUE)
-    if _template in (Template.MASS_CANCEL, Template.CONTROL, Template.TIMER, Template.MALFORMED):
+    if _template in (Template.MASS_CANCEL, Template.CONTROL, Template.TIMER, Template.MALFORMED, Template.RECOVERED):
         _ROLES[_template] |= 1
 
 _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
@@ -63,7 +63,7 @@ _STATUS = int(Template.INSTRUMENT_STATUS)
 _ORDER_FIRST, _ORDER_LAST = int(Template.ORDER_NEW), int(Template.STATUS_REQUEST)
 _MASS_CANCEL = int(Template.MASS_CANCEL)
 _REPORT_FIRST, _REPORT_LAST = int(Template.ACK), int(Template.CANCEL_REJECT)
-_FILL, _CONTROL = int(Template.FILL), int(Template.CONTROL)
+_FILL, _CONTROL, _RECOVERED = int(Template.FILL), int(Template.CONTROL), int(Template.RECOVERED)
 _VENUE_DEF = int(Template.VENUE_DEF)
 _BUY, _SELL, _SHORT = int(Side.BUY), int(Side.SELL), int(Side.SELL_SHORT)
 _MARKET, _LIMIT = int(OrdType.MARKET), int(OrdType.LIMIT)
@@ -78,6 +78,8 @@ _R_REPEATED, _R_OLD_EPOCH, _R_ORDER = _R["DUPLICATE_RECORD"], _R["OLD_EPOCH"], _
 _PAUSE, _RESUME = int(ControlAction.PAUSE), int(ControlAction.RESUME)
 _KILL_ON, _KILL_OFF = int(ControlAction.KILL_ON), int(ControlAction.KILL_OFF)
 _SCOPE_MAX = int(Scope.INSTRUMENT)
+#: Numbers that one recovery may leave out; a day's order counter has room for many such.
+_SKIP_MAX = 1 << 32
 
 
 @kernel
@@ -130,6 +132,9 @@ def admit(state: State, events: Events, i: int, outbox: Outbox) -> tuple[int, in
         return (0, 0, 0) if 0 <= scope <= _SCOPE_MAX else (_R_UNSUPPORTED, scope, _SCOPE_MAX)
     if template == _CONTROL:
         return _admit_control(events, i, session)
+    if template == _RECOVERED:
+        skip = int(events.recovered[i].skip)
+        return (0, 0, 0) if 0 <= skip <= _SKIP_MAX else (_R_UNSUPPORTED, skip, _SKIP_MAX)
     if _ORDER_FIRST <= template <= _ORDER_LAST:
         return _admit_order(state, events, i, template, session)
     if _REPORT_FIRST <= template <= _REPORT_LAST:

@@ -7,6 +7,7 @@ whole, whether or not what it says is then refused, because it did arrive.
 
 from __future__ import annotations
 
+from engine.core.books import void_venue
 from engine.core.children import lose_session, regain_session
 from engine.core.emit import alert, new_record
 from engine.core.limits import MAX_STREAM_SEQ
@@ -21,6 +22,7 @@ _R_GAP, _R_REPEATED, _R_RESTARTED = (
     int(Reason.PEER_RESTARTED),
 )
 _R_OLD_EPOCH, _R_SILENT, _R_ORDER = int(Reason.OLD_EPOCH), int(Reason.PEER_SILENT), int(Reason.NOT_IN_ORDER)
+_R_RECOVERED = int(Reason.RECOVERED)
 
 
 @kernel
@@ -91,3 +93,24 @@ def on_session_down(state: State, events: Events, i: int, outbox: Outbox) -> Non
     alert(state, outbox, _R_SILENT, -1, 0, session)
     if state.sessions[session].role == FROM_VENUE:
         lose_session(state, outbox, session)
+
+
+@kernel
+def on_recovered(state: State, events: Events, i: int, outbox: Outbox) -> None:
+    """The engine was away: every session is down, what lives at venues is UNKNOWN, and no quote counts any more.
+
+    The peers' hellos then lead to status requests, as after a silence. `skip` numbers are left out of every outgoing
+    stream and both order counters: what may have been sent and is no longer known is never used again.
+    """
+    core, skip = state.core[0], int(events.recovered[i].skip)
+    core.next_parent += skip
+    core.next_child += skip
+    alert(state, outbox, _R_RECOVERED, -1, skip, int(core.live_children))
+    for session in range(state.params[0].n_sessions):
+        line = state.sessions[session]
+        line.seq_out += skip
+        line.up = 0
+        if line.role == FROM_VENUE:
+            lose_session(state, outbox, session)
+    for v in range(state.params[0].n_venues):
+        void_venue(state, v)

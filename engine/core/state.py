@@ -152,6 +152,7 @@ class Events(Memory):
     clear: np.ndarray
     status: np.ndarray
     session_down: np.ndarray
+    recovered: np.ndarray
     LAYOUT: ClassVar[Layout] = packed(words="<i8") | spaced(
         r.UNIT,
         head=r.HEAD,
@@ -168,6 +169,7 @@ class Events(Memory):
         clear=r.DTYPES[r.Template.CLEAR],
         status=r.DTYPES[r.Template.INSTRUMENT_STATUS],
         session_down=r.DTYPES[r.Template.SESSION_DOWN],
+        recovered=r.DTYPES[r.Template.RECOVERED],
     )
 
 

@@ -20,7 +20,7 @@ from engine.core.limits import OUTBOX, TIMERS_A_STEP, TURN_OUTPUTS
 from engine.core.reports import on_ack, on_cancel_reject, on_fill, on_reject
 from engine.core.requests import on_control, on_mass_cancel, on_order
 from engine.core.resting import wake_on_quote
-from engine.core.sessions import on_session_down, on_session_up
+from engine.core.sessions import on_recovered, on_session_down, on_session_up
 from engine.core.state import (
     C_CONTROLS,
     C_ORDERS_IN,
@@ -46,6 +46,7 @@ _ACK, _FILL, _REJECT, _CANCEL_REJECT = (
     int(Template.CANCEL_REJECT),
 )
 _SESSION_UP, _SESSION_DOWN = int(Template.SESSION_UP), int(Template.SESSION_DOWN)
+_RECOVERED = int(Template.RECOVERED)
 _TIMER, _CONTROL, _MALFORMED = int(Template.TIMER), int(Template.CONTROL), int(Template.MALFORMED)
 
 
@@ -103,6 +104,8 @@ def apply(state: State, events: Events, i: int, outbox: Outbox) -> None:
         on_clear(state, events, i)
     elif template == _INSTRUMENT_STATUS:
         on_status(state, events, i)
+    elif template == _RECOVERED:
+        on_recovered(state, events, i, outbox)
     else:
         assert template == _MALFORMED, "admit refuses every other template"
         record = events.malformed[i]

@@ -430,7 +430,7 @@ retries       i8  attempts after the first
     Template.RECOVERED: _f("""
 last_seq      i8  last good journal sequence
 torn_bytes    i8  bytes set aside
-reserved      i8  zero
+skip          i8  numbers left out of every outgoing stream and order counter, so that nothing lost is used again
 """),
     Template.HALTED: _f("""
 reason        i8  why the engine stopped itself, see Reason

@@ -1,10 +1,12 @@
-"""A running engine: makes the run directory, rehearses, starts the loop's thread, and stops it in order.
+"""A running engine: makes or recovers a run, rehearses, starts the loop's thread, and stops it in order.
 
     RUN_DIR/journal/      the journal; its first frame is the manifest
     RUN_DIR/stats         the shared stats file (`tickroute status` reads it)
     RUN_DIR/control.ring  control into the loop
     RUN_DIR/latency.hlog  histograms by interval and stage, written by the main thread
     RUN_DIR/*.hgrm        percentile distribution a stage, at the end
+    RUN_DIR/lock          held for as long as the engine lives: one engine a run
+    RUN_DIR/lives/N/      stats and histograms of the run's life N, where it has had more than one
 
 The main thread keeps out of the loop's memory: it sets the stop flag with an atomic store, pushes control records into
 the ring, and reads the stats file like any onlooker. Everything is compiled, loaded and rehearsed before the loop
@@ -20,6 +22,7 @@ import gc
 import os
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +32,17 @@ from engine.io import histogram
 from engine.io.atomics import monotonic_ns, realtime_ns, store_release
 from engine.io.journal_writer import JournalWriter
 from engine.io.ring import PRODUCER, Ring, ring_push
+from engine.io.run_lock import RunLock
 from engine.io.stats_file import StatsWriter
 from engine.record.records import Scope, Template, blank
 from engine.run import manifest
 from engine.run.assemble import Figures, assemble, calibrate_tsc
 from engine.run.bind import bind
 from engine.run.config import Config
+from engine.run.life import Life, first_life
 from engine.run.links import CONTROL_RING, Links
 from engine.run.publish import PUBLISHED
+from engine.run.recover import Progress, Recovery, go_on, has_run, keep_life, recover, resume
 from engine.run.rehearse import rehearse
 from engine.run.wiring import FLAG_STOP, PROGRESS, STAGES
 
@@ -53,24 +59,34 @@ class EngineError(TickrouteError):
 class Engine:
     """One engine over one run directory. `start`, then `poll` now and then, then `stop`."""
 
-    def __init__(self, config: Config) -> None:
-        """Make the run directory, open links, compile and rehearse. Nothing is sent or received yet."""
+    def __init__(self, config: Config, *, halted: bool = False, progress: Progress | None = None) -> None:
+        """Make the run directory or recover the run that is in it, open links, compile and rehearse.
+
+        Nothing is sent or received yet. `halted` goes on with a run that had stopped itself; `progress` is called with
+        (segment, offset) of the journal while a run is recovered.
+        """
         self.config = config
         self.run_dir = Path(config.engine.run_dir)
-        self._make_run_dir()
         self._cores = os.sched_getaffinity(0)
-        _leave(config.engine.core)
+        #: The run as it was found; None where this process began it.
+        self.recovery: Recovery | None = None
+        with ExitStack() as stack:
+            stack.callback(os.sched_setaffinity, 0, self._cores)
+            stack.enter_context(self._lock_run_dir())
+            _leave(config.engine.core)
+            if has_run(self.run_dir):
+                self.recovery = recover(config, halted=halted, progress=progress)
+            self._open(stack)
+            self._closing = stack.pop_all()
+
+    def _open(self, stack: ExitStack) -> None:
+        config = self.config
         self.bound = bind(config.routing.strategy)
         tsc_mul = calibrate_tsc()
         self.rehearsed = rehearse(config, self.bound, tsc_mul)
-        stream_epoch = int(time.time())
-        offset = 0 if config.engine.clock == "feed" else realtime_ns() - monotonic_ns()
-        self.manifest = manifest.make(config, stream_epoch, offset)
-        self.stats = StatsWriter(
-            self.run_dir / "stats", {name: name.replace("_", " ") for name in PUBLISHED}, {"progress": PROGRESS}, STAGES
-        )
-        self.journal = JournalWriter(self.run_dir, config.journal.segment_mib << 20, manifest.to_bytes(self.manifest))
+        self.life = self._begin(stack)
         self.links = Links(config, self.run_dir)
+        stack.callback(self.links.close)
         slot = self.stats.records["progress"]
         figures = Figures(
             published=self.stats.counters.view("<i8"),
@@ -80,10 +96,10 @@ class Engine:
         )
         self.loop = assemble(
             config,
-            self.manifest.initial_state(),
+            self.recovery.state if self.recovery else self.manifest.initial_state(),
             self.journal.table,
-            stream_epoch=stream_epoch,
-            clock_offset_ns=offset,
+            stream_epoch=self.manifest.stream_epoch,
+            clock_offset_ns=self.life.clock_offset_ns,
             tsc_mul=tsc_mul,
             links=self.links.rows,
             figures=figures,
@@ -91,18 +107,39 @@ class Engine:
         line = self.loop.wiring.line[0]
         line.router = self.links.router
         line.first_session = self.links.first_session
+        if self.recovery is not None:
+            go_on(self.recovery, self.life, self.loop, self.bound.pump)
         self._control = Ring.attach(self.run_dir / CONTROL_RING, PRODUCER)
+        stack.callback(self._control.close)
         self._thread: threading.Thread | None = None
         self._hlog = histogram.IntervalLog(self.run_dir / "latency.hlog", realtime_ns())
         self._last = np.zeros_like(self.stats.histograms)
         self._interval_ns = realtime_ns()
         self.pinned = False
 
-    def _make_run_dir(self) -> None:
-        if (self.run_dir / "journal").exists():
-            raise EngineError(f"engine.run_dir = {str(self.run_dir)!r}: a run is there already; name a new directory")
+    def _begin(self, stack: ExitStack) -> Life:
+        """Make stats file and journal, or take the journal up again; returns the life that begins."""
+        if self.recovery is not None:
+            keep_life(self.run_dir, self.recovery.life.number)
+        self.stats = StatsWriter(
+            self.run_dir / "stats", {name: name.replace("_", " ") for name in PUBLISHED}, {"progress": PROGRESS}, STAGES
+        )
+        stack.callback(self.stats.close)
+        if self.recovery is not None:
+            self.manifest = self.recovery.manifest
+            self.journal, life = resume(self.recovery, self.run_dir)
+        else:
+            offset = 0 if self.config.engine.clock == "feed" else realtime_ns() - monotonic_ns()
+            self.manifest = manifest.make(self.config, int(time.time()), offset)
+            text = manifest.to_bytes(self.manifest)
+            self.journal = JournalWriter(self.run_dir, self.config.journal.segment_mib << 20, text)
+            life = first_life(self.manifest)
+        stack.callback(self.journal.close)
+        return life
+
+    def _lock_run_dir(self) -> RunLock:
         try:
-            self.run_dir.mkdir(parents=True, exist_ok=True)
+            return RunLock(self.run_dir)
         except OSError as error:
             raise EngineError(
                 f"engine.run_dir = {str(self.run_dir)!r}: {error.strerror}; name one that can be made"
@@ -188,11 +225,7 @@ class Engine:
 
     def close(self) -> None:
         """Give everything back, this thread's cores among it. The loop must not be running."""
-        os.sched_setaffinity(0, self._cores)
-        self._control.close()
-        self.links.close()
-        self.journal.close()
-        self.stats.close()
+        self._closing.close()
 
 
 def _leave(core: int) -> None:

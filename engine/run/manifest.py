@@ -17,6 +17,7 @@ import msgspec
 
 from engine.core.state import State
 from engine.errors import TickrouteError
+from engine.io.stats_file import boot_id
 from engine.jit import build_hash, source_hash
 from engine.record.records import SCHEMA_ID, SCHEMA_VERSION
 from engine.run import config as configuration
@@ -47,6 +48,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     source_hash: str
     build_hash: str
     versions: dict[str, str]
+    #: The machine's boot at the start, 32 hex digits; zeros where the system does not say.
+    boot_id: str = "0" * 32
 
     def read_config(self) -> Config:
         """The configuration of the run; ManifestError where this build does not understand it."""
@@ -74,11 +77,13 @@ def make(config: Config, stream_epoch: int, clock_offset_ns: int) -> Manifest:
         strategy=config.routing.strategy,
         source_hash=source_hash(),
         build_hash=build_hash(),
-        versions=_versions(),
+        versions=installed_versions(),
+        boot_id=boot_id().hex(),
     )
 
 
-def _versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
+    """Versions of the interpreter and of the packages that decide what kernels do."""
     found = {"python": platform.python_version()}
     for package in ("tickroute", "numpy", "numba", "llvmlite", "pyzmq"):
         try:

@@ -173,6 +173,7 @@ class SimulatedVenues:
             "feed_messages": int(desk.feed_messages),
             "malformed": int(desk.malformed),
             "refused": int(ex.core["refused"][0]),
+            "distinct_orders": int(ex.core["count"][0]),
             "postponed": int(ex.core["postponed"][0]),
             "venues": venues,
             "sessions": {

@@ -116,7 +116,7 @@ class Peer:
 class Feed:
     """A publisher of quotes: one stream a venue."""
 
-    def __init__(self, config: c.Config, context: Any, epoch: int = 1) -> None:
+    def __init__(self, config: c.Config, context: Any, epoch: int = 1, wait_s: float = 10.0) -> None:
         self.epoch = epoch
         self.seqs = dict.fromkeys(range(len(config.venue)), 0)
         endpoint = config.feed[0].endpoint
@@ -127,7 +127,7 @@ class Feed:
             self._socket = context.socket(zmq.XPUB)
             self._socket.set(zmq.LINGER, 0)
             self._socket.bind(endpoint)
-            assert self._socket.poll(10_000), "the engine did not subscribe"
+            assert self._socket.poll(int(wait_s * 1000)), "the engine did not subscribe"
             self._socket.recv()
 
     def quote(self, venue: int, bid: int, ask: int, qty: int = 300) -> None:

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import zmq
 
+from engine.io.run_lock import RunLockedError
 from engine.jit import JIT
 from engine.record import records as r
 from engine.run import links
-from engine.run.daemon import Engine, EngineError
+from engine.run.daemon import Engine
 from tests.run.engine_peers import Feed, Peer, ack, fill, make_config, order, wait_for
 
 pytestmark = pytest.mark.skipif(not JIT, reason="the loop needs the GIL released, which only compiled code does")
@@ -222,10 +223,10 @@ def test_each_idle_strategy_starts_and_stops(idle, tmp_path, sockets):
     assert os.sched_getaffinity(0) == cores
 
 
-def test_a_run_directory_serves_one_run(tmp_path, sockets):
+def test_a_run_directory_serves_one_engine(tmp_path, sockets):
     config = make_config(tmp_path / "run", sockets)
     engine = Engine(config)
-    with pytest.raises(EngineError, match="a run is there already; name a new directory"):
+    with pytest.raises(RunLockedError, match=f"run: process {os.getpid()} works on this run .*; stop it first"):
         Engine(config)
     engine.stop()
 

@@ -1,0 +1,277 @@
+"""Recovery: a run directory that holds a run becomes the state that the run had when it ended, however it ended.
+
+`recover` reads the manifest, refuses a configuration that would decide otherwise, and drives the journal through the
+core; outputs are compared, never sent. What the core makes of the last input and the journal does not have whole is a
+batch that was never sent. `resume` then takes the journal up again: torn bytes go aside, a RECOVERED frame says how
+the run goes on (see `life`), and a RECOVERED input makes every session down and every live child UNKNOWN, so that the
+peers' hellos lead to questions about them and nothing is sent twice.
+
+Worst case: the whole journal is driven, at some millions of events a second. Damage in the middle, and outputs that
+this build does not make, are refused with the place and what to do; nothing is ever repaired here.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from engine.core.state import NONE, State
+from engine.errors import TickrouteError, UsageError
+from engine.io.atomics import monotonic_ns, tsc
+from engine.io.journal import append
+from engine.io.journal_format import FRAME_HEADER, LAST, Kind
+from engine.io.journal_reader import Chunk, End, Ending, JournalReader
+from engine.io.journal_writer import JournalWriter
+from engine.jit import build_hash
+from engine.record.records import UNIT, Template
+from engine.run import life as lives
+from engine.run import manifest as manifests
+from engine.run.assemble import Loop
+from engine.run.config import Config, to_canonical_json
+from engine.run.inbox import drop_local, free_slot, put
+from engine.run.life import Life
+from engine.run.manifest import Manifest
+from engine.run.rerun import Rerun
+from engine.run.wiring import CLOCK_FEED
+
+#: Keys that decide nothing that `step` sees: a run may go on with others. `*` stands for any text.
+FREE: Final = (
+    "engine.run_dir",
+    "engine.core",
+    "engine.io_cores",
+    "engine.idle",
+    "engine.threshold_us",
+    "engine.heartbeat_ms",
+    "engine.peer_timeout_ms",
+    "orders.endpoint",
+    "feed.*.endpoint",
+    "session.*.endpoint",
+    "journal.durability",
+    "simulation.*",
+    "venue.*.simulation*",
+)
+Progress = Callable[[int, int], None]
+
+
+class RecoveryError(TickrouteError):
+    """A run that cannot go on; the message says why, where, and what can be done."""
+
+
+class OtherConfigError(UsageError):
+    """A configuration that is not the run's; the message names the keys."""
+
+
+class Recovery(NamedTuple):
+    """A run as it was when it ended, ready to go on."""
+
+    manifest: Manifest
+    state: State
+    end: End
+    #: The life that ended.
+    life: Life
+    #: The least that the engine's clock may show.
+    clock_ns: int
+    #: Outputs of the last step that were not on the journal whole.
+    torn_outputs: int
+    #: Outputs that a repair gave up since the last life began, at the most.
+    given_up: int
+    inputs: int
+    replay_ms: float
+    #: Keys of the configuration that the run goes on with otherwise.
+    changed: dict[str, Any]
+    #: Live children by the name of their venue's session: each will be asked for.
+    to_reconcile: dict[str, int]
+
+
+class _Watch:
+    """What a recovery needs to know beside the state: the last life, the clock, a halt, a repair."""
+
+    def __init__(self, run: Manifest) -> None:
+        self.life = lives.first_life(run)
+        self.clock_ns = 0
+        self.halted_seq = -1
+        self.given_up = 0
+
+    def look(self, chunk: Chunk) -> None:
+        """Take in a chunk's frames that `step` never sees."""
+        rows = chunk.rows
+        observed = np.flatnonzero(rows["kind"] == Kind.OBSERVATION)
+        if observed.size:
+            words = chunk.memory[: len(chunk.memory) & -8].view("<i8")
+            at = (rows["offset"][observed] + FRAME_HEADER) // 8
+            self.clock_ns = max(self.clock_ns, int(words[at[-1] + 3]))
+            halts = observed[(words[at] >> 16) & 0xFFFF == Template.HALTED]
+            if halts.size:
+                self.halted_seq = int(rows["seq"][halts[-1]])
+        for row in np.flatnonzero(rows["kind"] == Kind.RECOVERED):
+            self.life = lives.from_bytes(chunk.payload(int(row)).tobytes())
+            self.given_up += self.life.given_up
+            if not self.life.cut:
+                self.given_up, self.halted_seq = 0, -1
+
+
+def has_run(run_dir: str | Path) -> bool:
+    """Whether a directory holds a run."""
+    return (Path(run_dir) / "journal").exists()
+
+
+def recover(config: Config, *, halted: bool = False, progress: Progress | None = None) -> Recovery:
+    """The run in `config.engine.run_dir` as it ended. Its lock must be held. `progress`: see replay.verify.
+
+    `halted` goes on with a run that stopped itself. JournalError, ManifestError: the journal cannot be read.
+    OtherConfigError, RecoveryError: it cannot go on like this.
+    """
+    with JournalReader(config.engine.run_dir) as reader:
+        run = manifests.from_bytes(reader.manifest)
+        changed = check_config(run, config)
+        rerun, watch = Rerun(run), _Watch(run)
+        began = time.perf_counter()
+        for chunk in reader.chunks():
+            stop = rerun.feed(chunk)
+            if stop is not None:
+                raise _other_outputs(reader.run_dir, run, chunk, stop.row)
+            watch.look(chunk)
+            if progress is not None:
+                progress(chunk.segment, int(chunk.rows["offset"][-1]))
+        end = reader.end
+    assert end is not None, "a reader that is not live comes to an end"
+    if watch.halted_seq >= 0 and not halted:
+        raise RecoveryError(
+            f"{config.engine.run_dir}: the engine halted itself, frame {watch.halted_seq} says why; find "
+            "out, then go on with --after-halt"
+        )
+    return Recovery(
+        manifest=run,
+        state=rerun.state,
+        end=end,
+        life=watch.life,
+        clock_ns=max(watch.clock_ns, int(rerun.state.core[0].now_ns)),
+        torn_outputs=rerun.outstanding,
+        given_up=watch.given_up,
+        inputs=rerun.inputs,
+        replay_ms=(time.perf_counter() - began) * 1e3,
+        changed=changed,
+        to_reconcile=_live_children(rerun.state, config),
+    )
+
+
+def _live_children(state: State, config: Config) -> dict[str, int]:
+    """Live children by session, sessions without any left out."""
+    live = (state.children["parent"] != NONE) & (state.children["leaves_qty"] > 0)
+    venues = state.child_orders["venue_id"][live]
+    counts = np.bincount(state.venues["session"][venues], minlength=len(config.session))
+    return {session.name: int(count) for session, count in zip(config.session, counts, strict=False) if count}
+
+
+def resume(recovery: Recovery, run_dir: str | Path) -> tuple[JournalWriter, Life]:
+    """Take the journal up again and write the RECOVERED frame; returns the writer and the life that begins."""
+    end, before = recovery.end, recovery.life
+    feed = recovery.manifest.config["engine"].get("clock") == "feed"
+    life = lives.next_life(
+        before,
+        last_seq=end.last_seq,
+        ending=end.ending.name.lower(),
+        torn_bytes=end.torn_bytes,
+        clock_offset_ns=lives.next_offset(before, recovery.clock_ns, feed=feed),
+        config=recovery.changed,
+    )
+    writer = JournalWriter.resume(run_dir)
+    write_life(writer, life)
+    return writer, life
+
+
+def go_on(recovery: Recovery, life: Life, loop: Loop, pump: Any) -> int:
+    """Set the clock and take the RECOVERED input; returns the number of outputs. The loop must not run yet."""
+    state, events, outbox, w = loop
+    line = w.line[0]
+    if line.clock_mode == CLOCK_FEED:
+        line.clock_ns = line.feed_clock_ns = recovery.clock_ns
+    else:
+        line.clock_ns = max(recovery.clock_ns, monotonic_ns() + life.clock_offset_ns)
+    i = free_slot(w)
+    assert i >= 0, "nothing was put yet"
+    put(events, w, i, int(Template.RECOVERED), UNIT)
+    record = events.recovered[i]
+    record.last_seq = recovery.end.last_seq
+    record.torn_bytes = recovery.end.torn_bytes
+    record.skip = skip_of(recovery)
+    pump.pump(state, events, i, outbox, w, tsc())
+    drop_local(w)
+    return int(outbox.count[0])
+
+
+def keep_life(run_dir: str | Path, number: int) -> None:
+    """Put what life `number` measured into RUN_DIR/lives/N, before the next one measures."""
+    home = Path(run_dir)
+    kept = home / "lives" / str(number)
+    for path in [home / "stats", home / "latency.hlog", *home.glob("*.hgrm")]:
+        if path.exists():
+            kept.mkdir(parents=True, exist_ok=True)
+            path.replace(kept / path.name)
+
+
+def write_life(writer: JournalWriter, life: Life) -> None:
+    """Append the RECOVERED frame of a life."""
+    source = np.frombuffer(lives.to_bytes(life) + b"\0", dtype=np.uint8)
+    seq = append(writer.table, int(Kind.RECOVERED), LAST, 0, -1, int(source.ctypes.data), len(source) - 1)
+    if seq < 0:
+        raise RecoveryError(f"{writer.run_dir}: the RECOVERED frame cannot be written (segments are too small or full)")
+
+
+def skip_of(recovery: Recovery) -> int:
+    """Numbers that the next life leaves out: none, unless frames may be missing that were acted upon."""
+    rebooted = not lives.same_boot(recovery.life) and recovery.end.ending is not Ending.CLOSED
+    return (lives.REBOOT_SKIP if rebooted else 0) + recovery.given_up
+
+
+def check_config(run: Manifest, config: Config) -> dict[str, Any]:
+    """The free keys that differ from the run's, with their new values; OtherConfigError where any other does."""
+    old = flat(_decoded(run.read_config()))
+    new = flat(_decoded(config))
+    differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    bound = [key for key in differing if not any(fnmatch(key, free) for free in FREE)]
+    if bound:
+        lines = [f"  {key} = {new.get(key)!r}: the run has {old.get(key)!r}" for key in bound]
+        raise OtherConfigError(
+            f"{config.engine.run_dir}: this is not the configuration of the run that is there; set these keys back, or "
+            "name another run directory:\n" + "\n".join(lines)
+        )
+    return {key: new.get(key) for key in differing}
+
+
+def _decoded(config: Config) -> Any:
+    return json.loads(to_canonical_json(config))
+
+
+def flat(value: Any, key: str = "") -> dict[str, Any]:
+    """A tree of JSON as {dotted key: leaf}; an item of a list goes by its place and its `name`, `mic` or `symbol`."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        items = {_name_of(item, n): item for n, item in enumerate(value)}.items()
+    else:
+        return {key: value}
+    found: dict[str, Any] = {}
+    for name, item in items:
+        found |= flat(item, f"{key}.{name}" if key else name)
+    return found
+
+
+def _name_of(item: dict[str, Any], place: int) -> str:
+    # The place is part of the name: the order of venues and sessions is what records mean by an index.
+    return f"{place}-{next((item[key] for key in ('name', 'mic', 'symbol') if key in item), '')}"
+
+
+def _other_outputs(run_dir: Path, run: Manifest, chunk: Chunk, row: int) -> RecoveryError:
+    seq = int(chunk.rows["seq"][min(row, len(chunk.rows) - 1)])
+    build = "this very build" if run.build_hash == build_hash() else f"build {run.build_hash}"
+    return RecoveryError(
+        f"{run_dir}: the core does not make what the journal has at frame {seq} (written by {build}); "
+        f"`tickroute verify {run_dir}` shows the difference. Go on with the build that wrote it"
+    )
