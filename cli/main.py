@@ -68,6 +68,15 @@ COMMANDS: dict[str, Command] = {
             ("tickroute verify runs/today --json -", "the verdict as JSON on standard output"),
         ),
     ),
+    "simulate": Command(
+        "cli.simulate:simulate",
+        "the core in a made-up world with faults, from seeds; failures shrink to few events",
+        (
+            ("tickroute simulate --seeds 1000", "a thousand seeds with faults of all kinds"),
+            ("tickroute simulate --strategy my.strategy --faults venues", "your own strategy, venues that misbehave"),
+            ("tickroute simulate --replay simulate-failed.json", "a failing list of events again"),
+        ),
+    ),
     "perf": Command(
         "cli.perf:perf",
         "benchmarks: what an event costs, on the wire and off it, and whether it stays so",

@@ -1,0 +1,1 @@
+"""Deterministic simulation: the real core and journal in a made-up world that misbehaves; see docs/simulation.md."""

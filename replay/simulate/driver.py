@@ -1,0 +1,320 @@
+"""The engine process of the simulation: the bound `step` and the real journal under a small driver that can die.
+
+It does what the loop does: stamp the input, put it on the journal, step, put the outputs on the journal as one batch,
+and only then hand them to the peers. It reads a clock that others set, and it can be told to die at any point of all
+this. `recover` is what a new process does with the journal that is found.
+
+Worst case: a death with recovery writes and reads the run's files once, some milliseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from engine.core.limits import OUTBOX
+from engine.core.state import make_outbox, state_hash, view_events
+from engine.core.step import next_deadline
+from engine.io.journal_format import LAST, JournalError, Kind
+from engine.io.journal_reader import JournalReader
+from engine.io.journal_writer import set_aside
+from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE, SCHEMA_ID, SCHEMA_VERSION, UNIT, Reason, Template
+from engine.run import manifest as manifests
+from engine.run.bind import bind
+from engine.run.config import to_canonical_json
+from engine.run.rerun import Rerun
+from replay.simulate.disk import Disk, write_image
+from replay.simulate.setup import DAY, Setup, config
+from replay.simulate.violation import Violation
+from replay.simulate.wire import Record, name, pack, stamped, unpack
+
+_ORDER_NEW = int(Template.ORDER_NEW)
+_EPOCH = 7
+
+
+class Death(NamedTuple):
+    """Where the process dies: after so many whole frames of the next input (itself, then its outputs), with `torn`
+    bytes of the one after them, or, where all are whole, after so many records have been sent."""
+
+    frames: int
+    torn: int
+    sent: int
+
+
+class Frame(NamedTuple):
+    """A frame that was committed."""
+
+    kind: int
+    batch_index: int
+    input_seq: int
+    payload: bytes
+
+
+class Engine:
+    """One engine over all its lives. `send(session, record)` hands a record to a peer and says whether it left."""
+
+    def __init__(self, setup: Setup, send: Callable[[int, bytes], bool], note: Callable[..., None]) -> None:
+        self.setup = setup
+        self.manifest = make_manifest(setup)
+        self.step = bind(setup.strategy).step
+        self.state = self.manifest.initial_state()
+        self.buffer = np.zeros(RECORD_MAX + UNIT, dtype=np.uint8)
+        self.events, self.outbox = view_events(self.buffer), make_outbox(OUTBOX)
+        self._words = self.outbox.words.view(np.uint8)
+        self.disk = Disk(setup.segment_bytes, hashlib.sha256(b"simulation").digest()[:16])
+        self.frames: list[Frame] = []
+        self._send, self._note = send, note
+        self.alive = True
+        self.death: Death | None = None
+        #: Sessions whose peer can be reached, as the driver knows.
+        self.linked = [False] * setup.sessions
+        #: The clock as it is read now, and as the driver uses it: it never falls.
+        self.reading_ns = self.clock_ns = 0
+        self._local: list[bytes] = []
+        #: Outputs that could not be put on the journal yet, and outputs that wait for the disk.
+        self._unfinished: tuple[int, list[bytes], int] | None = None
+        self._held: list[tuple[int, list[bytes]]] = []
+        self.sent_seq = -1
+        self.hash_at_death = ""
+        self._commit(Kind.MANIFEST, LAST, 0, -1, manifests.to_bytes(self.manifest))
+
+    # ---- time
+
+    def read_clock(self, reading_ns: int) -> None:
+        """Read the clock, whatever it shows."""
+        self.reading_ns = reading_ns
+        self.clock_ns = max(self.clock_ns, reading_ns)
+
+    def deadline_ns(self) -> int:
+        """When the core wants to be told the time."""
+        return int(next_deadline(self.state))
+
+    def timer(self) -> bool:
+        """A TIMER input, now."""
+        return self.take(pack(Template.TIMER, deadline_ns=self.deadline_ns()))
+
+    # ---- an event's way
+
+    @property
+    def ready(self) -> bool:
+        """Whether the process lives and does not stand still for want of a segment."""
+        return self.alive and self._unfinished is None
+
+    def take(self, data: bytes) -> bool:
+        """Take an input all the way, then what it made the driver say; False where it was not taken in."""
+        taken = self._take(data)
+        while taken and self._local and self.ready:
+            self._take(self._local.pop(0))
+        return taken
+
+    def _take(self, data: bytes) -> bool:
+        if not self.ready:
+            return False
+        death, self.death = self.death, None
+        data = stamped(data, self.reading_ns)
+        if death is not None and death.frames == 0:
+            self.disk.append_torn(Kind.INPUT, LAST, 0, -1, data, death.torn)
+            self._die()
+            return True
+        seq = self._commit(Kind.INPUT, LAST, 0, -1, data)
+        if seq < 0:
+            self.death = death
+            return False
+        outputs = self._step(data)
+        self._note(seq, data, outputs)
+        self._unfinished = (seq, outputs, 0)
+        self._finish(death)
+        return True
+
+    def _step(self, data: bytes) -> list[bytes]:
+        self.buffer[:] = 0xAA  # what lies behind a record must not matter
+        self.buffer[: len(data)] = np.frombuffer(data, dtype=np.uint8)
+        try:
+            count = int(self.step(self.state, self.events, 0, self.outbox))
+        except (AssertionError, IndexError, ZeroDivisionError, OverflowError) as error:
+            raise Violation("the core raised", f"{type(error).__name__} {error} at {_brief(data)}") from error
+        outputs = []
+        for k in range(count):
+            head = self._words[k * RECORD_MAX : (k + 1) * RECORD_MAX].tobytes()
+            outputs.append(head[: int.from_bytes(head[:2], "little") + SBE_HEADER_SIZE])
+        return outputs
+
+    def _finish(self, death: Death | None = None) -> None:
+        """Put what is left of the batch on the journal, then send it. Stops where no segment is ready."""
+        assert self._unfinished is not None
+        seq, outputs, first = self._unfinished
+        last_seq = seq
+        for k in range(first, len(outputs)):
+            mark = LAST if k == len(outputs) - 1 else 0
+            if death is not None and death.frames == k + 1:
+                self.disk.append_torn(Kind.OUTPUT, mark, k, seq, outputs[k], death.torn)
+                self._die()
+                return
+            last_seq = self._commit(Kind.OUTPUT, mark, k, seq, outputs[k])
+            if last_seq < 0:
+                self._unfinished = (seq, outputs, k)
+                return
+        self._unfinished = None
+        if self.setup.durability == "disk":
+            self._held.append((last_seq, outputs))
+            if death is not None:
+                self._die()
+            return
+        self._hand_over(last_seq, outputs, death)
+
+    def _hand_over(self, last_seq: int, outputs: list[bytes], death: Death | None = None) -> None:
+        self.sent_seq = max(self.sent_seq, last_seq)
+        for k, data in enumerate(outputs):
+            if death is not None and k >= death.sent:
+                break
+            session = int.from_bytes(data[12:14], "little", signed=True)
+            if session >= 0 and not (self.linked[session] and self._send(session, data)):
+                self._not_sent(data)
+        if death is not None:
+            self._die()
+
+    def _not_sent(self, data: bytes) -> None:
+        """Nobody else will ever report on an order that did not leave."""
+        order = unpack(data)
+        if order["template_id"] == _ORDER_NEW:
+            same = {key: order[key] for key in ("venue_id", "order_id", "instrument_id", "side")}
+            reject = pack(Template.REJECT, **same, reason=int(Reason.NOT_SENT), request=_ORDER_NEW)
+            self._local.append(reject)
+
+    def _commit(self, kind: int, flags: int, batch_index: int, input_seq: int, data: bytes) -> int:
+        seq = self.disk.append(kind, flags, batch_index, input_seq, data)
+        if seq >= 0:
+            while len(self.frames) < seq:  # pads
+                self.frames.append(Frame(Kind.PAD, 0, -1, b""))
+            self.frames.append(Frame(kind, batch_index, input_seq, data))
+        return seq
+
+    # ---- the disk
+
+    def disk_full(self, full: bool) -> None:
+        """No further segment can be made, or they can again; what stood still goes on."""
+        self.disk.full = full
+        if not full:
+            self.disk.prepare()
+            if self.alive and self._unfinished is not None:
+                self._finish()
+
+    def synced(self) -> None:
+        """The disk has all that is there: what waited for that is sent."""
+        self.disk.sync()
+        held, self._held = self._held, []
+        for last_seq, outputs in held:
+            if last_seq <= self.disk.synced_seq:
+                self._hand_over(last_seq, outputs)
+            else:
+                self._held.append((last_seq, outputs))
+
+    # ---- death and recovery
+
+    def kill(self) -> None:
+        """Die between two inputs."""
+        if self.alive:
+            self._die()
+
+    def _die(self) -> None:
+        self.alive = False
+        self.hash_at_death = state_hash(self.state)
+        self._local, self._held, self._unfinished, self.death = [], [], None, None
+        self.linked = [False] * self.setup.sessions
+
+    def recover(self, lost_pages: list[int], lost_sectors: list[int]) -> int:
+        """A new process on what is found of the journal; the number of its last frame.
+
+        Lost pages and sectors count where the machine died (durability `disk`); else the process died alone.
+        """
+        power = self.setup.durability == "disk" and bool(lost_pages or lost_sectors)
+        image = self.disk.image(lost_pages, lost_sectors) if power else self.disk.image()
+        with tempfile.TemporaryDirectory(prefix="tickroute-simulate-") as folder:
+            run_dir = Path(folder)
+            write_image(run_dir, image)
+            end, rerun = self._read(run_dir, cut=power)
+            set_aside(run_dir, end)
+            self.disk.load(run_dir, end)
+        self._check_prefix(end.last_seq, power)
+        self.state = rerun.state
+        del self.frames[end.last_seq + 1 :]
+        self.alive = True
+        if self.setup.durability == "disk":
+            self.disk.sync()
+        recovered = pack(Template.RECOVERED, last_seq=end.last_seq, torn_bytes=end.torn_bytes)
+        self._commit(Kind.RECOVERED, LAST, 0, -1, recovered)
+        return end.last_seq
+
+    def _read(self, run_dir: Path, *, cut: bool):  # type: ignore[no-untyped-def]
+        """Read the journal and run it through the core again: (End, Rerun)."""
+        rerun = Rerun(self.manifest)
+        try:
+            with JournalReader(run_dir, cut=cut) as reader:
+                for chunk in reader.chunks():
+                    self._compare(chunk)
+                    stop = rerun.feed(chunk)
+                    if stop is not None:
+                        raise Violation("the journal replays", f"frame {stop.row} of a chunk: reason {stop.why}")
+                return reader.end, rerun
+        except JournalError as error:
+            raise Violation("a death never damages the journal", str(error)) from error
+
+    def _compare(self, chunk) -> None:  # type: ignore[no-untyped-def]
+        """What is read is what was written, frame by frame."""
+        for frame in chunk.frames():
+            if frame.kind == Kind.PAD:
+                continue
+            if frame.seq >= len(self.frames):
+                raise Violation("recovery finds a prefix", f"frame {frame.seq} was never committed")
+            if frame.payload.tobytes() != self.frames[frame.seq].payload:
+                raise Violation("recovery finds a prefix", f"frame {frame.seq} is not as it was written")
+
+    def _check_prefix(self, last_seq: int, power: bool) -> None:
+        least = self.disk.synced_seq if power else len(self.frames) - 1
+        if last_seq < least:
+            raise Violation("no committed frame is lost", f"frames {last_seq + 1} to {least} are gone")
+        if last_seq < self.sent_seq:
+            raise Violation("nothing is sent before it is safe", f"frame {self.sent_seq} was sent and is gone")
+
+    def journal_hash(self) -> str:
+        """SHA-256 of the journal's segments."""
+        digest = hashlib.sha256()
+        for data in self.disk.digest_source():
+            digest.update(data)
+        return digest.hexdigest()
+
+    def read_record(self, seq: int) -> Record | None:
+        """The record of a committed frame; None where it is none."""
+        frame = self.frames[seq]
+        return unpack(frame.payload) if frame.kind in (Kind.INPUT, Kind.OUTPUT) else None
+
+
+def make_manifest(setup: Setup) -> manifests.Manifest:
+    """The manifest of a simulated run: the same on every machine and in every mode."""
+    return manifests.Manifest(
+        format=manifests.FORMAT,
+        schema_id=SCHEMA_ID,
+        schema_version=SCHEMA_VERSION,
+        config=msgspec.json.decode(to_canonical_json(config(setup))),
+        trading_day=DAY.isoformat(),
+        stream_epoch=_EPOCH,
+        clock_offset_ns=0,
+        started_utc="2018-01-02T14:30:00+00:00",
+        strategy=setup.strategy,
+        source_hash="simulation",
+        build_hash="simulation",
+        versions={},
+    )
+
+
+def _brief(data: bytes) -> str:
+    try:
+        return name(int.from_bytes(data[2:4], "little"))
+    except ValueError:
+        return "a record of no known kind"

@@ -1,0 +1,182 @@
+"""Venue gateways of the simulation: they keep their own truth of orders and executions, and report it.
+
+What a venue decides (how much it fills, whether it rejects, keeps silent, is late) is in the events; what follows from
+that is here. A venue never takes an order twice, never executes one after its time to live, answers every request that
+it reads, and on a status request repeats the executions of the order before it says where the order stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from engine.record.records import ExecType, Liquidity, OrdStatus, Reason, Template, Tif
+from replay.simulate.network import Peer, Wire
+from replay.simulate.setup import MS
+from replay.simulate.wire import Record
+
+_IMMEDIATE = (int(Tif.IOC), int(Tif.FOK))
+_TERMINAL = (int(OrdStatus.FILLED), int(OrdStatus.CANCELED), int(OrdStatus.EXPIRED), int(OrdStatus.REJECTED))
+
+
+class Execution(NamedTuple):
+    """One execution at a venue."""
+
+    exec_id: bytes
+    px: int
+    qty: int
+    liquidity: int
+
+
+class Order:
+    """One order at a venue."""
+
+    def __init__(self, request: Record) -> None:
+        self.request = request
+        self.order_id = int(request["order_id"])
+        self.venue = int(request["venue_id"])
+        self.qty, self.px = int(request["qty"]), int(request["px"])
+        self.cum = 0
+        self.leaves = self.qty
+        self.status = int(OrdStatus.NEW)
+        self.executions: list[Execution] = []
+
+    @property
+    def live(self) -> bool:
+        """Whether it can still execute in good order."""
+        return self.status not in _TERMINAL
+
+
+class Gateway(Peer):
+    """The peer of a venue session: all venues that it reaches."""
+
+    def __init__(self, session: int, wire: Wire, remembered: Callable[[int, bytes], bool]) -> None:
+        super().__init__(session, wire)
+        #: By order id, in the order of arrival.
+        self.orders: dict[int, Order] = {}
+        #: Order ids that came more than once: there must be none.
+        self.repeated: list[int] = []
+        self._remembered = remembered
+        self._ids = 0
+
+    # ---- what it is told
+
+    def take(self, data: bytes, how: Record) -> None:
+        """Read a request; `how` says what the venue makes of it (see World.take)."""
+        request = self.admit(data)
+        if request is None:
+            return
+        template = request["template_id"]
+        if template == Template.ORDER_NEW:
+            self._new(request, how)
+        elif template == Template.ORDER_CANCEL:
+            self._cancel(request, how)
+        elif template == Template.STATUS_REQUEST:
+            self._status(request)
+
+    def _new(self, request: Record, how: Record) -> None:
+        if request["order_id"] in self.orders:
+            self.repeated.append(int(request["order_id"]))
+            return
+        order = self.orders[int(request["order_id"])] = Order(request)
+        late = request["ttl_ms"] > 0 and self.now_ns > request["ts_event_ns"] + request["ttl_ms"] * MS
+        if late or how.get("reject"):
+            order.status, order.leaves = int(OrdStatus.REJECTED), 0
+            reason = Reason.TTL_EXPIRED if late else Reason.SIMULATED
+            self.report(Template.REJECT, order, exec_type=ExecType.REJECTED, reason=int(reason))
+            return
+        if not how.get("mute"):
+            self.report(Template.ACK, order, exec_type=ExecType.NEW)
+        qty = order.qty * int(how.get("fill", 0)) // 1000
+        if request["tif"] == Tif.FOK and qty < order.qty:
+            qty = 0
+        if qty > 0:
+            self.execute(order, qty, int(Liquidity.REMOVED))
+        if order.live and request["tif"] in _IMMEDIATE and not how.get("hold"):
+            self.end(order, ExecType.CANCELED, told=not how.get("mute"))
+
+    def _cancel(self, request: Record, how: Record) -> None:
+        order = self.orders.get(int(request["order_id"]))
+        if order is not None and order.live and how.get("fill"):
+            self.execute(order, max(order.leaves * int(how["fill"]) // 1000, 1), int(Liquidity.ADDED))
+        if order is None or not order.live or how.get("reject"):
+            fields = _named(request) if order is None else self._state(order)
+            self.say(Template.CANCEL_REJECT, **fields, exec_id=self.new_id(), reason=int(Reason.UNKNOWN_ORDER))
+            return
+        if not how.get("hold"):
+            self.end(order, ExecType.CANCELED, told=not how.get("mute"))
+
+    def _status(self, request: Record) -> None:
+        order = self.orders.get(int(request["order_id"]))
+        if order is None:
+            reject = {"exec_type": ExecType.REJECTED, "ord_status": OrdStatus.REJECTED}
+            reason = int(Reason.UNKNOWN_ORDER)
+            self.say(Template.REJECT, **_named(request), **reject, exec_id=self.new_id(), reason=reason)
+            return
+        for execution in order.executions:
+            if self._remembered(order.venue, execution.exec_id):
+                self._tell(order, execution)
+        self.report(Template.ACK, order, exec_type=ExecType.ORDER_STATUS, request=int(Template.STATUS_REQUEST))
+
+    # ---- what it does
+
+    def execute(self, order: Order, qty: int, liquidity: int, *, told: bool = True) -> None:
+        """Execute `qty` of an order, whatever is left of it."""
+        execution = Execution(self.new_id(), order.px, qty, liquidity)
+        order.executions.append(execution)
+        order.cum += qty
+        if order.live:
+            order.leaves = max(order.leaves - qty, 0)
+            order.status = int(OrdStatus.PARTIALLY_FILLED if order.leaves else OrdStatus.FILLED)
+        if told:
+            self._tell(order, execution)
+
+    def _tell(self, order: Order, execution: Execution) -> None:
+        fields = self._state(order)
+        fields.update(
+            exec_id=execution.exec_id, last_px=execution.px, last_qty=execution.qty, liquidity=execution.liquidity
+        )
+        self.say(Template.FILL, **fields, exec_type=int(ExecType.TRADE))
+
+    def end(self, order: Order, exec_type: int, *, told: bool = True) -> None:
+        """Give back what is left of an order."""
+        order.leaves = 0
+        order.status = int(OrdStatus.EXPIRED if exec_type == ExecType.EXPIRED else OrdStatus.CANCELED)
+        if told:
+            self.report(Template.ACK, order, exec_type=exec_type)
+
+    def late(self, order: Order, fill: int) -> None:
+        """Execute a part of what was given back: the cancel came too late after all."""
+        left = order.qty - order.cum
+        if order.status in (OrdStatus.CANCELED, OrdStatus.EXPIRED) and left > 0:
+            self.execute(order, max(left * fill // 1000, 1), int(Liquidity.REMOVED))
+
+    def report(self, template: int, order: Order, **fields: int) -> None:
+        """Report on an order as it stands."""
+        named = {name: int(value) for name, value in fields.items()}
+        self.say(template, **self._state(order), exec_id=self.new_id(), **named)
+
+    def stray(self, venue: int, instrument: int, order_id: int, template: int) -> None:
+        """Report on an order that nobody gave us."""
+        fill = {"last_px": 10_000, "last_qty": 100} if template == Template.FILL else {}
+        named = {"venue_id": venue, "instrument_id": instrument, "order_id": order_id}
+        self.say(template, **named, **fill, exec_id=self.new_id(), exec_type=int(ExecType.TRADE))
+
+    def new_id(self) -> bytes:
+        """An ExecID of its own."""
+        self._ids += 1
+        return f"{self.session}E{self._ids}".encode()
+
+    def _state(self, order: Order) -> Record:
+        return {
+            **_named(order.request),
+            "peer_id": f"O{order.order_id & 0xFFFFFF}".encode(),
+            "cum_qty": order.cum,
+            "leaves_qty": order.leaves,
+            "ord_status": order.status,
+        }
+
+
+def _named(request: Record) -> dict[str, Any]:
+    """What a report says of the order that a request is about."""
+    return {name: int(request[name]) for name in ("venue_id", "order_id", "instrument_id", "side", "client_id")}

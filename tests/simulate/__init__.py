@@ -1,0 +1,1 @@
+"""Tests of the simulation: that it is deterministic, that failures shrink, and that planted bugs are caught."""
