@@ -2,7 +2,7 @@
 
 numba's own cache does not notice that a callee in another module changed, and it ignores NUMBA_BOUNDSCHECK when
 it looks a kernel up. So the cache directory's name is a hash of everything that can change the machine code: all
-our sources, the user's strategy files, every NUMBA_* flag, and the versions of numba, llvmlite, numpy and the CPU.
+our sources, every NUMBA_* flag, and the versions of numba, llvmlite, numpy and the CPU.
 A stale entry is then in another directory, and cannot be loaded.
 
 This module must be imported before numba is imported anywhere else: it sets NUMBA_CACHE_DIR.
@@ -16,7 +16,8 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,22 +34,22 @@ _NEUTRAL = {"NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def source_hash(extra: Iterable[Path] = ()) -> str:
-    """Hex digest over every source that kernels are made of, plus `extra` files (users' strategies)."""
+def source_hash() -> str:
+    """Hex digest over every source of ours that kernels are made of."""
     digest = hashlib.sha256()
     files = [path for tree in SOURCE_TREES for path in sorted((ROOT / tree).rglob("*.py"))]
-    for path in [*files, *sorted(Path(p) for p in extra)]:
-        digest.update(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name).encode())
+    for path in files:
+        digest.update(str(path.relative_to(ROOT)).encode())
         digest.update(b"\0")
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def build_hash(extra: Iterable[Path] = ()) -> str:
+def build_hash() -> str:
     """Hex digest (16 characters) of the sources, the NUMBA_* flags, the library versions and the CPU."""
     from importlib.metadata import version
 
-    digest = hashlib.sha256(source_hash(extra).encode())
+    digest = hashlib.sha256(source_hash().encode())
     for package in ("numba", "llvmlite", "numpy"):
         digest.update(f"{package}={version(package)};".encode())
     flags = sorted((k, v) for k, v in os.environ.items() if k.startswith("NUMBA_") and k not in _NEUTRAL)
@@ -73,9 +74,7 @@ def cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tickroute"
 
 
-def set_cache_dir(extra: Iterable[Path] = ()) -> Path:
-    """Point numba at the directory for this very build and return it. Call before numba is imported."""
-    path = cache_home() / f"kernels-{build_hash(extra)}"
+def _point_cache_at(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     os.environ["NUMBA_CACHE_DIR"] = str(path)
     if "numba" in sys.modules:
@@ -83,12 +82,18 @@ def set_cache_dir(extra: Iterable[Path] = ()) -> Path:
     return path
 
 
-def user_sources() -> list[Path]:
-    """Strategy files outside the package, as named in TICKROUTE_STRATEGIES (separated by the path separator)."""
-    return [Path(p) for p in os.environ.get("TICKROUTE_STRATEGIES", "").split(os.pathsep) if p]
+@contextmanager
+def cache_at(path: Path) -> Iterator[None]:
+    """Kernels that are decorated meanwhile are cached below `path`: a user's strategy, in a directory of its own."""
+    before = Path(os.environ["NUMBA_CACHE_DIR"])
+    _point_cache_at(path)
+    try:
+        yield
+    finally:
+        _point_cache_at(before)
 
 
-CACHE_DIR = set_cache_dir(user_sources())
+CACHE_DIR = _point_cache_at(cache_home() / f"kernels-{build_hash()}")
 
 import numba  # noqa: E402  the cache directory must be set first
 

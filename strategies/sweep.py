@@ -13,19 +13,22 @@ from engine.core.books import renew_best
 from engine.core.children import new_child
 from engine.core.emit import left_of, new_record
 from engine.core.limits import MAX_CHILDREN_A_TURN
-from engine.core.state import C_DECISIONS, NONE, W_START, Outbox, State
+from engine.core.state import C_DECISIONS, NONE, Outbox, State
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, Outcome, Reason, Side, Template, Tif
 from engine.record.units import tick_down, tick_up
+from engine.workflow.orders import CANCELED, NEW, RESTING, WORKING, Event, order_machine, recall
 from strategies.common import NET, PX, QTY, VENUE, WIDTH, collect
 
+#: What `route` returns: it sent children, it rests what is left, or it gives it back.
+SENT, RESTED, GIVEN_UP = 0, 1, 2
+_START = int(Event.START)
 _BUY = int(Side.BUY)
 _IOC, _FOK, _DAY = int(Tif.IOC), int(Tif.FOK), int(Tif.DAY)
 _DECISION = int(Template.DECISION)
 _ROUTED, _NOTHING, _NO_FRESH = int(Outcome.ROUTED), int(Outcome.NOTHING_MARKETABLE), int(Outcome.NO_FRESH_VENUE)
 _EXHAUSTED, _NO_FOK = int(Outcome.ROUNDS_EXHAUSTED), int(Outcome.NOT_ENOUGH_FOR_FOK)
 _NO_CAPACITY = int(Outcome.NO_CAPACITY)
-_POSTED, _RESTED, _CANCELED = int(Outcome.POSTED), int(Outcome.RESTED), int(Outcome.CANCELED)
 _R_NOT_MARKETABLE, _R_NO_FRESH = int(Reason.NOT_MARKETABLE), int(Reason.NO_FRESH_VENUE)
 _R_EXHAUSTED, _R_FOK = int(Reason.ROUNDS_EXHAUSTED), int(Reason.FOK_NOT_FILLABLE)
 _R_FULL = int(Reason.TABLE_FULL)
@@ -33,10 +36,7 @@ _R_FULL = int(Reason.TABLE_FULL)
 
 @kernel
 def route(state: State, p: int, event: int, outbox: Outbox) -> int:
-    """Decide for parent p, woken by `event` (a W_* bit); returns the Outcome.
-
-    ROUTED and POSTED sent children, RESTED and CANCELED did not.
-    """
+    """Decide for parent p, woken by `event`; SENT, RESTED or GIVEN_UP."""
     parent, order = state.parents[p], state.parent_orders[p]
     parent.rounds += 1
     bid, ask = renew_best(state, int(order.instrument_id))
@@ -61,7 +61,7 @@ def route(state: State, p: int, event: int, outbox: Outbox) -> int:
     elif fresh_venues == 0:
         outcome, reason = _NO_FRESH, _R_NO_FRESH
     elif allotted > 0:
-        if order.tif == _FOK and (event != W_START or allotted < left):
+        if order.tif == _FOK and (event != _START or allotted < left):
             outcome, reason = _NO_FOK, _R_FOK
         elif order.tif == _FOK and len(state.children) - state.core[0].live_children < used:
             outcome, reason = _NO_CAPACITY, _R_FULL
@@ -71,10 +71,10 @@ def route(state: State, p: int, event: int, outbox: Outbox) -> int:
             outcome, reason = _NO_CAPACITY, _R_FULL
     note.outcome = outcome
     if outcome == _ROUTED:
-        return _ROUTED
+        return SENT
     parent.reason = reason
     if order.tif == _IOC or order.tif == _FOK:
-        return _CANCELED
+        return GIVEN_UP
     return _post(state, p, left, outbox)
 
 
@@ -127,11 +127,11 @@ def _post(state: State, p: int, left: int, outbox: Outbox) -> int:
     parent, order, params = state.parents[p], state.parent_orders[p], state.params[0]
     venue = int(params.post_venue)
     if params.rest_at == 0 or order.px == 0 or venue < 0 or (int(parent.excluded) >> venue) & 1:
-        return _RESTED
+        return RESTED
     if state.sessions[int(state.venues[venue].session)].up == 0:
-        return _RESTED
+        return RESTED
     if parent.rounds > params.max_rounds + 1:
-        return _RESTED  # the venue gives back what is posted there, again and again
+        return RESTED  # the venue gives back what is posted there, again and again
     instrument = int(order.instrument_id)
     lot = int(state.lots[instrument * int(params.venue_stride) + venue])
     qty = left // lot * lot
@@ -141,5 +141,13 @@ def _post(state: State, p: int, left: int, outbox: Outbox) -> int:
     limit_px = int(order.px)
     px = tick_down(state.ticks, table, limit_px) if order.side == _BUY else tick_up(state.ticks, table, limit_px)
     if qty <= 0 or new_child(state, outbox, p, venue, px, qty, _DAY) == NONE:
-        return _RESTED
-    return _POSTED
+        return RESTED
+    return SENT
+
+
+machine = order_machine("sweep")
+_ANY = {SENT: WORKING, RESTED: RESTING, GIVEN_UP: CANCELED}
+machine.on(NEW, Event.START, route, _ANY)
+machine.on(WORKING, Event.CHILDREN_DONE, route, _ANY)
+machine.on(RESTING, Event.QUOTE, route, _ANY)
+machine.compensate(route, by=recall)

@@ -14,6 +14,7 @@ Worst case: each quote scans the venues of its instrument once: n_venues cache l
 
 from __future__ import annotations
 
+from engine.core import undo
 from engine.core.emit import alert
 from engine.core.limits import MAX_STREAM_SEQ
 from engine.core.state import (
@@ -161,6 +162,7 @@ def renew_best(state: State, instrument: int) -> tuple[int, int]:
             if quote.ask_qty > 0 and (quote.ask_px < ask or ask == 0):
                 ask = int(quote.ask_px)
     if bid > 0 and bid <= ask:
+        undo.keep_instrument(state, instrument)
         row = state.instruments[instrument]
         row.reference_px2 = bid + ask
         row.reference_ns = now
@@ -193,6 +195,7 @@ def reference_px2(state: State, instrument: int) -> int:
 @kernel
 def take(state: State, slot: int, side: int, qty: int) -> None:
     """Remember that an order of `side` goes after `qty` of a quote; a negative `qty` gives it back."""
+    undo.keep_quote(state, slot)
     quote = state.quotes[slot]
     if side == _BUY:
         quote.ask_taken += qty

@@ -10,12 +10,12 @@ Worst case: the loss of a session scans all children once.
 
 from __future__ import annotations
 
-from engine.core import timers
+from engine.core import timers, undo
 from engine.core.books import take
-from engine.core.emit import alert, child_order, child_request
+from engine.core.emit import alert, child_order, child_request, is_open
 from engine.core.ids import CHILD_BIT
 from engine.core.limits import MAX_CHILDREN_A_TURN
-from engine.core.state import C_CHILDREN_SENT, C_TIMEOUTS, DONE, NONE, W_CHILDREN_DONE, Outbox, State
+from engine.core.state import C_CHILDREN_SENT, C_TIMEOUTS, NONE, W_CHILDREN_DONE, Outbox, State
 from engine.jit import kernel
 from engine.record.records import OrdStatus, Reason, Template, Tif
 
@@ -38,12 +38,15 @@ def terminal(status: int) -> bool:
 @kernel
 def wake(state: State, p: int, bits: int) -> None:
     """Put parent p on the work queue with these reasons; a parent is there at most once."""
+    undo.keep_parent(state, p)
     parent = state.parents[p]
     parent.wake = int(parent.wake) | bits
     if parent.queued == 0:
         parent.queued = 1
         core = state.core[0]
-        state.work[(core.work_head + core.work_count) & (len(state.work) - 1)] = p
+        place = (core.work_head + core.work_count) & (len(state.work) - 1)
+        undo.keep_word(state, undo.WORK, place, state.work[place])
+        state.work[place] = p
         core.work_count += 1
 
 
@@ -68,6 +71,7 @@ def new_child(state: State, outbox: Outbox, p: int, venue: int, px: int, qty: in
             break
     if c == NONE:
         return NONE
+    undo.keep_child(state, c)
     state.child_orders[c] = state.parent_orders[p]
     order = state.child_orders[c]
     order.template_id = _ORDER_NEW
@@ -139,6 +143,7 @@ def _link(state: State, p: int, c: int) -> None:
     child.prev = NONE
     child.next = first
     if first != NONE:
+        undo.keep_child(state, first)
         state.children[first].prev = c
     parent.first_child = c
     parent.live_children += 1
@@ -175,7 +180,7 @@ def finish_child(state: State, outbox: Outbox, c: int, status: int, reason: int)
     _unlink(state, p, c)
     timers.disarm(state, len(state.parents) + c)
     state.core[0].live_children -= 1
-    if parent.live_children == 0 and parent.phase != DONE:
+    if parent.live_children == 0 and is_open(state, p):
         wake(state, p, W_CHILDREN_DONE)
 
 
@@ -205,6 +210,7 @@ def mark_unknown(state: State, outbox: Outbox, c: int) -> None:
 @kernel
 def cancel_child(state: State, outbox: Outbox, c: int) -> None:
     """Ask the venue to cancel child c and watch for the answer; nothing is released."""
+    undo.keep_child(state, c)
     child = state.children[c]
     if child.ord_status != _S_UNKNOWN:
         child.ord_status = _S_PENDING_CANCEL

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.core.state import C_ALERTS, C_CANCELS_SENT, C_REFUSALS, Outbox, State
+from engine.core.state import C_ALERTS, C_CANCELS_SENT, C_REFUSALS, FAILED, Outbox, State
 from engine.jit import kernel
 from engine.record.records import (
     RECORD_MAX,
@@ -117,6 +117,12 @@ def child_request(state: State, outbox: Outbox, c: int, template: int) -> None:
     outbox.head[k].stream_id = int(state.venues[int(order.venue_id)].session)
     if template == _CANCEL:
         state.counts[C_CANCELS_SENT] += 1
+
+
+@kernel
+def is_open(state: State, p: int) -> bool:
+    """Whether parent p has a workflow that has not ended."""
+    return bool(state.parents[p].phase > FAILED)
 
 
 @kernel

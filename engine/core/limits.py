@@ -30,6 +30,15 @@ COUNT_MAX: Final = 1 << 62
 #: Timers that one TIMER input may fire; the rest fire at the next, which is due at once.
 TIMERS_A_STEP: Final = 32
 
+#: Integers that a strategy may take from the configuration.
+MAX_PARAMETERS: Final = 16
+#: Rows of one table that a step may change: itself, its children, the neighbours of each in their lists.
+UNDO_ROWS: Final = 4 * (MAX_CHILDREN_A_TURN + 2)
+#: Words of the timer heap and the work queue that a step may change: each child arms one timer, which moves four words
+#: at each of 24 levels of the heap, twice.
+UNDO_WORDS: Final = 8192
+
+assert UNDO_WORDS >= (MAX_CHILDREN_A_TURN + 4) * 24 * 2 * 8
 assert TURN_OUTPUTS * 7 <= OUTBOX
 assert TIMERS_A_STEP * 3 + TURN_OUTPUTS <= OUTBOX, "each fired timer emits at most an alert and two messages"
 assert MAX_VENUES <= 62, "venue sets are int64 masks"

@@ -1,20 +1,23 @@
-"""Parent orders: what clients ask for, and how each parent ends.
+"""Parent orders: what clients ask for, and how each parent ends. Here are the steps that all workflows share.
 
 A request (cancel, replace, pause, expiry) never touches a live child's quantity: it asks the venues to cancel what
-rests there, waits until no child is live, and then takes effect. While it waits the parent is `pending`; the strongest
-pending request wins (expire > cancel > pause > replace), and what it beats is refused. A resume withdraws a pause that
-still waits. A parent that is filled meanwhile is filled: what waited is refused.
+rests there, waits until no child is live, and then takes effect. While it waits the parent is in a PENDING state; the
+strongest request wins (expire > cancel > pause > replace), and what it beats is refused. A resume withdraws a pause
+that still waits. A parent that is filled meanwhile is filled: what waited is refused.
 
 A parent is woken by reasons (`W_*` bits) and handled on the work queue, so that any number of them can be woken by one
-event while a step's output stays bounded. `lifecycle` deals with requests itself and hands the rest to the strategy.
+event while a step's output stays bounded. `engine.workflow.orders` declares which state and event runs which step;
+`engine.run.turn` runs them. A step returns an outcome (`Did`), and the table says which state that means.
 """
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 from engine.core import timers
 from engine.core.books import renew_best
 from engine.core.children import cancel_child, immediate, terminal
-from engine.core.emit import leaves_of, left_of, parent_report
+from engine.core.emit import is_open, leaves_of, left_of, parent_report
 from engine.core.ids import add_client_id, drop_client_id
 from engine.core.resting import rest, unrest
 from engine.core.state import (
@@ -25,31 +28,18 @@ from engine.core.state import (
     C_QTY_CANCELED,
     C_QTY_ORDERED,
     C_QTY_OVERFILLED,
-    DONE,
     FREE,
+    NEW,
     NONE,
-    P_CANCEL,
-    P_EXPIRE,
-    P_NONE,
-    P_PAUSE,
-    P_REPLACE,
-    PAUSED,
-    RESTING,
-    ROUTING,
-    W_CANCEL,
-    W_CHILDREN_DONE,
-    W_EXPIRE,
-    W_PAUSE,
-    W_QUOTE,
-    W_REPLACE,
-    W_RESUME,
-    W_START,
+    PENDING_CANCEL,
+    PENDING_PAUSE,
+    PENDING_REPLACE,
     Events,
     Outbox,
     State,
 )
 from engine.jit import kernel
-from engine.record.records import ExecType, OrdStatus, Outcome, Reason, Template, Tif
+from engine.record.records import ExecType, OrdStatus, Reason, Template, Tif
 
 _ACK, _CANCEL_REJECT = int(Template.ACK), int(Template.CANCEL_REJECT)
 _ORDER_NEW, _REPLACE, _CANCEL = int(Template.ORDER_NEW), int(Template.ORDER_REPLACE), int(Template.ORDER_CANCEL)
@@ -61,14 +51,20 @@ _X_NEW, _X_CANCELED, _X_EXPIRED = int(ExecType.NEW), int(ExecType.CANCELED), int
 _X_REPLACED, _X_SUSPENDED = int(ExecType.REPLACED), int(ExecType.SUSPENDED)
 _X_PENDING_CANCEL, _X_PENDING_REPLACE = int(ExecType.PENDING_CANCEL), int(ExecType.PENDING_REPLACE)
 _R_NONE, _R_DAY_END, _R_CLIENT = int(Reason.NONE), int(Reason.DAY_END), int(Reason.CLIENT_REQUEST)
-_R_BUSTED = int(Reason.BUSTED)
-_R_TERMINAL, _R_PENDING, _R_ORDER = (
-    int(Reason.ORDER_TERMINAL),
-    int(Reason.REQUEST_PENDING),
-    int(Reason.NOT_IN_ORDER),
-)
+_R_TERMINAL, _R_PENDING = int(Reason.ORDER_TERMINAL), int(Reason.REQUEST_PENDING)
+_R_FAILED, _R_BUSTED = int(Reason.STEP_FAILED), int(Reason.BUSTED)
 _DAY = int(Tif.DAY)
-_RESTED, _CANCELED_OUT = int(Outcome.RESTED), int(Outcome.CANCELED)
+
+
+class Did(IntEnum):
+    """Outcomes of the steps here."""
+
+    DONE = 0
+    FILLED = 1
+    SHORT = 2
+
+
+_DONE, _FILLED, _SHORT = int(Did.DONE), int(Did.FILLED), int(Did.SHORT)
 
 
 @kernel
@@ -81,9 +77,8 @@ def take_slot(state: State) -> tuple[int, int]:
         counter = int(core.next_parent)
         core.next_parent += 1
         p = counter & (len(state.parents) - 1)
-        phase = state.parents[p].phase
-        if phase == FREE or phase == DONE:
-            if phase == DONE:
+        if not is_open(state, p):
+            if state.parents[p].phase != FREE:
                 drop_client_id(state, p)
             return p, counter
     return NONE, 0
@@ -117,8 +112,8 @@ def accept(state: State, events: Events, i: int, session: int, p: int, counter: 
     parent.reason = 0
     parent.session = session
     parent.ord_status = _S_NEW
-    parent.phase = ROUTING
-    parent.pending = P_NONE
+    parent.phase = NEW
+    parent.effects = 0
     parent.resting = 0
     add_client_id(state, p)
     core.live_parents += 1
@@ -130,194 +125,209 @@ def accept(state: State, events: Events, i: int, session: int, p: int, counter: 
 
 
 @kernel
-def lifecycle(state: State, outbox: Outbox, p: int) -> int:
-    """Handle why parent p was woken; returns the W_* bit that is the strategy's to handle, 0 where none is."""
-    parent = state.parents[p]
-    bits = int(parent.wake)
-    parent.wake = 0
-    if parent.phase == DONE:
-        return 0
-    if bits & W_EXPIRE:
-        _request(state, outbox, p, P_EXPIRE)
-    if bits & W_CANCEL:
-        _request(state, outbox, p, P_CANCEL)
-    if bits & W_PAUSE:
-        _request(state, outbox, p, P_PAUSE)
-    if bits & W_REPLACE:
-        _request(state, outbox, p, P_REPLACE)
-    if bits & W_RESUME and parent.phase != PAUSED:
-        _resume_early(state, outbox, p)
-    complete = left_of(state, p) == 0
-    if parent.live_children > 0:
-        if complete:
-            _recall(state, outbox, p)
-        return 0
-    if complete and parent.pending != P_REPLACE:
-        if P_NONE < parent.pending < P_EXPIRE:
-            refuse_request(state, outbox, p, _request_template(int(parent.pending)), _R_TERMINAL)
-        _finish_complete(state, outbox, p)
-        return 0
-    if parent.pending != P_NONE:
-        return _settle_request(state, outbox, p)
-    if parent.phase == PAUSED:
-        if bits & W_RESUME == 0:
-            return 0
-        parent.ord_status = _S_PARTIAL if parent.cum_qty > 0 else _S_NEW
-        parent_report(state, outbox, p, _ACK, _X_NEW, _R_CLIENT, _CONTROL)
-        return _restart_as(state, p, W_START)
-    if bits & W_START:
-        return W_START
-    if bits & W_CHILDREN_DONE:
-        return W_CHILDREN_DONE
-    if bits & W_QUOTE and parent.phase == RESTING:
-        return _restart_as(state, p, W_QUOTE)
-    return 0
-
-
-@kernel
-def _restart_as(state: State, p: int, bit: int) -> int:
-    """Begin a new routing episode: rounds and excluded venues are forgotten."""
-    unrest(state, p)
+def begin_episode(state: State, p: int, outbox: Outbox) -> None:
+    """Enter NEW: rounds and excluded venues of an earlier routing episode are forgotten."""
     parent = state.parents[p]
     parent.rounds = 0
     parent.excluded = 0
-    parent.phase = ROUTING
-    return bit
 
 
 @kernel
-def _request(state: State, outbox: Outbox, p: int, pending: int) -> None:
-    """Note a request, and ask the venues to cancel what stands in its way. Of two requests, the weaker is refused."""
-    parent = state.parents[p]
-    weaker = min(pending, int(parent.pending))
-    if P_NONE < weaker < P_EXPIRE:
-        refuse_request(state, outbox, p, _request_template(weaker), _R_PENDING)
-    if pending <= parent.pending:
-        return
-    parent.pending = pending
-    if parent.live_children > 0:
-        if pending == P_CANCEL:
-            parent.ord_status = _S_PENDING_CANCEL
-            parent_report(state, outbox, p, _ACK, _X_PENDING_CANCEL, _R_NONE, _CANCEL)
-        elif pending == P_REPLACE:
-            parent.ord_status = _S_PENDING_REPLACE
-            parent_report(state, outbox, p, _ACK, _X_PENDING_REPLACE, _R_NONE, _REPLACE)
-    _recall(state, outbox, p)
+def watch(state: State, p: int, outbox: Outbox) -> None:
+    """Enter a state that waits for a quote: the next marketable one wakes the parent."""
+    rest(state, p)
 
 
 @kernel
-def _recall(state: State, outbox: Outbox, p: int) -> None:
+def unwatch(state: State, p: int, outbox: Outbox) -> None:
+    """Leave a state that waits for a quote; what comes next is a new routing episode."""
+    unrest(state, p)
+    begin_episode(state, p, outbox)
+
+
+@kernel
+def hold_replace(state: State, p: int, event: int, outbox: Outbox) -> int:
+    """A replace waits until no child is live."""
+    _supersede(state, p, outbox)
+    if state.parents[p].live_children > 0:
+        state.parents[p].ord_status = _S_PENDING_REPLACE
+        parent_report(state, outbox, p, _ACK, _X_PENDING_REPLACE, _R_NONE, _REPLACE)
+    return recall(state, p, event, outbox)
+
+
+@kernel
+def hold_pause(state: State, p: int, event: int, outbox: Outbox) -> int:
+    """A pause waits until no child is live."""
+    _supersede(state, p, outbox)
+    return recall(state, p, event, outbox)
+
+
+@kernel
+def hold_cancel(state: State, p: int, event: int, outbox: Outbox) -> int:
+    """A cancellation waits until no child is live."""
+    _supersede(state, p, outbox)
+    if state.parents[p].live_children > 0:
+        state.parents[p].ord_status = _S_PENDING_CANCEL
+        parent_report(state, outbox, p, _ACK, _X_PENDING_CANCEL, _R_NONE, _CANCEL)
+    return recall(state, p, event, outbox)
+
+
+@kernel
+def hold_expire(state: State, p: int, event: int, outbox: Outbox) -> int:
+    """The order's time is over; that waits until no child is live."""
+    _supersede(state, p, outbox)
+    return recall(state, p, event, outbox)
+
+
+@kernel
+def _supersede(state: State, p: int, outbox: Outbox) -> None:
+    """The request that waits, if any, is beaten by a stronger one: it is refused."""
+    phase = int(state.parents[p].phase)
+    if PENDING_REPLACE <= phase <= PENDING_CANCEL:
+        refuse_request(state, outbox, p, _request_of(phase), _R_PENDING)
+
+
+@kernel
+def _request_of(phase: int) -> int:
+    """The template of the record that asked for what a PENDING state waits to do."""
+    if phase == PENDING_REPLACE:
+        return _REPLACE
+    return _CONTROL if phase == PENDING_PAUSE else _CANCEL
+
+
+@kernel
+def recall(state: State, p: int, event: int, outbox: Outbox) -> int:
     """Ask the venues to cancel what rests there for parent p. Immediate orders end by themselves."""
     c = int(state.parents[p].first_child)
     while c != NONE:
         if state.children[c].cancels == 0 and not immediate(int(state.child_orders[c].tif)):
             cancel_child(state, outbox, c)
         c = int(state.children[c].next)
+    return _DONE
 
 
 @kernel
-def _request_template(pending: int) -> int:
-    """The template of the record that asks for a P_* request."""
-    if pending == P_REPLACE:
-        return _REPLACE
-    return _CANCEL if pending == P_CANCEL else _CONTROL
+def resume_early(state: State, p: int, event: int, outbox: Outbox) -> int:
+    """A resume withdraws a pause that still waits."""
+    parent_report(state, outbox, p, _ACK, _X_NEW, _R_CLIENT, _CONTROL)
+    return _DONE
 
 
 @kernel
-def _resume_early(state: State, outbox: Outbox, p: int) -> None:
-    """A resume of a parent that is not paused: it withdraws a pause that still waits, else there is nothing to do."""
+def resume(state: State, p: int, event: int, outbox: Outbox) -> int:
+    """A paused parent is routed again."""
     parent = state.parents[p]
-    if parent.pending == P_PAUSE:
-        parent.pending = P_NONE
-        parent_report(state, outbox, p, _ACK, _X_NEW, _R_CLIENT, _CONTROL)
-    else:
-        refuse_request(state, outbox, p, _CONTROL, _R_ORDER)
+    parent.ord_status = _S_PARTIAL if parent.cum_qty > 0 else _S_NEW
+    parent_report(state, outbox, p, _ACK, _X_NEW, _R_CLIENT, _CONTROL)
+    return _DONE
 
 
 @kernel
-def _settle_request(state: State, outbox: Outbox, p: int) -> int:
-    """Carry out the pending request of parent p, which has no live child; returns a W_* bit for the strategy or 0."""
-    parent = state.parents[p]
-    pending = int(parent.pending)
-    parent.pending = P_NONE
-    if pending == P_EXPIRE:
-        _finish(state, outbox, p, _S_EXPIRED, _R_DAY_END)
-        return 0
-    if pending == P_CANCEL:
-        _finish(state, outbox, p, _S_CANCELED, int(parent.reason))
-        return 0
-    if pending == P_PAUSE:
-        unrest(state, p)
-        parent.phase = PAUSED
-        parent.ord_status = _S_SUSPENDED
-        parent_report(state, outbox, p, _ACK, _X_SUSPENDED, _R_CLIENT, _CONTROL)
-        return 0
-    return _apply_replace(state, outbox, p)
+def suspend(state: State, p: int, event: int, outbox: Outbox) -> int:
+    """The pause takes effect."""
+    state.parents[p].ord_status = _S_SUSPENDED
+    parent_report(state, outbox, p, _ACK, _X_SUSPENDED, _R_CLIENT, _CONTROL)
+    return _DONE
 
 
 @kernel
-def _apply_replace(state: State, outbox: Outbox, p: int) -> int:
-    """Give parent p its new quantity and price; it may be filled by that (new quantity at or below CumQty)."""
+def nothing_more(state: State, p: int, event: int, outbox: Outbox) -> int:
+    """No child is live, and the state that follows says the rest."""
+    return _DONE
+
+
+@kernel
+def apply_replace(state: State, p: int, event: int, outbox: Outbox) -> int:
+    """Give parent p its new quantity and price; FILLED where the new quantity is no more than CumQty."""
+    return _replace(state, p, 0, outbox)
+
+
+@kernel
+def replace_paused(state: State, p: int, event: int, outbox: Outbox) -> int:
+    """As `apply_replace`, of a parent that is paused and stays so."""
+    return _replace(state, p, _S_SUSPENDED, outbox)
+
+
+@kernel
+def _replace(state: State, p: int, status: int, outbox: Outbox) -> int:
+    """Apply the replace; `status` is the OrdStatus where it is not filled, 0 for what its quantities say."""
     parent, order = state.parents[p], state.parent_orders[p]
-    unrest(state, p)  # by its former limit
     new_qty = max(int(parent.new_qty), int(parent.cum_qty) + int(parent.busted_qty))
     state.counts[C_QTY_ORDERED] += new_qty - order.qty
     state.counts[C_QTY_OVERFILLED] -= max(int(parent.cum_qty) - int(order.qty), 0)
     order.qty = new_qty
     order.px = parent.new_px
-    paused = parent.phase == PAUSED
-    parent.ord_status = _S_PARTIAL if parent.cum_qty > 0 else _S_NEW
-    if parent.cum_qty >= order.qty:
-        parent.ord_status = _S_FILLED
-    elif paused:
-        parent.ord_status = _S_SUSPENDED
+    if status == 0:
+        status = _S_PARTIAL if parent.cum_qty > 0 else _S_NEW
+    filled = bool(parent.cum_qty >= order.qty)
+    parent.ord_status = _S_FILLED if filled else status
     parent_report(state, outbox, p, _ACK, _X_REPLACED, _R_NONE, _REPLACE)
-    if left_of(state, p) == 0:
-        _finish_complete(state, outbox, p)
-        return 0
-    return 0 if paused else _restart_as(state, p, W_START)
+    if left_of(state, p) > 0:
+        return _DONE
+    return _FILLED if filled else _short(state, p)
 
 
 @kernel
-def settle(state: State, outbox: Outbox, p: int, outcome: int) -> None:
-    """Do with parent p what the strategy's decision means when it sent no child: rest, or cancel back."""
-    if outcome == _RESTED:
-        state.parents[p].phase = RESTING
-        rest(state, p)
-    elif outcome == _CANCELED_OUT:
-        _finish(state, outbox, p, _S_CANCELED, int(state.parents[p].reason))
-
-
-@kernel
-def _finish_complete(state: State, outbox: Outbox, p: int) -> None:
-    """End parent p, of which nothing is left: filled, or cancelled where a part of its executions was busted."""
+def complete(state: State, p: int, event: int, outbox: Outbox) -> int:
+    """Nothing is left to route and no child is live: a request that waited comes too late. SHORT after a bust."""
+    phase = int(state.parents[p].phase)
+    if PENDING_REPLACE <= phase <= PENDING_CANCEL:
+        refuse_request(state, outbox, p, _request_of(phase), _R_TERMINAL)
     if state.parents[p].cum_qty >= state.parent_orders[p].qty:
-        _finish(state, outbox, p, _S_FILLED, _R_NONE)
-    else:
-        _finish(state, outbox, p, _S_CANCELED, _R_BUSTED)
+        return _FILLED
+    return _short(state, p)
 
 
 @kernel
-def _finish(state: State, outbox: Outbox, p: int, status: int, reason: int) -> None:
-    """End parent p. A filled one has been reported with its last fill (or as replaced); others get a last ACK."""
+def _short(state: State, p: int) -> int:
+    """Nothing is left although less was executed: the rest was busted, and is not routed again."""
+    state.parents[p].reason = _R_BUSTED
+    return _SHORT
+
+
+@kernel
+def end_filled(state: State, p: int, outbox: Outbox) -> None:
+    """Enter FILLED: the client has been told with the last fill, or as replaced."""
+    _end(state, p, _S_FILLED)
+    state.counts[C_PARENTS_FILLED] += 1
+
+
+@kernel
+def end_canceled(state: State, p: int, outbox: Outbox) -> None:
+    """Enter CANCELED: what is left is given back, with the reason that the row holds."""
+    reason = int(state.parents[p].reason)
+    state.counts[C_QTY_CANCELED] += leaves_of(state, p)
+    _end(state, p, _S_CANCELED)
+    state.counts[C_PARENTS_CANCELED] += 1
+    parent_report(state, outbox, p, _ACK, _X_CANCELED, reason, _CANCEL if reason == _R_CLIENT else 0)
+
+
+@kernel
+def end_expired(state: State, p: int, outbox: Outbox) -> None:
+    """Enter EXPIRED."""
+    state.counts[C_QTY_CANCELED] += leaves_of(state, p)
+    _end(state, p, _S_EXPIRED)
+    state.counts[C_PARENTS_EXPIRED] += 1
+    parent_report(state, outbox, p, _ACK, _X_EXPIRED, _R_DAY_END, 0)
+
+
+@kernel
+def end_failed(state: State, p: int, outbox: Outbox) -> None:
+    """Enter FAILED: to the client the order is cancelled, and the reason says that its workflow failed."""
+    state.counts[C_QTY_CANCELED] += leaves_of(state, p)
+    _end(state, p, _S_CANCELED)
+    state.counts[C_PARENTS_CANCELED] += 1
+    parent_report(state, outbox, p, _ACK, _X_CANCELED, _R_FAILED, 0)
+
+
+@kernel
+def _end(state: State, p: int, status: int) -> None:
+    """End parent p, which has no live child."""
     parent = state.parents[p]
-    left = leaves_of(state, p)
-    unrest(state, p)
+    assert parent.live_children == 0, "what lives at a venue has not ended"
     timers.disarm(state, p)
-    parent.phase = DONE
-    parent.pending = P_NONE
     parent.ord_status = status
     state.core[0].live_parents -= 1
-    if status == _S_FILLED:
-        state.counts[C_PARENTS_FILLED] += 1
-        return
-    state.counts[C_QTY_CANCELED] += left
-    if status == _S_EXPIRED:
-        state.counts[C_PARENTS_EXPIRED] += 1
-        parent_report(state, outbox, p, _ACK, _X_EXPIRED, reason, 0)
-    else:
-        state.counts[C_PARENTS_CANCELED] += 1
-        parent_report(state, outbox, p, _ACK, _X_CANCELED, reason, _CANCEL if reason == _R_CLIENT else 0)
 
 
 @kernel
@@ -328,5 +338,11 @@ def refuse_request(state: State, outbox: Outbox, p: int, request: int, reason: i
 
 @kernel
 def is_done(state: State, p: int) -> bool:
-    """Whether parent p has ended."""
-    return bool(state.parents[p].phase == DONE) or terminal(int(state.parents[p].ord_status))
+    """Whether parent p has ended, or has nothing left and is about to."""
+    return not is_open(state, p) or terminal(int(state.parents[p].ord_status))
+
+
+@kernel
+def parameter(state: State, index: int) -> int:
+    """A strategy's parameter: what `[routing.parameters]` says, else its declared default."""
+    return int(state.parameters[index])

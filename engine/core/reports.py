@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from engine.core import timers
 from engine.core.children import arm_child, cancel_child, finish_child, immediate, mark_unknown, terminal, wake
-from engine.core.emit import alert, parent_report, refusal
+from engine.core.emit import alert, is_open, parent_report, refusal
 from engine.core.ids import child_slot, remember_execution
 from engine.core.positions import book_position, fee_of, money_of, room_for
 from engine.core.state import (
@@ -17,7 +17,6 @@ from engine.core.state import (
     C_OVERFILLS,
     C_QTY_CANCELED,
     C_QTY_OVERFILLED,
-    DONE,
     NONE,
     W_CHILDREN_DONE,
     Events,
@@ -167,7 +166,7 @@ def on_fill(state: State, events: Events, i: int, outbox: Outbox) -> None:
             finish_child(state, outbox, c, _S_FILLED, _R_NONE)
         elif child.ord_status == _S_PENDING_NEW or child.ord_status == _S_NEW:
             child.ord_status = _S_PARTIAL
-    if state.parents[p].phase != DONE and state.parents[p].cum_qty >= state.parent_orders[p].qty:
+    if is_open(state, p) and state.parents[p].cum_qty >= state.parent_orders[p].qty:
         wake(state, p, W_CHILDREN_DONE)
 
 
@@ -199,7 +198,7 @@ def _book_parent(state: State, p: int, qty: int, money: int, fee: int) -> None:
     parent.notional += money
     parent.fee += fee
     state.counts[C_QTY_OVERFILLED] += over
-    if parent.phase == DONE:
+    if not is_open(state, p):
         state.counts[C_QTY_CANCELED] -= qty - over
     if parent.cum_qty >= order.qty and parent.ord_status != _S_PENDING_REPLACE:
         parent.ord_status = _S_FILLED

@@ -8,7 +8,7 @@ from __future__ import annotations
 from engine.core.admit import check_terms
 from engine.core.books import reference_px2
 from engine.core.children import wake
-from engine.core.emit import alert, client_reject, new_record, parent_report, refusal
+from engine.core.emit import alert, client_reject, is_open, new_record, parent_report, refusal
 from engine.core.ids import find_client_id, parent_slot
 from engine.core.limits import COUNT_MAX
 from engine.core.parents import accept, is_done, refuse_request, take_slot
@@ -17,11 +17,10 @@ from engine.core.state import (
     C_PARENTS_REJECTED,
     C_QTY_ORDERED,
     C_QTY_REJECTED,
-    DONE,
-    FREE,
+    FAILING,
     NONE,
-    P_CANCEL,
-    P_NONE,
+    PENDING_CANCEL,
+    PENDING_REPLACE,
     W_CANCEL,
     W_EXPIRE,
     W_PAUSE,
@@ -68,7 +67,7 @@ def on_order(state: State, events: Events, i: int, outbox: Outbox) -> None:
         refusal(state, outbox, template, _R_TERMINAL, int(order.order_id), int(state.parents[p].ord_status))
         refuse_request(state, outbox, p, template, _R_TERMINAL)
     elif template == _CANCEL:
-        if state.parents[p].pending < P_CANCEL and int(state.parents[p].wake) & W_CANCEL == 0:
+        if not _ending(state, p):
             state.parents[p].reason = _R_CLIENT
         wake(state, p, W_CANCEL)
     else:
@@ -81,8 +80,8 @@ def _on_replace(state: State, events: Events, i: int, p: int, outbox: Outbox) ->
     mine, parent = state.parent_orders[p], state.parents[p]
     instrument, px, qty = int(mine.instrument_id), int(order.px), int(order.qty)
     reason, value, limit = check_terms(state, instrument, int(mine.ord_type), px, qty)
-    if reason == 0 and (parent.pending != P_NONE or int(parent.wake) & _WAITING != 0):
-        reason, value, limit = _R_PENDING, int(parent.pending), 0
+    if reason == 0 and (_waits(state, p) or int(parent.wake) & _WAITING != 0):
+        reason, value, limit = _R_PENDING, int(parent.phase), 0
     if reason == 0 and (qty > mine.qty or px > mine.px):
         reason, value, limit = check_size(state, instrument, px, qty)
         reason = _R_RISK if reason != 0 else 0
@@ -93,6 +92,18 @@ def _on_replace(state: State, events: Events, i: int, p: int, outbox: Outbox) ->
     parent.new_px = px
     parent.new_qty = qty
     wake(state, p, W_REPLACE)
+
+
+@kernel
+def _waits(state: State, p: int) -> bool:
+    """Whether a request of parent p waits for its children, or its workflow is failing."""
+    return bool(PENDING_REPLACE <= state.parents[p].phase <= FAILING)
+
+
+@kernel
+def _ending(state: State, p: int) -> bool:
+    """Whether parent p is to be cancelled already, or something stronger than that."""
+    return bool(PENDING_CANCEL <= state.parents[p].phase <= FAILING) or int(state.parents[p].wake) & W_CANCEL != 0
 
 
 @kernel
@@ -200,7 +211,7 @@ def on_mass_cancel(state: State, events: Events, i: int) -> None:
     session, scope = int(request.stream_id), int(request.scope)
     for p in range(len(state.parents)):
         parent, order = state.parents[p], state.parent_orders[p]
-        if parent.phase == FREE or parent.phase == DONE or parent.pending >= P_CANCEL or parent.wake & W_CANCEL:
+        if not is_open(state, p) or _ending(state, p):
             continue
         if session >= 0 and parent.session != session:
             continue

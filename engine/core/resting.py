@@ -7,6 +7,7 @@ queue, which holds each parent at most once.
 
 from __future__ import annotations
 
+from engine.core import undo
 from engine.core.books import available, fresh, marketable, opposite_px
 from engine.core.children import wake
 from engine.core.state import C_WAKES, MAX_PX, NONE, W_QUOTE, State
@@ -23,11 +24,13 @@ def rest(state: State, p: int) -> None:
     if parent.resting != 0:
         return
     parent.resting = 1
+    undo.keep_instrument(state, int(state.parent_orders[p].instrument_id))
     row = state.instruments[int(state.parent_orders[p].instrument_id)]
     first = int(row.rest_head)
     parent.rest_prev = NONE
     parent.rest_next = first
     if first != NONE:
+        undo.keep_parent(state, first)
         state.parents[first].rest_prev = p
     row.rest_head = p
     row.rest_count += 1
@@ -53,13 +56,16 @@ def unrest(state: State, p: int) -> None:
     if parent.resting == 0:
         return
     parent.resting = 0
+    undo.keep_instrument(state, int(state.parent_orders[p].instrument_id))
     row = state.instruments[int(state.parent_orders[p].instrument_id)]
     before, after = int(parent.rest_prev), int(parent.rest_next)
     if before != NONE:
+        undo.keep_parent(state, before)
         state.parents[before].rest_next = after
     else:
         row.rest_head = after
     if after != NONE:
+        undo.keep_parent(state, after)
         state.parents[after].rest_prev = before
     parent.rest_prev = NONE
     parent.rest_next = NONE

@@ -118,11 +118,10 @@ PARENT: Final = np.dtype(
             ("reason", "<i2"),
             ("session", "<i2"),
             ("ord_status", "<i1"),
-            ("phase", "<i1"),
-            ("pending", "<i1"),
+            ("phase", "<i1"),  # code of the workflow's state, see engine.core.state
             ("queued", "<i1"),
             ("resting", "<i1"),
-            ("spare", "<i1", (3,)),
+            ("effects", "<i4"),  # steps with effects, oldest lowest, four bits each: what a failure compensates
         ],
     )
 )
@@ -151,3 +150,8 @@ assert (QUOTE_SLOT.itemsize, CHILD.itemsize, PARENT.itemsize) == (64, 64, 128)
 _ALL = (PARAMS, CORE, QUOTE_SLOT, INSTRUMENT, VENUE, SESSION, PARENT, CHILD, POSITION, EXECUTION)
 assert all(len(d.names or ()) <= 30 for d in _ALL), "compile time grows with the square of the fields"
 assert not [n for d in _ALL for n in d.names or () if hasattr(np.record, n)], "np.record has attributes of these names"
+
+#: The undo log's own row: whether a step is being logged, and how many rows of each table are kept.
+UNDO: Final = ints("active n_parents n_children n_instruments n_quotes n_words restored")
+#: One word of an integer table before it was changed.
+WORD: Final = ints("table place value")

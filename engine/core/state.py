@@ -10,12 +10,35 @@ hash table, and a slot keeps a finished order until its turn comes round again; 
 from __future__ import annotations
 
 import hashlib
+from enum import IntEnum
 from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from engine.core.limits import MAX_SESSIONS, OUTBOX, TICK_ROWS, Limits, power_of_two
-from engine.core.rows import CHILD, CORE, EXECUTION, INSTRUMENT, PARAMS, PARENT, POSITION, QUOTE_SLOT, SESSION, VENUE
+from engine.core.limits import (
+    MAX_PARAMETERS,
+    MAX_SESSIONS,
+    OUTBOX,
+    TICK_ROWS,
+    UNDO_ROWS,
+    UNDO_WORDS,
+    Limits,
+    power_of_two,
+)
+from engine.core.rows import (
+    CHILD,
+    CORE,
+    EXECUTION,
+    INSTRUMENT,
+    PARAMS,
+    PARENT,
+    POSITION,
+    QUOTE_SLOT,
+    SESSION,
+    UNDO,
+    VENUE,
+    WORD,
+)
 from engine.memory import Layout, Memory, memory, packed, spaced
 from engine.record import records as r
 from engine.record.units import TICK_ROW
@@ -25,7 +48,7 @@ COUNTERS: Final = (
     "quotes trades orders_in reports_in timers controls decisions children_sent fills parents_accepted"
     " parents_rejected parents_filled parents_canceled parents_expired qty_ordered qty_filled qty_canceled"
     " qty_rejected risk_blocks refusals gaps lost_records crossed_quotes alerts overfills late_fills wakes"
-    " publisher_restarts timeouts cancels_sent qty_overfilled"
+    " publisher_restarts timeouts cancels_sent qty_overfilled workflow_failures"
 ).split()
 (
     C_QUOTES,
@@ -59,6 +82,7 @@ COUNTERS: Final = (
     C_TIMEOUTS,
     C_CANCELS_SENT,
     C_QTY_OVERFILLED,
+    C_WORKFLOW_FAILURES,
 ) = range(len(COUNTERS))
 
 # Where a record comes from; the role of a session is FROM_CLIENT or FROM_VENUE.
@@ -69,12 +93,36 @@ NEVER: Final = (1 << 63) - 1
 MAX_PX: Final = (1 << 62) - 1
 NONE: Final = -1
 
-# Phases of a parent: where its workflow stands.
-FREE, ROUTING, RESTING, PAUSED, DONE = range(5)
-# Requests that wait until no child is live.
-P_NONE, P_REPLACE, P_PAUSE, P_CANCEL, P_EXPIRE = range(5)
+# Phases of a parent: the state of its workflow, one byte. These all workflows share (engine.workflow.orders declares
+# them); a strategy's own states come after them. FREE is an unused slot; FILLED to FAILED are ends.
+FREE, FILLED, CANCELED, EXPIRED, FAILED = range(5)
+NEW, WORKING, RESTING, PAUSED = range(5, 9)
+# A request waits until no child is live; a stronger one takes a weaker one's place.
+PENDING_REPLACE, PENDING_PAUSE, PENDING_CANCEL, PENDING_EXPIRE, FAILING = range(9, 14)
+#: The first code of a strategy's own states.
+OWN_STATES: Final = 14
+
+
+class Event(IntEnum):
+    """What can happen to a parent's workflow. FULL: nothing is left to route and children live; COMPLETE: none do."""
+
+    START = 0
+    CHILDREN_DONE = 1
+    QUOTE = 2
+    TIMEOUT = 3
+    EXPIRE = 4
+    CANCEL = 5
+    PAUSE = 6
+    REPLACE = 7
+    RESUME = 8
+    FULL = 9
+    COMPLETE = 10
+
+
 # Bits of `wake`: why a parent is on the work queue.
-W_START, W_CHILDREN_DONE, W_QUOTE, W_REPLACE, W_PAUSE, W_RESUME, W_CANCEL, W_EXPIRE = (1 << k for k in range(8))
+W_START, W_CHILDREN_DONE, W_QUOTE, W_REPLACE, W_PAUSE, W_RESUME, W_CANCEL, W_EXPIRE, W_TIMEOUT = (
+    1 << k for k in range(9)
+)
 
 
 @memory
@@ -104,7 +152,19 @@ class State(Memory):
     id_index: np.ndarray
     execs: np.ndarray
     exec_index: np.ndarray
+    parameters: np.ndarray
     scratch: np.ndarray
+    undo: np.ndarray
+    undo_core: np.ndarray
+    undo_counts: np.ndarray
+    undo_at: np.ndarray
+    undo_parents: np.ndarray
+    undo_parent_orders: np.ndarray
+    undo_children: np.ndarray
+    undo_child_orders: np.ndarray
+    undo_instruments: np.ndarray
+    undo_quotes: np.ndarray
+    undo_words: np.ndarray
     LAYOUT: ClassVar[Layout] = packed(
         params=PARAMS,
         core=CORE,
@@ -129,7 +189,19 @@ class State(Memory):
         id_index="<i4",
         execs=EXECUTION,
         exec_index="<i4",
+        parameters="<i8",
         scratch="<i8",
+        undo=UNDO,
+        undo_core=CORE,
+        undo_counts="<i8",
+        undo_at="<i8",
+        undo_parents=PARENT,
+        undo_parent_orders=r.ORDER,
+        undo_children=CHILD,
+        undo_child_orders=r.ORDER,
+        undo_instruments=INSTRUMENT,
+        undo_quotes=QUOTE_SLOT,
+        undo_words=WORD,
     )
 
 
@@ -186,6 +258,7 @@ class Outbox(Memory):
     decision: np.ndarray
     risk_block: np.ndarray
     alert: np.ndarray
+    failure: np.ndarray
     session: np.ndarray
     LAYOUT: ClassVar[Layout] = {
         **packed(count="<i8", words="<i8"),
@@ -198,6 +271,7 @@ class Outbox(Memory):
             decision=r.DTYPES[r.Template.DECISION],
             risk_block=r.DTYPES[r.Template.RISK_BLOCK],
             alert=r.DTYPES[r.Template.ALERT],
+            failure=r.DTYPES[r.Template.FAILURE],
             session=r.DTYPES[r.Template.SESSION_UP],
         ),
     }
@@ -231,7 +305,9 @@ def allocate(limits: Limits) -> State:
         id_index=_aligned(2 * parents, np.dtype("<i4")),
         execs=_aligned(executions, EXECUTION),
         exec_index=_aligned(2 * executions, np.dtype("<i4")),
+        parameters=_aligned(MAX_PARAMETERS, np.dtype("<i8")),
         scratch=_aligned(8 * limits.venues, np.dtype("<i8")),
+        **_undo_tables(),
     )
     state.timer_pos[:] = NONE
     state.id_index[:] = NONE
@@ -245,6 +321,23 @@ def allocate(limits: Limits) -> State:
     return state
 
 
+def _undo_tables() -> dict[str, np.ndarray]:
+    """The undo log: room for what one step may change, see engine.core.limits."""
+    return {
+        "undo": _aligned(1, UNDO),
+        "undo_core": _aligned(1, CORE),
+        "undo_counts": _aligned(len(COUNTERS), np.dtype("<i8")),
+        "undo_at": _aligned(4 * UNDO_ROWS, np.dtype("<i8")),
+        "undo_parents": _aligned(UNDO_ROWS, PARENT),
+        "undo_parent_orders": _aligned(1, r.ORDER),
+        "undo_children": _aligned(UNDO_ROWS, CHILD),
+        "undo_child_orders": _aligned(UNDO_ROWS, r.ORDER),
+        "undo_instruments": _aligned(UNDO_ROWS, INSTRUMENT),
+        "undo_quotes": _aligned(UNDO_ROWS, QUOTE_SLOT),
+        "undo_words": _aligned(UNDO_WORDS, WORD),
+    }
+
+
 def _aligned(count: int, dtype: np.dtype[Any]) -> np.ndarray:
     """Zeroed array whose first element begins a cache line; writing the zeros makes its pages present."""
     size = count * dtype.itemsize
@@ -255,10 +348,10 @@ def _aligned(count: int, dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def state_hash(state: State) -> str:
-    """SHA-256 over all of the state's bytes but the scratch area."""
+    """SHA-256 over all of the state's bytes but scratch and undo log, which hold nothing between events."""
     digest = hashlib.sha256()
     for name, array in state.arrays().items():
-        if name != "scratch":
+        if name != "scratch" and not name.startswith("undo"):
             digest.update(name.encode())
             digest.update(array.tobytes())
     return digest.hexdigest()

@@ -28,12 +28,13 @@ from engine.core.state import (
     C_TIMERS,
     NONE,
     W_EXPIRE,
+    W_TIMEOUT,
     Events,
     Outbox,
     State,
 )
 from engine.jit import kernel
-from engine.record.records import Template
+from engine.record.records import Template, Tif
 
 _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
 _INSTRUMENT_STATUS = int(Template.INSTRUMENT_STATUS)
@@ -47,6 +48,7 @@ _ACK, _FILL, _REJECT, _CANCEL_REJECT = (
 )
 _SESSION_UP, _SESSION_DOWN = int(Template.SESSION_UP), int(Template.SESSION_DOWN)
 _RECOVERED = int(Template.RECOVERED)
+_DAY = int(Tif.DAY)
 _TIMER, _CONTROL, _MALFORMED = int(Template.TIMER), int(Template.CONTROL), int(Template.MALFORMED)
 
 
@@ -135,7 +137,8 @@ def _on_timer(state: State, outbox: Outbox) -> None:
         owner = int(state.timer_owner[0])
         timers.disarm(state, owner)
         if owner < parents:
-            wake(state, owner, W_EXPIRE)
+            over = state.parent_orders[owner].tif == _DAY and state.core[0].now_ns >= state.params[0].day_end_ns
+            wake(state, owner, W_EXPIRE if over else W_TIMEOUT)
         else:
             on_child_timer(state, outbox, owner - parents)
 

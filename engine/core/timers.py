@@ -7,6 +7,7 @@ Worst case: 2 log2(n) moves of four words for one arm or disarm; n is parents + 
 
 from __future__ import annotations
 
+from engine.core import undo
 from engine.core.state import NEVER, NONE, State
 from engine.jit import kernel
 
@@ -21,11 +22,24 @@ def _before(state: State, a: int, b: int) -> bool:
 
 @kernel
 def _swap(state: State, a: int, b: int) -> None:
+    _keep(state, a)
+    _keep(state, b)
     state.timer_at[a], state.timer_at[b] = state.timer_at[b], state.timer_at[a]
     state.timer_arm[a], state.timer_arm[b] = state.timer_arm[b], state.timer_arm[a]
     state.timer_owner[a], state.timer_owner[b] = state.timer_owner[b], state.timer_owner[a]
     state.timer_pos[state.timer_owner[a]] = a
     state.timer_pos[state.timer_owner[b]] = b
+
+
+@kernel
+def _keep(state: State, place: int) -> None:
+    """Let the undo log keep the heap's entry at `place`, and where its owner was."""
+    if state.undo[0].active != 0:
+        owner = int(state.timer_owner[place])
+        undo.keep_word(state, undo.TIMER_AT, place, state.timer_at[place])
+        undo.keep_word(state, undo.TIMER_ARM, place, state.timer_arm[place])
+        undo.keep_word(state, undo.TIMER_OWNER, place, owner)
+        undo.keep_word(state, undo.TIMER_POS, owner, state.timer_pos[owner])
 
 
 @kernel
@@ -54,9 +68,12 @@ def arm(state: State, owner: int, at_ns: int) -> None:
     if place == NONE:
         place = int(core.timer_count)
         core.timer_count += 1
+        _keep(state, place)
+        undo.keep_word(state, undo.TIMER_POS, owner, NONE)
         state.timer_owner[place] = owner
         state.timer_pos[owner] = place
     core.arm_seq += 1
+    _keep(state, place)
     state.timer_at[place] = at_ns
     state.timer_arm[place] = core.arm_seq
     _settle(state, place)
@@ -73,6 +90,7 @@ def disarm(state: State, owner: int) -> None:
     core.timer_count = last
     if place != last:
         _swap(state, place, last)
+    undo.keep_word(state, undo.TIMER_POS, owner, state.timer_pos[owner])
     state.timer_pos[owner] = NONE
     if place < last:
         _settle(state, place)

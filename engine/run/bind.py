@@ -1,9 +1,13 @@
 """Binding: one strategy and the core become one compiled `step` and one compiled loop.
 
-numba does not cache a function that takes another as an argument. So `bind` writes four of our own source files out
-again, into a package in the cache directory, with one import line changed: `bound.py` then imports the strategy's
-`route`, and `pump.py`, `loop.py` and `drive.py` import that `bound`. Everything else in them is as it is read in this
-folder. The cache directory's name hashes all sources, so what is cached cannot be stale.
+numba does not cache a function that takes another as an argument. So `bind` verifies the strategy's machine, writes its
+tables and calls as a module (`engine.workflow.table`), and writes five of our own source files out again beside it,
+into a package in the cache directory, with imports of one another and of the tables renamed. Everything else in them
+is as it is read in this folder.
+
+Nothing that is cached can be stale. The cache directory's name hashes all our sources; a strategy that is not among
+them is copied, with what it imports from its own folder, into a directory whose name hashes those sources, and
+compiled from there (`engine.run.outside`).
 
 Worst case: a strategy that was never bound with these sources compiles for about a minute.
 """
@@ -11,62 +15,87 @@ Worst case: a strategy that was never bound with these sources compiles for abou
 from __future__ import annotations
 
 import importlib
-import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
-from engine.errors import TickrouteError
-from engine.jit import CACHE_DIR
+from engine.jit import cache_at
+from engine.run.outside import BindError, Strategy, find
+from engine.workflow.machine import Machine
+from engine.workflow.orders import OrderMachine
+from engine.workflow.table import source
+from engine.workflow.verify import check
+
+__all__ = ("BindError", "Bound", "bind", "machine_of")
 
 _HERE = Path(__file__).parent
-_ROUTE_IMPORT = "from engine.workflow.null import route"
-_MODULES = ("bound", "pump", "loop", "drive")
-
-
-class BindError(TickrouteError):
-    """A strategy that cannot be bound; names the module and what it lacks."""
+_MODULES = ("turn", "bound", "pump", "loop", "drive")
+_TABLES = "engine.workflow.null_tables"
 
 
 class Bound(NamedTuple):
-    """The compiled functions of one strategy; signatures are in engine.run.bound, .pump, .loop and .drive."""
+    """A strategy and its compiled functions; signatures are in engine.run.bound, .pump, .loop and .drive."""
 
+    machine: Machine
     step: Callable[..., int]
     pump: Any
     loop: Any
     drive: Any
 
 
-def bind(strategy: str) -> Bound:
-    """The functions of a strategy, by its importable module name, e.g. "strategies.sweep"."""
-    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", strategy):
-        raise BindError(f"routing.strategy = {strategy!r}: a Python module name such as strategies.sweep is needed")
-    try:
-        module = importlib.import_module(strategy)
-    except ImportError as error:
-        raise BindError(f"routing.strategy = {strategy!r} cannot be imported: {error}") from error
-    if not callable(getattr(module, "route", None)):
-        raise BindError(f"routing.strategy = {strategy!r} has no kernel route(state, p, event, outbox)")
-    package = _package(strategy)
-    folder = CACHE_DIR / package
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "__init__.py", f'"""The engine with {strategy} bound into it; written by engine.run.bind."""\n')
-    for name in _MODULES:
-        text = (_HERE / f"{name}.py").read_text(encoding="utf-8")
-        text = text.replace(_ROUTE_IMPORT, f"from {strategy} import route")
-        for other in _MODULES:
-            text = text.replace(f"from engine.run.{other} import", f"from {package}.{other} import")
-        _write(folder / f"{name}.py", text)
-    if str(CACHE_DIR) not in sys.path:
-        sys.path.append(str(CACHE_DIR))
-    importlib.invalidate_caches()
-    bound, pump, loop, drive = (importlib.import_module(f"{package}.{name}") for name in _MODULES)
-    return Bound(step=bound.step, pump=pump, loop=loop, drive=drive)
+def machine_of(strategy: str, sources: dict[str, str] | None = None) -> OrderMachine:
+    """The verified machine of a strategy; nothing is compiled. See `bind` for arguments and errors."""
+    with _found(strategy, sources) as (_, module):
+        return _machine(strategy, module)
 
 
-def _package(strategy: str) -> str:
-    return "bound_" + strategy.replace(".", "_")
+def bind(strategy: str, sources: dict[str, str] | None = None) -> Bound:
+    """Verify and bind a strategy, by module name ("strategies.sweep") or by file ("mine/pounce.py").
+
+    `sources` are the texts of its files, by name, where a journal holds them: they are then taken in place of the
+    files. BindError: it cannot be found, imported, or has no machine. MachineError: its machine does not verify.
+    """
+    with _found(strategy, sources) as (found, module):
+        machine = _machine(strategy, module)
+        package = "bound_" + found.package
+        folder = found.folder / package
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(
+            folder / "__init__.py", f'"""The engine with {found.module} bound into it; written by engine.run.bind."""\n'
+        )
+        _write(folder / "tables.py", source(machine))
+        for name in _MODULES:
+            text = (_HERE / f"{name}.py").read_text(encoding="utf-8")
+            text = text.replace(f"from {_TABLES} import", f"from {package}.tables import")
+            for other in _MODULES:
+                text = text.replace(f"from engine.run.{other} import", f"from {package}.{other} import")
+            _write(folder / f"{name}.py", text)
+        if str(found.folder) not in sys.path:
+            sys.path.append(str(found.folder))
+        importlib.invalidate_caches()
+        made = {name: importlib.import_module(f"{package}.{name}") for name in _MODULES}
+    return Bound(machine, made["bound"].step, made["pump"], made["loop"], made["drive"])
+
+
+@contextmanager
+def _found(strategy: str, sources: dict[str, str] | None) -> Iterator[tuple[Strategy, ModuleType]]:
+    """A strategy and its module, with numba's cache where its kernels belong."""
+    found = find(strategy, sources)
+    with cache_at(found.folder):
+        yield found, found.load()
+
+
+def _machine(strategy: str, module: ModuleType) -> OrderMachine:
+    machine = getattr(module, "machine", None)
+    if not isinstance(machine, OrderMachine):
+        raise BindError(
+            f"routing.strategy = {strategy!r} has no `machine`; make one: machine = order_machine({module.__name__!r})"
+        )
+    check(machine)
+    return machine
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
 """`step`: the core with a strategy in its middle. This file is the seam; `engine.run.bind` fills it.
 
-As it stands here it holds the empty workflow. To bind a strategy, `bind` writes this file out again with the one import
-below naming that strategy, so the call is direct, numba can cache it, and what runs is what is written here.
+As it stands here it holds the empty workflow. To bind a strategy, `bind` writes this file out again with `turn` below
+imported from that strategy's own, so the call is direct, numba can cache it, and what runs is what is written here.
 
 `step` is pure: it reads and writes its arguments alone, and time is a field of the event. `step_staged` is the same
 function with the time stamp counter read between its stages into `stamps`, which `step` itself never reads.
@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.core.parents import lifecycle, settle
 from engine.core.risk import gate
 from engine.core.state import NONE, Events, Outbox, State
 from engine.core.step import apply, begin, end, next_turn
 from engine.io.atomics import tsc
 from engine.jit import kernel
-from engine.workflow.null import route
+from engine.run.turn import turn
 
 #: Places in `stamps`: after admission, after the state took the event, ticks spent deciding and in the risk gate.
 ADMITTED, BOOKED, DECIDE_TICKS, RISK_TICKS = 0, 1, 2, 3
@@ -63,11 +62,3 @@ def step_staged(state: State, events: Events, i: int, outbox: Outbox, stamps: np
         stamps[BOOKED] = stamps[ADMITTED]
     end(state, outbox)
     return int(outbox.count[0])
-
-
-@kernel
-def turn(state: State, p: int, outbox: Outbox) -> None:
-    """One turn of parent p's workflow: its requests first, then the strategy's decision and what it means."""
-    event = lifecycle(state, outbox, p)
-    if event != 0:
-        settle(state, outbox, p, route(state, p, event, outbox))

@@ -1,15 +1,21 @@
-"""The empty workflow: cancels every parent back. `engine.run.bound` holds it until a strategy is bound."""
+"""The empty workflow: gives every order back. `engine.run.turn` holds it until a strategy is bound."""
 
 from __future__ import annotations
 
 from engine.core.state import Outbox, State
 from engine.jit import kernel
-from engine.record.records import Outcome
+from engine.workflow.orders import CANCELED, NEW, RESTING, WORKING, Event, order_machine
 
-_CANCELED = int(Outcome.CANCELED)
+GIVEN_UP = 0
 
 
 @kernel
-def route(state: State, p: int, event: int, outbox: Outbox) -> int:
-    """Decide for parent p: send nothing, and give it back."""
-    return _CANCELED
+def give_back(state: State, p: int, event: int, outbox: Outbox) -> int:
+    """Send nothing, and give parent p back."""
+    return GIVEN_UP
+
+
+machine = order_machine("null")
+machine.on(NEW, Event.START, give_back, {GIVEN_UP: CANCELED})
+machine.on(WORKING, Event.CHILDREN_DONE, give_back, {GIVEN_UP: CANCELED})
+machine.on(RESTING, Event.QUOTE, give_back, {GIVEN_UP: CANCELED})

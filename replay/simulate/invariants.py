@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from engine.core.state import COUNTERS, DONE, FREE, NONE, State
+from engine.core.state import COUNTERS, FAILED, NONE, State
 from engine.record.records import ExecType, OrdStatus, Reason, Side, Template, Tif
 from replay.simulate.ledger import CHILD_BIT, REPORTS, TERMINAL, Child, Ledger, Parent
 from replay.simulate.violation import Violation
@@ -234,7 +234,7 @@ class Invariants(Ledger):
         for parent in self.parents.values():
             if self.holds_parent(parent):
                 self._parent_row(state, parent)
-                if int(state.parents[parent.order_id & self.parent_mask].phase) not in (DONE, FREE):
+                if int(state.parents[parent.order_id & self.parent_mask].phase) > FAILED:
                     still += max(parent.qty - parent.cum, 0)
         counts = dict(zip(COUNTERS, state.counts.tolist(), strict=True))
         total = counts["qty_filled"] - counts["qty_overfilled"] + counts["qty_canceled"] + counts["qty_rejected"]

@@ -13,12 +13,13 @@ import numpy as np
 
 from engine.core.state import (
     COUNTERS,
-    DONE,
+    FAILED,
+    FAILING,
     FREE,
     MAX_PX,
     NONE,
-    P_NONE,
     PAUSED,
+    PENDING_REPLACE,
     RESTING,
     W_CHILDREN_DONE,
     W_START,
@@ -68,7 +69,7 @@ class Facts:
         self.children = _rows(state.children)
         self.child_orders = _rows(state.child_orders)
         self.used = [p for p, row in enumerate(self.parents) if row["phase"] != FREE]
-        self.open = [p for p in self.used if self.parents[p]["phase"] != DONE]
+        self.open = [p for p in self.used if self.parents[p]["phase"] > FAILED]
         self.live = [
             n for n, row in enumerate(self.children) if row["parent"] != NONE and row["ord_status"] not in TERMINAL
         ]
@@ -198,7 +199,9 @@ def timer_cover(f: Facts) -> None:
     for p in f.used:
         wanted = p in f.open and f.parent_orders[p]["tif"] == Tif.DAY
         if p not in f.owners and wanted:
-            assert f.parents[p]["wake"] or f.parents[p]["pending"] != P_NONE, "an expired day order ends"
+            assert f.parents[p]["wake"] or PENDING_REPLACE <= f.parents[p]["phase"] <= FAILING, (
+                "an expired day order ends"
+            )
         if p in f.owners:
             assert wanted
     sessions = f.state.sessions
@@ -248,7 +251,7 @@ def progress(f: Facts) -> None:
         row = f.parents[p]
         waits = row["live_children"] > 0 or row["phase"] in (RESTING, PAUSED)
         assert waits or (row["queued"] and row["wake"] & (W_START | W_CHILDREN_DONE)), "nobody will come for it"
-        if row["pending"] != P_NONE:
+        if PENDING_REPLACE <= row["phase"] <= FAILING:
             assert row["live_children"] > 0 or row["queued"], "a request waits for children alone"
 
 

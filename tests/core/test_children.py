@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from engine.core.state import DONE, RESTING
+from engine.core.state import CANCELED, FILLED, RESTING
 from engine.record.records import OrdStatus, Reason, Template
 from engine.run import config as c
 from tests.core.scenes import decision, last_report, posted, taking
@@ -123,7 +123,7 @@ def test_fill_of_an_unknown_child_counts():
     assert w.state.core[0].unknown_children == 1
     assert reports(w.fill(child, 60)) == [("FILL", "a", "F", "2")]
     assert w.state.core[0].unknown_children == 0
-    assert w.parent("a")[1].phase == DONE
+    assert w.parent("a")[1].phase == FILLED
 
 
 @pytest.mark.parametrize("scene", [taking, posted])
@@ -182,7 +182,7 @@ def test_late_fill_is_booked_and_alerted():
     w, child = taking(tif=IOC)
     w.fill(child, 40)
     w.done(child, cum=40)
-    assert w.parent("a")[1].phase == DONE
+    assert w.parent("a")[1].phase == CANCELED
     outputs = w.fill(child, 60)
     assert alerts(outputs) == [Reason.ORDER_TERMINAL]
     assert reports(outputs) == [("FILL", "a", "F", "2")]
@@ -195,7 +195,7 @@ def test_late_fill_that_completes_a_resting_parent_ends_it():
     w.done(child)
     assert w.parent("a")[1].phase == RESTING
     assert reports(w.fill(child)) == [("FILL", "a", "F", "2")]
-    assert w.parent("a")[1].phase == DONE
+    assert w.parent("a")[1].phase == FILLED
     assert w.counter("parents_filled") == 1
 
 
@@ -220,7 +220,7 @@ def test_overfill_takes_back_what_is_posted_elsewhere():
     assert alerts(outputs) == [Reason.OVERFILL]
     assert [row.order_id for row in of(outputs, Template.ORDER_CANCEL)] == [rest.order_id]
     w.done(rest)
-    assert w.parent("a")[1].phase == DONE
+    assert w.parent("a")[1].phase == FILLED
 
 
 def test_report_of_another_venue_does_not_count():

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.state import DONE, NONE, P_CANCEL, P_EXPIRE, P_PAUSE, P_REPLACE, PAUSED, RESTING, ROUTING
+from engine.core import state as codes
+from engine.core.state import NONE, Event
 from engine.core.step import next_deadline
 from engine.record.records import (
     ControlAction,
@@ -62,9 +63,18 @@ EVENTS = (
     "cancel_reject again overfill cancel replace pause resume ask time time time down up mass kill trade clear"
 ).split()
 
-_PHASES = {ROUTING: "ROUTING", RESTING: "RESTING", PAUSED: "PAUSED", DONE: "DONE"}
-_PENDING = {0: None, P_REPLACE: "REPLACE", P_PAUSE: "PAUSE", P_CANCEL: "CANCEL", P_EXPIRE: "EXPIRE"}
-_WHY = {1: "START", 2: "CHILDREN_DONE", 4: "QUOTE"}
+#: State of the workflow -> the twin's (phase, pending request).
+_PHASES = {
+    codes.NEW: ("ROUTING", None),
+    codes.WORKING: ("ROUTING", None),
+    codes.RESTING: ("RESTING", None),
+    codes.PAUSED: ("PAUSED", None),
+    codes.PENDING_REPLACE: ("ROUTING", "REPLACE"),
+    codes.PENDING_PAUSE: ("ROUTING", "PAUSE"),
+    codes.PENDING_CANCEL: ("ROUTING", "CANCEL"),
+    codes.PENDING_EXPIRE: ("ROUTING", "EXPIRE"),
+    **dict.fromkeys((codes.FILLED, codes.CANCELED, codes.EXPIRED), ("DONE", None)),
+}
 
 
 def told(row: Any) -> tuple[Any, ...]:
@@ -87,7 +97,7 @@ def told(row: Any) -> tuple[Any, ...]:
         sums = (row.routed_qty, row.venues_used, row.venue_mask, row.best_net, row.worst_net)
         rest = (row.bid_px, row.ask_px, row.round_no, row.fresh_venues, row.stale_venues)
         numbers = tuple(int(x) for x in (row.parent_id, row.leaves_qty, *sums, *rest))
-        return ("DECISION", *numbers, Outcome(int(row.outcome)).name, _WHY[int(row.event)])
+        return ("DECISION", *numbers, Outcome(int(row.outcome)).name, Event(int(row.event)).name)
     name, status = int(row.peer_id[0]), OrdStatus(int(row.ord_status)).name
     if template == Template.REJECT:
         return ("REJECT", name, Reason(int(row.reason)).name)
@@ -140,7 +150,7 @@ class Both:
             row, order = f.parents[mine[order_id]], f.parent_orders[mine[order_id]]
             known = {name: row[name] for name in ("cum_qty", "live_qty", "notional", "fee", "rounds")}
             known["ord_status"] = OrdStatus(row["ord_status"]).name
-            known["phase"], known["pending"] = _PHASES[row["phase"]], _PENDING[row["pending"]]
+            known["phase"], known["pending"] = _PHASES[row["phase"]]
             known["excluded"] = {v for v in range(len(twin.config.venue)) if row["excluded"] >> v & 1}
             known["terms"] = (order["qty"], order["px"])
             assert known == parent.facts()

@@ -55,7 +55,11 @@ class Routing(Market):
         for request in ("EXPIRE", "CANCEL", "PAUSE", "REPLACE"):
             if request in why:
                 self.request(p, request)
-        if "RESUME" in why and p.phase != "PAUSED":
+        if p.phase == "PAUSED" and p.pending == "REPLACE":
+            self.settle(p)
+            if p.phase == "DONE":
+                return
+        if "RESUME" in why and (p.phase != "PAUSED" or p.pending):
             if p.pending == "PAUSE":
                 p.pending = None
                 self.tell(p, "ACK", "NEW", "CLIENT_REQUEST", "CONTROL")
@@ -103,6 +107,7 @@ class Routing(Market):
     def settle(self, p: Parent) -> None:
         """Carry out the pending request."""
         what, p.pending = p.pending, None
+        self.unwatch(p)
         if what == "EXPIRE":
             self.finish(p, "EXPIRED", "DAY_END")
         elif what == "CANCEL":
@@ -127,9 +132,15 @@ class Routing(Market):
             else:
                 self.episode(p, "START")
 
+    def unwatch(self, p: Parent) -> None:
+        """Who rests no longer begins anew."""
+        if p.phase == "RESTING":
+            p.rounds, p.excluded = 0, set()
+
     def finish(self, p: Parent, status: str, reason: str) -> None:
         """A filled parent was told with its last fill; others are told now."""
         self.timers.pop(p, None)
+        self.unwatch(p)
         p.phase, p.pending, p.status = "DONE", None, status
         if status != "FILLED":
             self.tell(p, "ACK", status, reason, "ORDER_CANCEL" if reason == "CLIENT_REQUEST" else None)

@@ -1,0 +1,136 @@
+"""Strategies: ours, which are part of the source tree, and those of users, which live outside it.
+
+A user's strategy is a Python file, or a module that can be imported. It is copied, with what it imports from its own
+folder, into a directory of the kernel cache whose name hashes those texts, and loaded from there under a name of its
+own. So an edited strategy is another one: numba finds nothing to reuse. The texts go into the run's manifest, and a
+replay takes them from there, whatever has become of the files.
+
+Worst case: two strategies that import helpers of the same name are loaded one after the other; each load takes the
+names anew, so kernels of the first keep what they were made with.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from engine.errors import TickrouteError
+from engine.jit import CACHE_DIR, ROOT
+
+_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+class BindError(TickrouteError):
+    """A strategy that cannot be bound; names the module and what it lacks."""
+
+
+class Strategy(NamedTuple):
+    """Where a strategy's code is: `texts` are empty for one of ours."""
+
+    #: Importable name.
+    module: str
+    #: A name for its bound package: letters, digits, underscores.
+    package: str
+    #: Directory of its kernels' cache and of its bound package.
+    folder: Path
+    #: File name -> text of a strategy from outside, its own file first.
+    texts: dict[str, str]
+
+    def load(self) -> ModuleType:
+        """Import it; BindError with the place where its code is wrong."""
+        if self.texts:
+            for name, text in self.texts.items():
+                _write_once(self.folder / name, text)
+            if str(self.folder) not in sys.path:
+                sys.path.insert(0, str(self.folder))
+            for name in list(self.texts)[1:]:
+                sys.modules.pop(Path(name).stem, None)
+            importlib.invalidate_caches()
+        try:
+            return importlib.import_module(self.module)
+        except TickrouteError:
+            raise
+        except Exception as error:
+            raise BindError(f"strategy {self.module} cannot be imported: {_where(error)}") from error
+
+
+def find(strategy: str, sources: dict[str, str] | None = None) -> Strategy:
+    """A strategy by module name or file; `sources` in place of its files. BindError where there is none."""
+    if sources:
+        return _outside(sources)
+    if strategy.endswith(".py"):
+        return _outside(_texts(Path(strategy)))
+    if not _NAME.fullmatch(strategy):
+        raise BindError(
+            f"routing.strategy = {strategy!r}: a module's name such as strategies.sweep, or a file such as "
+            "mine/pounce.py, is needed"
+        )
+    try:
+        spec = importlib.util.find_spec(strategy)
+    except (ImportError, ValueError) as error:
+        raise BindError(f"routing.strategy = {strategy!r} cannot be imported: {error}") from error
+    if spec is None or spec.origin is None:
+        raise BindError(f"routing.strategy = {strategy!r} cannot be imported: there is no such module")
+    if Path(spec.origin).resolve().is_relative_to(ROOT):
+        return Strategy(strategy, strategy.replace(".", "_"), CACHE_DIR, {})
+    return _outside(_texts(Path(spec.origin)))
+
+
+def _outside(texts: dict[str, str]) -> Strategy:
+    digest = hashlib.sha256()
+    for name, text in texts.items():
+        digest.update(f"{name}\0{len(text)}\0{text}".encode())
+    stem, mark = Path(next(iter(texts))).stem, digest.hexdigest()[:16]
+    # The copy has a name of its own, so that two versions can be loaded side by side.
+    named = {f"{stem}_{mark}.py" if n == 0 else name: text for n, (name, text) in enumerate(texts.items())}
+    return Strategy(f"{stem}_{mark}", f"{stem}_{mark}", CACHE_DIR / f"strategy-{mark}", named)
+
+
+def _texts(file: Path) -> dict[str, str]:
+    """A strategy's file and the files of its folder that it imports, directly or not."""
+    found: dict[str, str] = {}
+    todo = [file]
+    while todo:
+        path = todo.pop(0)
+        if path.name in found:
+            continue
+        try:
+            text = path.read_text(encoding="utf-8")
+            tree = ast.parse(text, str(path))
+        except OSError as error:
+            raise BindError(
+                f"routing.strategy: {path}: {error.strerror}; name a Python file that can be read"
+            ) from error
+        except (SyntaxError, UnicodeDecodeError) as error:
+            raise BindError(f"routing.strategy: {path}: {error}") from error
+        found[path.name] = text
+        names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+        todo += sorted(p for name in names if (p := file.parent / f"{name.split('.')[0]}.py").is_file())
+    return found
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Write a file whole; one that is there is right, because its folder's name says what it holds."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{id(text)}.tmp")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+
+
+def _where(error: BaseException) -> str:
+    """The error and the last line of the user's code that it came from."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        if "strategy-" in trace.tb_frame.f_code.co_filename:
+            place = f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error}{place}"
