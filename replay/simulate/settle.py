@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.core.state import COUNTERS
+from engine.core.state import COUNTERS, FAILED
 from engine.record.records import OrdStatus
 from replay.simulate.clients import TERMINAL
 from replay.simulate.invariants import must
