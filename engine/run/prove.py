@@ -1,0 +1,68 @@
+"""Proof of a strategy before it trades: its bound `step` is explored, in every variant of a small parent that matters.
+
+The variants: day, good-till-cancel, immediate-or-cancel and fill-or-kill, remainders that rest in the engine or at a
+venue. The small world has one instrument, two venues on a session each, lots of 1, and wide risk limits.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+
+from engine.core.state import DONE, FREE, PAUSED, RESTING, ROUTING, State
+from engine.record.records import Tif
+from engine.run import config as c
+from engine.run.bind import bind
+from engine.run.reference import build_state
+from engine.workflow.explore import Exploration, explore
+from engine.workflow.explore_account import Options
+
+_DAY = dt.date(2018, 1, 2)
+PHASES = {FREE: "FREE", ROUTING: "ROUTING", RESTING: "RESTING", PAUSED: "PAUSED", DONE: "DONE"}
+
+
+def small_config(strategy: str, rest: str = "engine") -> c.Config:
+    """Two venues, one client, one instrument."""
+    return c.Config(
+        engine=c.Engine(run_dir="none", trading_day=_DAY.isoformat()),
+        orders=c.Orders(endpoint="ipc:///none"),
+        risk=c.Risk(max_qty="1000", max_notional="1000000", collar_bps=5000, reference_age_ms=10**9),
+        feed=[],
+        session=[
+            c.Session(name="client", role="client"),
+            c.Session(name="v0", role="venue"),
+            c.Session(name="v1", role="venue"),
+        ],
+        venue=[c.Venue(mic="XA", code="A", session="v0"), c.Venue(mic="XB", code="B", session="v1")],
+        instrument=[c.Instrument(symbol="AAA", px_decimals=2, tick_table="cents")],
+        tick_table=[c.TickTable(name="cents", rows=[("0", "0.01")])],
+        capacity=c.Capacity(instruments=1, venues=2, parents=1, children=4, executions=16, accounts=1),
+        routing=c.Routing(
+            strategy=strategy,
+            stale_ms=400,
+            child_timeout_ms=500,
+            max_cancels=1,
+            day_end="21:00:00",
+            sweep=c.Sweep(max_rounds=2, rest=rest),
+        ),
+    )
+
+
+def variants() -> list[tuple[str, Options]]:
+    """(where remainders rest, options) of each variant."""
+    found = []
+    for tif in (Tif.DAY, Tif.GTC, Tif.IOC, Tif.FOK):
+        for rest in ("engine", "venue") if tif in (Tif.DAY, Tif.GTC) else ("engine",):
+            found.append((rest, Options(name=f"{tif.name}, rests at the {rest}", tif=int(tif))))
+    return found
+
+
+def make_state(strategy: str, rest: str) -> Callable[[], State]:
+    """What makes the state of the small world."""
+    return lambda: build_state(small_config(strategy, rest), _DAY, 1)
+
+
+def prove(strategy: str) -> list[Exploration]:
+    """Explore all variants of a strategy."""
+    step = bind(strategy).step
+    return [explore(step, make_state(strategy, rest), options, PHASES) for rest, options in variants()]
