@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from typing import Any
+
+import msgspec
 
 from engine.core.state import DONE, FREE, PAUSED, RESTING, ROUTING, State
 from engine.record.records import Tif
@@ -62,7 +65,11 @@ def make_state(strategy: str, rest: str) -> Callable[[], State]:
     return lambda: build_state(small_config(strategy, rest), _DAY, 1)
 
 
-def prove(strategy: str) -> list[Exploration]:
-    """Explore all variants of a strategy."""
+def prove(strategy: str, only: str = "", **changes: Any) -> list[Exploration]:
+    """Explore the variants of a strategy whose name begins with `only`; `changes` are fields of Options."""
     step = bind(strategy).step
-    return [explore(step, make_state(strategy, rest), options, PHASES) for rest, options in variants()]
+    return [
+        explore(step, make_state(strategy, rest), msgspec.structs.replace(options, **changes), PHASES)
+        for rest, options in variants()
+        if options.name.startswith(only)
+    ]

@@ -27,9 +27,10 @@ import numpy as np
 from engine.core.state import State
 from engine.record.records import OrdStatus
 from engine.workflow.explore_account import CHILDREN, HEARD, NUMBER, OWED, QTY, VENUE, Options, child_at
-from engine.workflow.explore_events import SURE, Kind, World, kind_of
+from engine.workflow.explore_events import SURE, World, kind_of
 from engine.workflow.explore_invariants import Cut, Judge, Violation
 from engine.workflow.explore_memory import Arena
+from engine.workflow.explore_records import Kind
 
 #: A bound step(state, events, i, outbox) -> records in the outbox.
 Step = Callable[..., int]
@@ -191,8 +192,9 @@ class _Search:
         stuck = np.flatnonzero(~good)
         if len(stuck):
             self.found.complete = False
-            self._violated("it does not end: whatever is sure to happen leads to no end of the parent",
-                           self._path(int(stuck[0])))
+            self._violated(
+                "it does not end: whatever is sure to happen leads to no end of the parent", self._path(int(stuck[0]))
+            )
             return
         at_once = (sort & 2) != 0
         follows = dict(zip(source[at_once].tolist(), target[at_once].tolist(), strict=True))
@@ -256,7 +258,9 @@ class _Search:
         for n in range(g[CHILDREN]):
             number = g[child_at(n) + NUMBER] & (len(judge.children) - 1)
             cum, leaves, status = judge.children[number]
-            text += f" | child {n + 1} {_status(arena.bytes[status])}: cum {arena.words[cum]}, leaves {arena.words[leaves]}"
+            text += (
+                f" | child {n + 1} {_status(arena.bytes[status])}: cum {arena.words[cum]}, leaves {arena.words[leaves]}"
+            )
         return text
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from engine.record.records import Side, Tif
+from engine.record.records import OrdStatus, Side, Tif
 
 #: Bytes of the parent's part, by place.
 (
@@ -45,6 +45,8 @@ from engine.record.records import Side, Tif
 ) = range(22)
 HEAD_BYTES: Final = 24
 OPEN, ANSWERED = 1, 2
+#: Order statuses that end an order.
+TERMINAL: Final = frozenset({OrdStatus.FILLED, OrdStatus.CANCELED, OrdStatus.EXPIRED, OrdStatus.REJECTED})
 
 #: Bytes of a child, from the first of its own.
 (QTY, VENUE, NUMBER, ASKED, ENDED, HEARD, LAST, OWED, GONE) = range(9)
@@ -85,7 +87,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     bad_quotes: int = 1
     clears: int = 1
     #: Of all the budgets above together (the children are not one of them).
-    troubles: int = 2
+    troubles: int = 0
     #: Stop, incomplete, after so many transitions.
     max_transitions: int = 20_000_000
 

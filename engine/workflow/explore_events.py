@@ -14,8 +14,7 @@ Worst case: an event is some twenty machine words; a state has about a dozen.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import IntEnum
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -23,128 +22,38 @@ from engine.core.state import NEVER, make_outbox, view_events
 from engine.core.step import next_deadline
 from engine.record.records import (
     DTYPES,
-    RECORD_MAX,
-    ControlAction,
-    ExecType,
     OrdStatus,
-    OrdType,
-    Reason,
-    Side,
     Template,
     Tif,
-    blank,
 )
-from engine.workflow.explore_account import (
-    ACKED,
-    ANSWERED,
-    BAD_QUOTES_LEFT,
-    CANCEL,
-    CANCEL_ASKED,
-    CANCELS_LEFT,
-    CHILDREN,
-    CLEARS_LEFT,
-    CONTROLS,
-    DOWNS_LEFT,
-    DUPLICATES_LEFT,
-    E_CANCELED,
-    E_EXPIRED,
-    E_FILLED,
-    E_REJECTED,
-    ENDED,
-    GOOD_QUOTES_LEFT,
-    HEARD,
-    LAST,
-    LIED,
-    LIES_LEFT,
-    LIVE,
-    NEW_QTY,
-    OPEN,
-    OWED,
-    PAUSES_LEFT,
-    QTY,
-    REPLACE,
-    REPLACES_LEFT,
-    RESTARTS_LEFT,
-    RESUMES_LEFT,
-    ASKED,
-    NUMBER,
-    STATUS_ASKED,
-    TOLD,
-    TROUBLES_LEFT,
-    VENUE,
-    Options,
-    child_at,
-    spend,
-)
+from engine.workflow import explore_account as a
 from engine.workflow.explore_memory import FAR_NS, Arena
+from engine.workflow.explore_records import CLIENT, Kind, Record, Records
 
-#: Sessions of the small world: the client's, then one a venue.
-CLIENT: Final = 0
-#: ClOrdID of the parent.
-NAME: Final = 7
 START_NS: Final = 1_000_000_000_000_000
-
-
-class Kind(IntEnum):
-    """What happens. Of a child, unless it says otherwise."""
-
-    ACK = 0
-    FILL_LOT = 1
-    FILL_ALL = 2
-    REJECT = 3
-    CANCELED = 4
-    CANCELED_AHEAD = 5
-    EXPIRED = 6
-    CANCEL_REJECT = 7
-    STATUS_LIVE = 8
-    STATUS_ENDED = 9
-    FILL_TWICE = 10
-    END_TWICE = 11
-    OVERFILL = 12
-    BUST = 13
-    CORRECT = 14
-    # Of a venue.
-    DOWN = 16
-    UP = 17
-    RESTART = 18
-    GOOD_QUOTE = 19
-    BAD_QUOTE = 20
-    CLEAR = 21
-    # Of the client.
-    CANCEL = 24
-    REPLACE = 25
-    PAUSE = 26
-    RESUME = 27
-    # Of time.
-    TIMER = 28
-    DAY_END = 29
 
 
 #: What is sure to happen, sooner or later: time, a venue that comes back and answers what it is asked, and reports what
 #: it owes; at last the client, who can cancel what else would rest for ever.
 SURE: Final = frozenset({Kind.UP, Kind.STATUS_LIVE, Kind.STATUS_ENDED, Kind.CANCEL, Kind.TIMER, Kind.DAY_END})
 
-_REPORTS = {
-    Kind.ACK: (Template.ACK, ExecType.NEW, OrdStatus.NEW, Reason.NONE),
-    Kind.FILL_LOT: (Template.FILL, ExecType.TRADE, OrdStatus.PARTIALLY_FILLED, Reason.NONE),
-    Kind.REJECT: (Template.REJECT, ExecType.REJECTED, OrdStatus.REJECTED, Reason.UNKNOWN_ORDER),
-    Kind.CANCELED: (Template.ACK, ExecType.CANCELED, OrdStatus.CANCELED, Reason.NONE),
-    Kind.EXPIRED: (Template.ACK, ExecType.EXPIRED, OrdStatus.EXPIRED, Reason.NONE),
-    Kind.CANCEL_REJECT: (Template.CANCEL_REJECT, ExecType.NEW, OrdStatus.NEW, Reason.ORDER_TERMINAL),
-    Kind.STATUS_LIVE: (Template.ACK, ExecType.ORDER_STATUS, OrdStatus.NEW, Reason.NONE),
-    Kind.STATUS_ENDED: (Template.ACK, ExecType.ORDER_STATUS, OrdStatus.CANCELED, Reason.NONE),
-}
 _SAME_RECORD = {
     Kind.FILL_ALL: Kind.FILL_LOT,
     Kind.FILL_TWICE: Kind.FILL_LOT,
     Kind.OVERFILL: Kind.FILL_LOT,
     Kind.CANCELED_AHEAD: Kind.CANCELED,
+    Kind.END_TWICE: Kind.CANCELED,
+}
+_QUOTE_BUDGETS = {
+    Kind.GOOD_QUOTE: a.GOOD_QUOTES_LEFT,
+    Kind.BAD_QUOTE: a.BAD_QUOTES_LEFT,
+    Kind.CLEAR: a.CLEARS_LEFT,
 }
 _END_STATUS = {
-    E_FILLED: OrdStatus.FILLED,
-    E_CANCELED: OrdStatus.CANCELED,
-    E_EXPIRED: OrdStatus.EXPIRED,
-    E_REJECTED: OrdStatus.REJECTED,
+    a.E_FILLED: OrdStatus.FILLED,
+    a.E_CANCELED: OrdStatus.CANCELED,
+    a.E_EXPIRED: OrdStatus.EXPIRED,
+    a.E_REJECTED: OrdStatus.REJECTED,
 }
 
 
@@ -156,17 +65,6 @@ def code_of(kind: Kind, arg: int = 0) -> int:
 def kind_of(code: int) -> Kind:
     """The kind of an event's number."""
     return Kind(code >> 8)
-
-
-class _Record:
-    """A record with most of its fields set, and where its other fields are, in words."""
-
-    def __init__(self, template: Template, **fields: Any) -> None:
-        row = blank(template)
-        for name, value in fields.items():
-            row[name] = (value, 0) if row.dtype[name].shape else value
-        self.raw = row.tobytes()
-        self.size = len(self.raw)
 
 
 def _word(template: Template, field: str) -> int:
@@ -184,7 +82,7 @@ _EPOCH = int(DTYPES[Template.ACK].fields["stream_epoch"][1]) // 4  # type: ignor
 class World:
     """The event buffer, the outbox and the account, around an Arena."""
 
-    def __init__(self, arena: Arena, options: Options) -> None:
+    def __init__(self, arena: Arena, options: a.Options) -> None:
         self.arena, self.options = arena, options
         self.ghost = options.ghost()
         self.buffer = np.zeros(192, dtype=np.uint8)
@@ -201,7 +99,7 @@ class World:
         self._child_px = [arena.place("child_orders", c, "px") // 8 for c in range(len(arena.state.children))]
         self.child_base = 0
         self.day_end_ns = int(arena.state.params[0].day_end_ns)
-        self._make_records()
+        self.records = Records(options, self.venues)
 
     # ---- what may happen
 
@@ -209,39 +107,40 @@ class World:
         """The numbers of all events that are possible now."""
         g = self.ghost
         found: list[int] = []
-        for n in range(g[CHILDREN]):
+        for n in range(g[a.CHILDREN]):
             self._child_events(n, found)
-        trouble = g[TROUBLES_LEFT] > 0
+        trouble = g[a.TROUBLES_LEFT] > 0
         for v in range(self.venues):
             if self.arena.halves[self._up[v]] == 0:
                 found.append(code_of(Kind.UP, v))
             elif trouble:
-                if g[DOWNS_LEFT]:
+                if g[a.DOWNS_LEFT]:
                     found.append(code_of(Kind.DOWN, v))
-                if g[RESTARTS_LEFT]:
+                if g[a.RESTARTS_LEFT]:
                     found.append(code_of(Kind.RESTART, v))
-            if not g[TOLD] and trouble:
-                if g[GOOD_QUOTES_LEFT]:
+            if not g[a.TOLD] and trouble:
+                if g[a.GOOD_QUOTES_LEFT]:
                     found += [code_of(Kind.GOOD_QUOTE, lots * 16 + v) for lots in self.options.good_lots]
-                if g[BAD_QUOTES_LEFT]:
+                if g[a.BAD_QUOTES_LEFT]:
                     found.append(code_of(Kind.BAD_QUOTE, v))
-                if g[CLEARS_LEFT]:
+                if g[a.CLEARS_LEFT]:
                     found.append(code_of(Kind.CLEAR, v))
         self._client_events(found)
         due = int(next_deadline(self.arena.state))
         if due - self.arena.now_ns < FAR_NS:
             found.append(code_of(Kind.TIMER))
-        if self.arena.now_ns < self.day_end_ns < NEVER and self.options.tif == Tif.DAY and not g[TOLD]:
+        if self.arena.now_ns < self.day_end_ns < NEVER and self.options.tif == Tif.DAY and not g[a.TOLD]:
             found.append(code_of(Kind.DAY_END))
         return found
 
     def _child_events(self, n: int, found: list[int]) -> None:
-        g, at = self.ghost, child_at(n)
-        asked, done, owed = g[at + ASKED], g[at + HEARD], g[at + OWED]
-        trouble = g[TROUBLES_LEFT] > 0
-        if g[at + ENDED] == LIVE:
-            rest = g[at + QTY] - done
-            if not asked & ACKED:
+        g, at = self.ghost, a.child_at(n)
+        asked, done, owed = g[at + a.ASKED], g[at + a.HEARD], g[at + a.OWED]
+        trouble = g[a.TROUBLES_LEFT] > 0
+        again = trouble and g[a.DUPLICATES_LEFT] > 0
+        if g[at + a.ENDED] == a.LIVE:
+            rest = g[at + a.QTY] - done
+            if not asked & a.ACKED or again:
                 found.append(code_of(Kind.ACK, n))
             found.append(code_of(Kind.FILL_LOT, n))
             if rest > 1:
@@ -249,34 +148,38 @@ class World:
             if done == 0:
                 found.append(code_of(Kind.REJECT, n))
             found += [code_of(Kind.CANCELED, n), code_of(Kind.CANCELED_AHEAD, n)]
-            if asked & STATUS_ASKED:
+            if asked & a.STATUS_ASKED:
                 found += [code_of(Kind.STATUS_LIVE, n), code_of(Kind.STATUS_ENDED, n)]
         else:
             if owed:
                 found.append(code_of(Kind.FILL_LOT, n))
-            if asked & STATUS_ASKED:
+            if asked & a.STATUS_ASKED:
                 found.append(code_of(Kind.STATUS_ENDED, n))
-            if g[DUPLICATES_LEFT] and trouble:
-                found.append(code_of(Kind.END_TWICE, n))
-            if g[LIES_LEFT] and not owed and trouble:
+            if again and not owed:
+                found += [code_of(Kind.END_TWICE, n), code_of(Kind.ACK, n)]
+                if not asked & a.CANCEL_ASKED:
+                    found.append(code_of(Kind.CANCEL_REJECT, n))
+                if not asked & a.STATUS_ASKED:
+                    found.append(code_of(Kind.STATUS_ENDED, n))
+            if g[a.LIES_LEFT] and not owed and trouble:
                 found.append(code_of(Kind.OVERFILL, n))
-        if asked & CANCEL_ASKED:
+        if asked & a.CANCEL_ASKED:
             found.append(code_of(Kind.CANCEL_REJECT, n))
-        if done and g[DUPLICATES_LEFT] and trouble:
+        if done and again:
             found.append(code_of(Kind.FILL_TWICE, n))
 
     def _client_events(self, found: list[int]) -> None:
         g = self.ghost
-        if g[TOLD]:
+        if g[a.TOLD]:
             return
-        if g[CANCEL] == 0 and g[CANCELS_LEFT]:
+        if g[a.CANCEL] == 0 and g[a.CANCELS_LEFT]:
             found.append(code_of(Kind.CANCEL))
-        if g[TROUBLES_LEFT] > 0:
-            if g[PAUSES_LEFT]:
+        if g[a.TROUBLES_LEFT] > 0:
+            if g[a.PAUSES_LEFT]:
                 found.append(code_of(Kind.PAUSE))
-            if g[REPLACE] == 0 and g[REPLACES_LEFT]:
+            if g[a.REPLACE] == 0 and g[a.REPLACES_LEFT]:
                 found += [code_of(Kind.REPLACE, qty) for qty in self.options.new_qtys]
-        if g[RESUMES_LEFT]:
+        if g[a.RESUMES_LEFT]:
             found.append(code_of(Kind.RESUME))
 
     # ---- making it happen
@@ -292,10 +195,10 @@ class World:
             self._of_client(kind, arg)
         else:
             due = self.day_end_ns if kind == Kind.DAY_END else int(next_deadline(self.arena.state))
-            self._write(self._timer, -1, max(due, self.arena.now_ns))
+            self._write(self.records.timer, -1, max(due, self.arena.now_ns))
             self._words[_word(Template.TIMER, "deadline_ns")] = due
 
-    def _write(self, record: _Record, session: int, now_ns: int = 0) -> None:
+    def _write(self, record: Record, session: int, now_ns: int = 0) -> None:
         self._bytes[: record.size] = record.raw
         words = self._words
         words[_EVENT_NS] = words[_RECV_NS] = now_ns or self.arena.now_ns
@@ -304,159 +207,126 @@ class World:
             self._halves[_EPOCH] = self.arena.words[self._epoch[session]]
 
     def _report(self, kind: Kind, n: int) -> None:
-        g, at, words = self.ghost, child_at(n), self._words
-        venue = g[at + VENUE]
-        self._write(self._reports[_SAME_RECORD.get(kind, kind) if kind != Kind.END_TWICE else Kind.CANCELED][venue],
-                    1 + venue)
-        words[_ORDER_ID] = self.child_base | g[at + NUMBER]
+        g, at, words = self.ghost, a.child_at(n), self._words
+        venue = g[at + a.VENUE]
+        self._write(
+            self.records.reports[_SAME_RECORD.get(kind, kind) if kind != Kind.END_TWICE else Kind.CANCELED][venue],
+            1 + venue,
+        )
+        words[_ORDER_ID] = self.child_base | g[at + a.NUMBER]
         qty = 0
         if kind in (Kind.FILL_LOT, Kind.FILL_ALL, Kind.OVERFILL):
-            qty = g[at + QTY] - g[at + HEARD] if kind == Kind.FILL_ALL else 1
+            qty = g[at + a.QTY] - g[at + a.HEARD] if kind == Kind.FILL_ALL else 1
             self._execute(kind, at, qty)
         elif kind == Kind.FILL_TWICE:
-            qty = g[at + LAST]
-            spend(g, DUPLICATES_LEFT)
+            qty = g[at + a.LAST]
+            a.spend(g, a.DUPLICATES_LEFT)
         elif kind == Kind.CANCELED_AHEAD:
-            g[at + OWED] = 1
-            g[at + ENDED] = E_FILLED if g[at + HEARD] + 1 == g[at + QTY] else E_CANCELED
+            g[at + a.OWED] = 1
+            g[at + a.ENDED] = a.E_FILLED if g[at + a.HEARD] + 1 == g[at + a.QTY] else a.E_CANCELED
         elif kind == Kind.END_TWICE:
-            spend(g, DUPLICATES_LEFT)
+            a.spend(g, a.DUPLICATES_LEFT)
         else:
             self._answer(kind, at)
-        cum = g[at + HEARD] + (g[at + OWED] if g[at + ENDED] else 0)
+        cum = g[at + a.HEARD] + (g[at + a.OWED] if g[at + a.ENDED] else 0)
         if kind in (Kind.FILL_LOT, Kind.FILL_ALL, Kind.OVERFILL, Kind.FILL_TWICE):
-            cum = g[at + HEARD]
+            cum = g[at + a.HEARD]
             words[_EXEC_ID] = (n + 1) * 256 + cum
-            words[_LAST_PX] = self.arena.words[self._child_px[g[at + NUMBER] & (len(self._child_px) - 1)]]
+            words[_LAST_PX] = self.arena.words[self._child_px[g[at + a.NUMBER] & (len(self._child_px) - 1)]]
             words[_LAST_QTY] = qty
         words[_CUM] = cum
-        words[_LEAVES] = 0 if g[at + ENDED] else g[at + QTY] - cum
+        words[_LEAVES] = 0 if g[at + a.ENDED] else g[at + a.QTY] - cum
         if kind in (Kind.STATUS_ENDED, Kind.END_TWICE):
-            self.buffer[_ORD_STATUS] = _END_STATUS[g[at + ENDED]]
+            self.buffer[_ORD_STATUS] = _END_STATUS[g[at + a.ENDED]]
         elif kind == Kind.STATUS_LIVE and cum > 0:
             self.buffer[_ORD_STATUS] = OrdStatus.PARTIALLY_FILLED
 
     def _execute(self, kind: Kind, at: int, qty: int) -> None:
         """A venue executes `qty`, and says so."""
         g = self.ghost
-        g[at + HEARD] += qty
-        g[at + LAST] = qty
+        g[at + a.HEARD] += qty
+        g[at + a.LAST] = qty
         if kind == Kind.OVERFILL:
-            g[LIED] += qty
-            spend(g, LIES_LEFT)
-        elif g[at + ENDED]:
-            g[at + OWED] -= qty
-        elif g[at + HEARD] == g[at + QTY]:
-            g[at + ENDED] = E_FILLED
+            g[a.LIED] += qty
+            a.spend(g, a.LIES_LEFT)
+        elif g[at + a.ENDED]:
+            g[at + a.OWED] -= qty
+        elif g[at + a.HEARD] == g[at + a.QTY]:
+            g[at + a.ENDED] = a.E_FILLED
 
     def _answer(self, kind: Kind, at: int) -> None:
-        """What an answer without an execution means."""
-        g = self.ghost
+        """What an answer without an execution means. One that nobody waits for comes late, or twice."""
+        g, asked = self.ghost, self.ghost[at + a.ASKED]
         if kind == Kind.ACK:
-            g[at + ASKED] |= ACKED
+            if g[at + a.ENDED] or asked & a.ACKED:
+                a.spend(g, a.DUPLICATES_LEFT)
+            else:
+                g[at + a.ASKED] |= a.ACKED
         elif kind == Kind.REJECT:
-            g[at + ENDED] = E_REJECTED
+            g[at + a.ENDED] = a.E_REJECTED
         elif kind == Kind.CANCELED:
-            g[at + ENDED] = E_CANCELED
+            g[at + a.ENDED] = a.E_CANCELED
+        elif not asked & (a.CANCEL_ASKED if kind == Kind.CANCEL_REJECT else a.STATUS_ASKED):
+            a.spend(g, a.DUPLICATES_LEFT)
         elif kind == Kind.CANCEL_REJECT:
-            g[at + ASKED] &= ~CANCEL_ASKED
+            g[at + a.ASKED] &= ~a.CANCEL_ASKED
         else:
-            g[at + ASKED] &= ~STATUS_ASKED
-            if kind == Kind.STATUS_ENDED and g[at + ENDED] == LIVE:
-                g[at + ENDED] = E_CANCELED
+            g[at + a.ASKED] &= ~a.STATUS_ASKED
+            if kind == Kind.STATUS_ENDED and g[at + a.ENDED] == a.LIVE:
+                g[at + a.ENDED] = a.E_CANCELED
 
     def _of_venue(self, kind: Kind, arg: int) -> None:
         g, v = self.ghost, arg & 15
         if kind >= Kind.GOOD_QUOTE:
-            record = self._quotes[arg] if kind == Kind.GOOD_QUOTE else (
-                self._bad[v] if kind == Kind.BAD_QUOTE else self._clears[v]
+            record = (
+                self.records.quotes[arg]
+                if kind == Kind.GOOD_QUOTE
+                else (self.records.bad[v] if kind == Kind.BAD_QUOTE else self.records.clears[v])
             )
             self._write(record, -1)
             self._words[_SEQ] = self.arena.words[self._feed[v]] + 1
-            spend(g, {Kind.GOOD_QUOTE: GOOD_QUOTES_LEFT, Kind.BAD_QUOTE: BAD_QUOTES_LEFT}.get(kind, CLEARS_LEFT))
+            a.spend(
+                g, {Kind.GOOD_QUOTE: a.GOOD_QUOTES_LEFT, Kind.BAD_QUOTE: a.BAD_QUOTES_LEFT}.get(kind, a.CLEARS_LEFT)
+            )
             return
         if kind == Kind.DOWN:
-            self._write(self._downs[v], -1)
-            spend(g, DOWNS_LEFT)
+            self._write(self.records.downs[v], -1)
+            a.spend(g, a.DOWNS_LEFT)
             return
-        self._write(self._hellos[1 + v], 1 + v)
+        self._write(self.records.hellos[1 + v], 1 + v)
         if kind == Kind.RESTART:
             self._halves[_EPOCH] += 1
             self._words[_SEQ] = 1
-            spend(g, RESTARTS_LEFT)
+            a.spend(g, a.RESTARTS_LEFT)
 
     def _of_client(self, kind: Kind, arg: int) -> None:
         g = self.ghost
-        self._write(self._requests[kind, arg], CLIENT)
+        self._write(self.records.requests[kind, arg], CLIENT)
         if kind == Kind.CANCEL:
-            g[CANCEL] = OPEN
+            g[a.CANCEL] = a.OPEN
         elif kind == Kind.REPLACE:
-            g[REPLACE], g[NEW_QTY] = OPEN, arg
-            spend(g, REPLACES_LEFT)
+            g[a.REPLACE], g[a.NEW_QTY] = a.OPEN, arg
+            a.spend(g, a.REPLACES_LEFT)
         else:
-            g[CONTROLS] += 1
+            g[a.CONTROLS] += 1
             if kind == Kind.PAUSE:
-                spend(g, PAUSES_LEFT)
-                g[RESUMES_LEFT] += 1
+                a.spend(g, a.PAUSES_LEFT)
+                g[a.RESUMES_LEFT] += 1
             else:
-                g[RESUMES_LEFT] -= 1
+                g[a.RESUMES_LEFT] -= 1
 
     # ---- before it
 
     def prologue(self) -> Iterator[None]:
         """Write, one after another, the records up to the parent's ORDER_NEW; the caller steps after each."""
+        r = self.records
         for session in range(1 + self.venues):
-            self._write(self._hellos[session], session, START_NS)
+            self._write(r.hellos[session], session, START_NS)
             self._halves[_EPOCH] = 1
             yield
         for v, (px, lots) in enumerate(self.options.quotes):
-            self._write(self._quote(v, px, lots), -1)
+            self._write(r.quote(v, px, lots), -1)
             self._words[_SEQ] = 1
             yield
-        self._write(self._requests[None, 0], CLIENT)
+        self._write(r.requests[None, 0], CLIENT)
         yield
-
-    def _quote(self, venue: int, px: int, lots: int) -> _Record:
-        own, other = ("ask", "bid") if self.options.side == Side.BUY else ("bid", "ask")
-        away = -100 if self.options.side == Side.BUY else 100
-        sides = {f"{own}_px": px, f"{own}_qty": lots, f"{other}_px": self.options.limit_px + away, f"{other}_qty": 1}
-        return _Record(Template.QUOTE, venue_id=venue, stream_id=venue, stream_epoch=1, **sides)
-
-    def _make_records(self) -> None:
-        o, venues = self.options, range(self.venues)
-        self._reports = {
-            kind: [
-                _Record(
-                    template, venue_id=v, stream_id=1 + v, exec_type=exec_type, ord_status=status, reason=reason,
-                    side=o.side, liquidity=2 if template == Template.FILL else 0, peer_id=1,
-                )
-                for v in venues
-            ]
-            for kind, (template, exec_type, status, reason) in _REPORTS.items()
-        }  # fmt: skip
-        self._timer = _Record(Template.TIMER)
-        self._hellos = [_Record(Template.SESSION_UP, stream_id=n, session_id=n) for n in range(1 + self.venues)]
-        self._downs = [_Record(Template.SESSION_DOWN, stream_id=1 + v, reason=Reason.PEER_SILENT) for v in venues]
-        first = [px for px, _ in o.quotes]
-        self._quotes = {lots * 16 + v: self._quote(v, first[v], lots) for v in venues for lots in o.good_lots}
-        self._bad = [self._quote(v, o.far_px, 1) for v in venues]
-        self._clears = [
-            _Record(Template.CLEAR, venue_id=v, stream_id=v, stream_epoch=1, instrument_id=-1) for v in venues
-        ]
-        order = {
-            "stream_id": CLIENT, "cl_ord_id": NAME, "side": o.side, "qty": o.qty, "px": o.limit_px, "tif": o.tif,
-            "ord_type": OrdType.LIMIT,
-        }  # fmt: skip
-        mine = {"stream_id": CLIENT, "cl_ord_id": NAME}
-        self._requests: dict[tuple[Kind | None, int], _Record] = {
-            (None, 0): _Record(Template.ORDER_NEW, **order),
-            (Kind.CANCEL, 0): _Record(Template.ORDER_CANCEL, **mine),
-            (Kind.PAUSE, 0): _Record(Template.CONTROL, **mine, action=ControlAction.PAUSE),
-            (Kind.RESUME, 0): _Record(Template.CONTROL, **mine, action=ControlAction.RESUME),
-        }
-        for qty in o.new_qtys:
-            self._requests[Kind.REPLACE, qty] = _Record(Template.ORDER_REPLACE, **{**order, "qty": qty})
-
-
-assert RECORD_MAX <= 128
-assert ANSWERED > OPEN

@@ -36,16 +36,16 @@ from engine.workflow.explore_account import (
     QTY,
     REPLACE,
     STATUS_ASKED,
+    TERMINAL,
     TOLD,
     VENUE,
     child_at,
     exposure,
     heard,
 )
-from engine.workflow.explore_events import CLIENT, World
+from engine.workflow.explore_events import World
+from engine.workflow.explore_records import CLIENT
 
-#: Order statuses that end an order.
-TERMINAL: Final = frozenset({OrdStatus.FILLED, OrdStatus.CANCELED, OrdStatus.EXPIRED, OrdStatus.REJECTED})
 _PENDING: Final = frozenset({ExecType.PENDING_CANCEL, ExecType.PENDING_REPLACE, ExecType.PENDING_NEW})
 
 
@@ -143,7 +143,7 @@ class Judge:
             g[ORDERED] = max(g[NEW_QTY], heard(g) - g[BUSTED])
         request = self._halves[k * 32 + _REQUEST]
         if request != 0 and request != Template.ORDER_NEW and exec_type not in _PENDING:
-            self._answered(request)
+            self._answered(request, resumed=template == Template.ACK and exec_type == ExecType.NEW)
         if cum != heard(g) - g[BUSTED]:
             raise Violation(f"the client is told CumQty {cum}; venues reported {heard(g) - g[BUSTED]}")
         wanted = 0 if status in TERMINAL else max(g[ORDERED] - cum - g[BUSTED], 0)
@@ -159,12 +159,13 @@ class Judge:
                 raise Violation("the client is told of a second end")
             g[TOLD] = status
 
-    def _answered(self, request: int) -> None:
+    def _answered(self, request: int, resumed: bool) -> None:
+        """A request has its answer. A resume that is granted also answers the pause that it withdrew."""
         g = self.world.ghost
         if request == Template.CONTROL:
             if g[CONTROLS] == 0:
                 raise Violation("a pause or resume is answered twice")
-            g[CONTROLS] -= 1
+            g[CONTROLS] = 0 if resumed else g[CONTROLS] - 1
             return
         place = {int(Template.ORDER_CANCEL): CANCEL, int(Template.ORDER_REPLACE): REPLACE}.get(request)
         if place is not None:
@@ -190,9 +191,7 @@ class Judge:
         if words[self._live] != live_qty:
             raise Violation(f"parent: live quantity is {words[self._live]}; its children's leaves are {live_qty}")
         if self.world.arena.halves[self._live_children] != live:
-            raise Violation(
-                f"parent: {self.world.arena.halves[self._live_children]} live children; {live} have leaves"
-            )
+            raise Violation(f"parent: {self.world.arena.halves[self._live_children]} live children; {live} have leaves")
         if exposure(g) > g[ORDERED] + g[LIED]:
             raise Violation(
                 f"over-fill of our making: venues executed or may execute {exposure(g)} lots of {g[ORDERED]} ordered"
@@ -220,6 +219,7 @@ class Judge:
                     f"child {n + 1} is {OrdStatus(status).name} without a report that ends it{owed}: its quantity was "
                     "released while its venue may still execute it"
                 )
+            g[at + ASKED] = 0
         elif leaves != max(g[at + QTY] - cum, 0):
             raise Violation(
                 f"child {n + 1}: cum {cum} + leaves {leaves} + canceled 0 is not its quantity, {g[at + QTY]}"

@@ -20,6 +20,7 @@ from typing import Final
 import numpy as np
 
 from engine.core.state import State
+from engine.workflow.explore_account import TERMINAL
 
 #: Arrays that a step does not write, or that nothing reads to decide.
 _STILL: Final = ("params", "ticks", "lots", "refusals", "scratch")
@@ -37,6 +38,8 @@ _UNNAMED_FIELDS: Final = {
     "children": "sent_ns",
     "quotes": "ts_ns",
 }
+#: What of a child that has ended decides nothing more.
+_OVER: Final = "cancels reason next prev venue_order"
 #: A deadline that is further away than this is "some day": the end of the trading day is.
 FAR_NS: Final = 3600 * 1_000_000_000
 _WORD = 8
@@ -101,6 +104,12 @@ class Arena:
         np.bitwise_and(self._picked, self._mask, out=self._picked)
         words, now = self.words, self.words[self._now]
         times = []
+        for status_at, cancels_at, row, over, no_cancels in self._children:
+            if self.bytes[status_at] in TERMINAL:
+                row &= over
+            elif self.bytes[cancels_at] > self._last_cancel:
+                row &= no_cancels
+                times.append(status_at)
         for at, limit in self._ages:
             age = now - words[at]
             times.append(age if age < limit else limit)
@@ -110,7 +119,7 @@ class Arena:
             rows = [(words[at + n], words[arm + n], self.halves[owner + n]) for n in range(count)]
             rows.sort()
             for due, _, who in rows:
-                times.append(min(max(due - now, 0), FAR_NS))
+                times.append(FAR_NS if due - now > FAR_NS else min(max(due - now, 0), self._patience_ns))
                 times.append(who)
         digest = blake2b(self._picked, digest_size=16)
         digest.update(repr(times).encode())
@@ -143,12 +152,29 @@ class Arena:
             ages += [("instruments", n, field, int(params.reference_age_ns)) for field in ("reference_ns", "trade_ns")]
         # A limit that is never reached makes no difference: such a time is young for ever.
         self._ages = [
-            (self.place(array, row, field) // _WORD, limit + 1)
-            for array, row, field, limit in ages
-            if limit < FAR_NS
+            (self.place(array, row, field) // _WORD, limit + 1) for array, row, field, limit in ages if limit < FAR_NS
         ]
+        self._last_cancel = int(params.max_cancels)
+        self._patience_ns = 2 * int(params.child_timeout_ns)
+        self._children = [self._child(slot) for slot in range(len(arrays["children"]))]
         self._timers = (
             self.offsets["timer_at"] // _WORD,
             self.offsets["timer_arm"] // _WORD,
             self.offsets["timer_owner"] // 4,
         )
+
+    def _child(self, slot: int) -> tuple[int, int, np.ndarray, np.ndarray, np.ndarray]:
+        """(place of its status, of its cancels, its part of a name, masks of it without what is over, and cancels)."""
+        size = self.arrays["children"].dtype.itemsize
+        begin = self.offsets["children"] + slot * size
+        masks = []
+        for fields in (_OVER, "cancels"):
+            mask = np.full(size, 255, dtype=np.uint8)
+            for field in fields.split():
+                at = self.place("children", slot, field) - begin
+                mask[at : at + self.arrays["children"].dtype.fields[field][0].itemsize] = 0  # type: ignore[index]
+            masks.append(mask.view("<i8"))
+        words = slice(*np.searchsorted(self._kept, (begin // _WORD, (begin + size) // _WORD)))
+        over, no_cancels = (mask[self._kept[words] - begin // _WORD] for mask in masks)
+        places = (self.place("children", slot, name) for name in ("ord_status", "cancels"))
+        return (*places, self._picked[words], over, no_cancels)

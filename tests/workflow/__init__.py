@@ -1,0 +1,1 @@
+"""Tests of workflows: what is declared, verified and explored."""

@@ -1,0 +1,97 @@
+"""Exploration finds nothing in what is shipped, and finds what is planted, by a short list of events.
+
+What is planted is planted in a copy of the sources, which a process of its own explores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.jit import JIT
+from engine.run.prove import prove
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.kernel
+
+
+def test_the_shipped_sweep_holds():
+    most = 10**9 if JIT else 6_000
+    for found in prove("strategies.sweep", "IOC", max_transitions=most):
+        print(f"{found.name}: {found.states} states, {found.transitions} transitions, {found.seconds:.1f} s")
+        assert found.violated == "", "\n".join(found.counterexample)
+        assert found.states > 1_000
+        assert found.complete == JIT
+
+
+def explored(tree: Path, strategy: str, only: str, **changes: Any) -> Any:
+    """What exploration says in a copy of the sources, kernels as plain Python."""
+    env = os.environ | {"PYTHONPATH": str(tree), "NUMBA_DISABLE_JIT": "1", "TICKROUTE_CACHE_DIR": str(tree / "cache")}
+    text = json.dumps({"max_transitions": 20_000, **changes})
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.workflow.planted", strategy, only, text],
+        cwd=tree, env=env, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)[0]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of the sources that exploration needs."""
+    for name in ("engine", "strategies", "gateways", "tests/workflow"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "tests/__init__.py", tmp_path / "tests/__init__.py")
+    return tmp_path
+
+
+def plant(tree: Path, path: str, old: str, new: str) -> None:
+    """Change one place of a copied source."""
+    text = (tree / path).read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{path} has {old!r} {text.count(old)} times"
+    (tree / path).write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "why", "events"),
+    [
+        pytest.param(
+            "engine/core/reports.py", "    child.leaves_qty -= taken\n", "",
+            "child 1: cum 1 + leaves 2 + canceled 0 is not its quantity, 2", 1, id="leaves stay after a fill",
+        ),
+        pytest.param(
+            "engine/core/children.py", "    parent.live_qty -= child.leaves_qty\n", "",
+            "live quantity is 3; its children's leaves are 1", 1, id="live quantity stays after an end",
+        ),
+        pytest.param(
+            "engine/core/children.py", "        cancel_child(state, outbox, c)\n        return\n    mark_unknown",
+            "        finish_child(state, outbox, c, _S_CANCELED, _R_TIMEOUT)\n        return\n    mark_unknown",
+            "without a report that ends it", 1, id="a time-out releases quantity",
+        ),
+        pytest.param(
+            "engine/core/reports.py", "        if report.cum_qty > child.cum_qty:\n", "        if child.cum_qty < 0:\n",
+            "its venue owes the reports of 1", 1, id="an end that tells of more than was heard",
+        ),
+    ],
+)  # fmt: skip
+@pytest.mark.skipif(JIT, reason="explores plain kernels in a process of its own: once is enough")
+def test_a_planted_fault_is_caught(tree, path, old, new, why, events):
+    plant(tree, path, old, new)
+    found = explored(tree, "strategies.sweep", "IOC")
+    assert why in found["violated"]
+    assert len(found["counterexample"]) == 1 + 2 * events, found["counterexample"]
+
+
+@pytest.mark.skipif(JIT, reason="explores plain kernels in a process of its own: once is enough")
+def test_a_greedy_strategy_is_caught(tree):
+    shutil.copy(tree / "strategies/sweep.py", tree / "strategies/greedy.py")
+    plant(tree, "strategies/greedy.py", "left = int(order.qty - parent.cum_qty)\n",
+          "left = 2 * int(order.qty - parent.cum_qty)\n")  # fmt: skip
+    found = explored(tree, "strategies.greedy", "IOC", quotes=[[10_000, 4], [10_001, 2]])
+    assert "over-fill of our making" in found["violated"]
