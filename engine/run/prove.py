@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from engine.core.state import DONE, FREE, PAUSED, RESTING, ROUTING, State
+from engine.core.state import State
 from engine.record.records import Tif
 from engine.run import config as c
 from engine.run.bind import bind
@@ -21,7 +21,6 @@ from engine.workflow.explore import Exploration, explore
 from engine.workflow.explore_account import Options
 
 _DAY = dt.date(2018, 1, 2)
-PHASES = {FREE: "FREE", ROUTING: "ROUTING", RESTING: "RESTING", PAUSED: "PAUSED", DONE: "DONE"}
 
 
 def small_config(strategy: str, rest: str = "engine") -> c.Config:
@@ -67,9 +66,10 @@ def make_state(strategy: str, rest: str) -> Callable[[], State]:
 
 def prove(strategy: str, only: str = "", **changes: Any) -> list[Exploration]:
     """Explore the variants of a strategy whose name begins with `only`; `changes` are fields of Options."""
-    step = bind(strategy).step
+    bound = bind(strategy)
+    phases = {state.code: state.name for state in bound.machine.states}
     return [
-        explore(step, make_state(strategy, rest), msgspec.structs.replace(options, **changes), PHASES)
+        explore(bound.step, make_state(strategy, rest), msgspec.structs.replace(options, **changes), phases)
         for rest, options in variants()
         if options.name.startswith(only)
     ]

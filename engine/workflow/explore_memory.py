@@ -23,7 +23,7 @@ from engine.core.state import State
 from engine.workflow.explore_account import TERMINAL
 
 #: Arrays that a step does not write, or that nothing reads to decide.
-_STILL: Final = ("params", "ticks", "lots", "refusals", "scratch")
+_STILL: Final = ("params", "parameters", "ticks", "lots", "refusals", "scratch")
 #: Arrays that are saved but are no part of a name.
 _UNNAMED: Final = ("counts", "positions", "execs", "exec_index", "timer_at", "timer_arm", "timer_owner", "timer_pos")
 #: Fields that are no part of a name, by array.

@@ -91,7 +91,6 @@ def test_a_planted_fault_is_caught(tree, path, old, new, why, events):
 @pytest.mark.skipif(JIT, reason="explores plain kernels in a process of its own: once is enough")
 def test_a_greedy_strategy_is_caught(tree):
     shutil.copy(tree / "strategies/sweep.py", tree / "strategies/greedy.py")
-    plant(tree, "strategies/greedy.py", "left = int(order.qty - parent.cum_qty)\n",
-          "left = 2 * int(order.qty - parent.cum_qty)\n")  # fmt: skip
+    plant(tree, "strategies/greedy.py", "left = left_of(state, p)\n", "left = 2 * left_of(state, p)\n")  # fmt: skip
     found = explored(tree, "strategies.greedy", "IOC", quotes=[[10_000, 4], [10_001, 2]])
     assert "over-fill of our making" in found["violated"]
