@@ -197,7 +197,10 @@ class Sweep(Struct, frozen=True):
 class Routing(Struct, frozen=True):
     """What every workflow obeys."""
 
+    #: A module, such as strategies.sweep, or a file, such as mine/pounce.py.
     strategy: str = "strategies.sweep"
+    #: Integers that the strategy declares, by name; absent ones have its defaults.
+    parameters: dict[str, Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]] = {}
     #: A quote older than this is not routed to.
     stale_ms: Positive = 1000
     #: A child without a terminal report after this is cancelled (and nothing else).

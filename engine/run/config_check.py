@@ -95,9 +95,12 @@ def _references(config: Config) -> Iterator[Problem]:
         yield from _among(f"instrument[{n}].tick_table", instrument.tick_table, tables, "a [[tick_table]]")
     mics = ["", *(row.mic for row in config.venue)]
     yield from _among("routing.sweep.post_venue", config.routing.sweep.post_venue, mics, "a venue (its mic)")
-    if not _MODULE.fullmatch(config.routing.strategy):
+    if not _MODULE.fullmatch(config.routing.strategy) and not config.routing.strategy.endswith(".py"):
         value = shown(config.routing.strategy)
-        yield Problem("routing.strategy", f" = {value}: must be a Python module, such as strategies.sweep")
+        yield Problem(
+            "routing.strategy",
+            f" = {value}: must be a Python module, such as strategies.sweep, or a file ending in .py",
+        )
 
 
 def _endpoint(key: str, text: str, schemes: Sequence[str]) -> Iterator[Problem]:

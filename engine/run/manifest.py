@@ -22,6 +22,7 @@ from engine.jit import build_hash, source_hash
 from engine.record.records import SCHEMA_ID, SCHEMA_VERSION
 from engine.run import config as configuration
 from engine.run.config import Config
+from engine.run.outside import find
 from engine.run.reference import build_state, trading_day
 
 FORMAT = 1
@@ -45,6 +46,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     clock_offset_ns: int
     started_utc: str
     strategy: str
+    #: File name -> text of a strategy that is not one of ours: a replay takes it from here.
+    sources: dict[str, str] = {}
     source_hash: str
     build_hash: str
     versions: dict[str, str]
@@ -60,7 +63,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     def initial_state(self) -> State:
         """The state before the first event."""
-        return build_state(self.read_config(), dt.date.fromisoformat(self.trading_day), self.stream_epoch)
+        day = dt.date.fromisoformat(self.trading_day)
+        return build_state(self.read_config(), day, self.stream_epoch, self.sources)
 
 
 def make(config: Config, stream_epoch: int, clock_offset_ns: int) -> Manifest:
@@ -75,6 +79,7 @@ def make(config: Config, stream_epoch: int, clock_offset_ns: int) -> Manifest:
         clock_offset_ns=clock_offset_ns,
         started_utc=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         strategy=config.routing.strategy,
+        sources=find(config.routing.strategy).sources,
         source_hash=source_hash(),
         build_hash=build_hash(),
         versions=installed_versions(),

@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from engine.errors import TickrouteError
-from engine.jit import CACHE_DIR, ROOT
+from engine.jit import CACHE_DIR, ROOT, SOURCE_TREES
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
@@ -40,8 +40,9 @@ class Strategy(NamedTuple):
     package: str
     #: Directory of its kernels' cache and of its bound package.
     folder: Path
-    #: File name -> text of a strategy from outside, its own file first.
+    #: File name -> text of a strategy from outside, its own file first; as copied, and under the names that they had.
     texts: dict[str, str]
+    sources: dict[str, str]
 
     def load(self) -> ModuleType:
         """Import it; BindError with the place where its code is wrong."""
@@ -78,8 +79,8 @@ def find(strategy: str, sources: dict[str, str] | None = None) -> Strategy:
         raise BindError(f"routing.strategy = {strategy!r} cannot be imported: {error}") from error
     if spec is None or spec.origin is None:
         raise BindError(f"routing.strategy = {strategy!r} cannot be imported: there is no such module")
-    if Path(spec.origin).resolve().is_relative_to(ROOT):
-        return Strategy(strategy, strategy.replace(".", "_"), CACHE_DIR, {})
+    if any(Path(spec.origin).resolve().is_relative_to(ROOT / tree) for tree in SOURCE_TREES):
+        return Strategy(strategy, strategy.replace(".", "_"), CACHE_DIR, {}, {})
     return _outside(_texts(Path(spec.origin)))
 
 
@@ -90,7 +91,7 @@ def _outside(texts: dict[str, str]) -> Strategy:
     stem, mark = Path(next(iter(texts))).stem, digest.hexdigest()[:16]
     # The copy has a name of its own, so that two versions can be loaded side by side.
     named = {f"{stem}_{mark}.py" if n == 0 else name: text for n, (name, text) in enumerate(texts.items())}
-    return Strategy(f"{stem}_{mark}", f"{stem}_{mark}", CACHE_DIR / f"strategy-{mark}", named)
+    return Strategy(f"{stem}_{mark}", f"{stem}_{mark}", CACHE_DIR / f"strategy-{mark}", named, texts)
 
 
 def _texts(file: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from engine.core.limits import Limits
 from engine.core.state import NEVER, State, allocate
 from engine.record.records import text16
 from engine.record.units import MONEY_DECIMALS, money_factors, pack_currency, to_money, to_units
+from engine.run.bind import machine_of
 from engine.run.config import Config, ConfigError
 
 _PRODUCT_MAX = 1 << 62
@@ -31,8 +32,12 @@ def trading_day(config: Config) -> dt.date:
     return dt.date.fromisoformat(text) if text else dt.datetime.now(dt.UTC).date()
 
 
-def build_state(config: Config, day: dt.date, stream_epoch: int) -> State:
-    """A State ready for its first event. `stream_epoch` is the engine's own epoch on its sessions, in seconds."""
+def build_state(config: Config, day: dt.date, stream_epoch: int, sources: dict[str, str] | None = None) -> State:
+    """A State ready for its first event. `stream_epoch` is the engine's own epoch on its sessions, in seconds.
+
+    `sources` are the texts of a strategy from outside, where a journal holds them. ConfigError, BindError,
+    MachineError.
+    """
     state = allocate(limits_of(config))
     _set_ticks(config, state)
     _set_sessions(config, state)
@@ -41,7 +46,21 @@ def build_state(config: Config, day: dt.date, stream_epoch: int) -> State:
     for index in range(len(config.instrument)):
         _set_instrument(config, state, index)
     _set_params(config, state, day, stream_epoch)
+    _set_parameters(config, state, sources)
     return state
+
+
+def _set_parameters(config: Config, state: State, sources: dict[str, str] | None) -> None:
+    """The strategy's own parameters: what the configuration says, else what the strategy declares."""
+    declared = machine_of(config.routing.strategy, sources).parameters
+    for name in config.routing.parameters:
+        if name not in declared:
+            known = ", ".join(declared) or "none"
+            raise ConfigError(
+                f"routing.parameters.{name}: {config.routing.strategy} declares no such parameter; it has: {known}"
+            )
+    for name, (index, default) in declared.items():
+        state.parameters[index] = config.routing.parameters.get(name, default)
 
 
 def _set_params(config: Config, state: State, day: dt.date, stream_epoch: int) -> None:

@@ -37,7 +37,7 @@ class Rerun:
         """Build the state of the manifest and bind its strategy."""
         self.manifest = manifest
         self.state = manifest.initial_state()
-        self._drive = bind(manifest.strategy).drive.drive
+        self._drive = bind(manifest.strategy, manifest.sources).drive.drive
         buffer = aligned_zeros(RECORD_MAX + UNIT, np.dtype(np.uint8))
         self.events, self.outbox = view_events(buffer), make_outbox(OUTBOX)
         self.place: np.ndarray = aligned_zeros(1, drive.PLACE_IN_JOURNAL)

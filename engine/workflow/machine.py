@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final, TypeAlias
 
+from engine.core.limits import MAX_PARAMETERS
 from engine.errors import TickrouteError
 from engine.record.records import Reason
 
@@ -193,6 +194,8 @@ class Machine:
         """Declare an integer that `[routing.parameters]` may set; its index for engine.core.parents.parameter."""
         if name in self.parameters:
             raise MachineError(f"machine {self.name}: parameter {name} is declared twice")
+        if len(self.parameters) == MAX_PARAMETERS:
+            raise MachineError(f"machine {self.name}: parameter {name} is one too many; {MAX_PARAMETERS} are the most")
         self.parameters[name] = (len(self.parameters), default)
         return self.parameters[name][0]
 

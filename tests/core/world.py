@@ -130,7 +130,7 @@ class World:
         self.buffer = np.zeros(192, dtype=np.uint8)
         self.events = view_events(self.buffer)
         self.outbox = make_outbox(OUTBOX)
-        self.step = bound_step()
+        self.step = bind(self.config.routing.strategy).step
         self.now_ns = START_NS
         self.check = check
         self.booked = Booked()
