@@ -59,9 +59,18 @@ def table(text: str) -> np.dtype[Any]:
 class Inbox(Memory):
     """Views of one buffer; element i begins at byte 64 * i. `session` fits SESSION_UP and HEARTBEAT."""
 
-    LAYOUT = spaced(UNIT, head=HEAD, session=DTYPES[Template.SESSION_UP], market=MARKET, order=ORDER, report=REPORT)
+    LAYOUT = spaced(
+        UNIT,
+        head=HEAD,
+        session=DTYPES[Template.SESSION_UP],
+        reset=DTYPES[Template.SEQUENCE_RESET],
+        market=MARKET,
+        order=ORDER,
+        report=REPORT,
+    )
     head: Array
     session: Array
+    reset: Array
     market: Array
     order: Array
     report: Array

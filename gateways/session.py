@@ -8,7 +8,13 @@ the last number used, and the engine's says which number it saw last (`acked_seq
 Kernels work on a row of `Sessions.links`; `Port` opens and closes what is behind it, a DEALER socket or a pair of
 rings. A record that was seen before is not handed on; a gap in the engine's numbers is counted.
 
-Worst case: a peer notices that the engine restarted after `timeout_ns` of silence, not sooner.
+A client (`resumes`) takes the engine's records in order, each once. Its hello says which it saw last, and the engine
+sends again what came after, before anything newer; its SESSION_UP in answer says that nothing older is missing. Where
+a number is skipped, or a heartbeat names a later one, the client says hello again and takes nothing newer until what
+lies between has come, or a SEQUENCE_RESET says that it never will.
+
+Worst case: a peer notices that the engine restarted after `timeout_ns` of silence, not sooner. An engine that answers
+a gap with nothing for GIVE_UP_NS is taken at its word: what was skipped counts as lost.
 """
 
 from __future__ import annotations
@@ -24,18 +30,20 @@ from engine.io.mapping import aligned_zeros
 from engine.io.ring import CONSUMER, PRODUCER, Ring, RingError, ring_beat, ring_pop, ring_push
 from engine.jit import kernel
 from engine.memory import Memory, memory, packed
-from engine.record.records import DTYPES, UNIT, Template, blank
+from engine.record.records import DTYPES, UNIT, Reason, SessionFlag, Template, blank
 from gateways.inbox import Array, Inbox, table
 
 SHM: Final = "shm://"
 #: Transports of a link.
 ABSENT, ZMQ, RING = 0, 1, 2
-#: Capabilities that SESSION_UP announces.
-CANCELS_ON_DISCONNECT: Final = 1
 #: Between two hellos that were not answered, and between two tries where nobody is connected.
 _HELLO_NS: Final = 250_000_000
 _RETRY_NS: Final = 10_000_000
+#: So long a gap is asked about before it is taken for lost.
+GIVE_UP_NS: Final = 3_000_000_000
 _UP, _DOWN, _BEAT = int(Template.SESSION_UP), int(Template.SESSION_DOWN), int(Template.HEARTBEAT)
+_RESET, _FROM_START = int(Template.SEQUENCE_RESET), int(SessionFlag.FROM_START)
+_RECOVERED = int(Reason.RECOVERED)
 
 #: One session.
 LINK: Final = table("""
@@ -44,7 +52,8 @@ socket       i8  address of the DEALER
 rx           i8  ring from the engine
 tx           i8  ring to the engine
 session      i8  index of the session in the configuration
-capability   i8  bits that our SESSION_UP announces
+capability   i8  bits that our SESSION_UP announces, see SessionFlag
+resumes      i8  1: takes the engine's records in order, each once, and asks for what is missing
 heartbeat_ns i8  we say something at least so often
 timeout_ns   i8  the engine is down after so long a silence
 epoch        i8  start of our life, seconds
@@ -52,6 +61,10 @@ seq_out      i8  last number that we used
 acked_seq    i8  last of our numbers that the engine has seen
 seen_epoch   i8  the engine's life
 seen_seq     i8  its last number seen
+behind_ns    i8  when a number was skipped that has not come since; 0: none
+hello_seq    i8  number of our last SESSION_UP
+moved_ns     i8  when a record of the engine's last came in its place
+welcomed     i8  number of the one that the engine has answered last: nothing older than the answer is missing
 hello        i8  1: SESSION_UP has been sent since the link was last down
 up           i8  1: the engine has been heard since then
 ups          i8  counted: times it came up
@@ -63,6 +76,9 @@ restarts     i8  counted: new lives of the engine
 received     i8  counted: records
 duplicates   i8  counted: records seen before, or of an earlier life
 gaps         i8  counted: holes in the engine's numbers
+resent       i8  counted: records that came between a hello and its answer
+resets       i8  counted: times that the engine could not send what was asked for
+lost         i8  counted: numbers of the engine's that never came
 sent         i8  counted: messages
 unsent       i8  counted: messages that the transport did not take at once
 """)
@@ -115,7 +131,7 @@ def admit(s: Sessions, row: int, inbox: Inbox, at: int, now_ns: int) -> bool:
             link.restarts += 1
             if link.up == 1:
                 _lose(s, row)
-        link.seen_epoch, link.seen_seq = epoch, 0
+        link.seen_epoch, link.seen_seq, link.behind_ns = epoch, 0, 0
     if link.hello == 1 and link.up == 0:
         link.up = 1
         link.ups += 1
@@ -124,14 +140,85 @@ def admit(s: Sessions, row: int, inbox: Inbox, at: int, now_ns: int) -> bool:
         if said.last_seen_epoch == link.epoch and said.last_seen_seq <= link.seq_out:
             link.acked_seq = max(int(link.acked_seq), int(said.last_seen_seq))
     if template == _BEAT:
+        _hear_beat(s, row, epoch, seq, now_ns)
+        return False
+    if template == _RESET:
+        _reset(s, row, inbox, at)
         return False
     if epoch < link.seen_epoch or seq <= link.seen_seq:
         link.duplicates += 1
         return False
-    if seq > link.seen_seq + 1 and link.seen_seq > 0:
-        link.gaps += 1
-    link.seen_seq = seq
+    if seq > link.seen_seq + 1 and not _skip(s, row, seq, now_ns):
+        return False
+    link.seen_seq, link.behind_ns, link.moved_ns = seq, 0, now_ns
+    if link.welcomed < link.hello_seq and template != _UP:
+        link.resent += 1
+    if template == _UP and inbox.session[at].last_seen_epoch == link.epoch:
+        if inbox.session[at].last_seen_seq >= link.hello_seq:
+            link.welcomed = link.hello_seq
     return template not in (_UP, _DOWN)
+
+
+@kernel
+def _counts_from(s: Sessions, row: int) -> bool:
+    """Whether we know which number comes next; the first one that a new peer sees is where it begins."""
+    link = s.links[row]
+    return bool(link.seen_seq > 0 or link.capability & _FROM_START != 0)
+
+
+@kernel
+def _skip(s: Sessions, row: int, seq: int, now_ns: int) -> bool:
+    """Numbers before `seq` are missing; whether `seq` is taken all the same."""
+    link = s.links[row]
+    if not _counts_from(s, row):
+        return True
+    if link.resumes == 0:
+        link.gaps += 1
+        return True
+    if link.behind_ns == 0:
+        _fall_behind(s, row, now_ns)
+        return False
+    if now_ns - link.behind_ns < GIVE_UP_NS:
+        return False
+    link.lost += seq - link.seen_seq - 1
+    link.resets += 1
+    return True
+
+
+@kernel
+def _hear_beat(s: Sessions, row: int, epoch: int, seq: int, now_ns: int) -> None:
+    """A heartbeat says which number the engine used last: a loss at the end of its stream shows here."""
+    link = s.links[row]
+    if link.resumes == 0 or epoch < link.seen_epoch or not _counts_from(s, row):
+        return
+    if seq <= link.seen_seq:
+        link.behind_ns = 0 if seq > 0 else link.behind_ns  # it has gone back to where we are
+    elif link.behind_ns == 0:
+        _fall_behind(s, row, now_ns)
+
+
+@kernel
+def _fall_behind(s: Sessions, row: int, now_ns: int) -> None:
+    """Something is missing: ask for it, unless a hello of ours is still to be answered, which asks for it already."""
+    link = s.links[row]
+    link.behind_ns = now_ns
+    if 0 < link.hello_seq == link.welcomed:
+        link.gaps += 1
+        link.hello_ns, link.moved_ns = 0, 0  # ask at once
+
+
+@kernel
+def _reset(s: Sessions, row: int, inbox: Inbox, at: int) -> None:
+    """The engine cannot send what we asked for: its stream goes on at another number."""
+    link, said = s.links[row], inbox.reset[at]
+    last = int(said.new_seq_no) - 1
+    back = last < link.seen_seq
+    if said.stream_epoch != link.seen_epoch or (back and said.reason != _RECOVERED):
+        return
+    if not back:
+        link.lost += last - link.seen_seq
+    link.resets += 1
+    link.seen_seq, link.behind_ns = last, 0
 
 
 @kernel
@@ -169,6 +256,9 @@ def keep(s: Sessions, row: int, now_ns: int) -> None:
     if link.up == 1 and now_ns - link.heard_ns > link.timeout_ns:
         _lose(s, row)
     if link.up == 1:
+        unanswered = link.resumes == 1 and link.welcomed < link.hello_seq
+        if (link.behind_ns != 0 or unanswered) and now_ns - max(link.hello_ns, link.moved_ns) >= _HELLO_NS:
+            _greet(s, row, now_ns)
         if now_ns - link.sent_ns >= link.heartbeat_ns:
             _say(s, row, now_ns)
     elif link.transport != ABSENT and now_ns - link.hello_ns >= _HELLO_NS:
@@ -183,7 +273,7 @@ def _greet(s: Sessions, row: int, now_ns: int) -> None:
     hello.session_id, hello.capability = link.session, link.capability
     if transmit(s, row, s.hello.ctypes.data, UNIT, now_ns):
         link.seq_out += 1
-        link.hello, link.hello_ns = 1, now_ns
+        link.hello, link.hello_ns, link.hello_seq = 1, now_ns, link.seq_out
     else:
         link.hello_ns = now_ns - _HELLO_NS + _RETRY_NS
 

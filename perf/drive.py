@@ -132,7 +132,7 @@ def _take(state: State, events: Events, outbox: Outbox, w: Wiring, rig: Rig, row
     w.line[0].sender = row
     w.counters[L_MESSAGES] += 1
     framed(events, w, row, 0, n)
-    if take_in(events, w, 0):
+    if take_in(state, events, w, 0):
         w.counters[L_RECORDS] += 1
         finished = pump(state, events, 0, outbox, w, started)
         rig.line[0].events += 1

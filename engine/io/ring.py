@@ -22,9 +22,11 @@ import os
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from engine.errors import TickrouteError
 from engine.io.atomics import copy, load_acquire, load_i64, load_u16, monotonic_ns, store_i64, store_release
-from engine.io.mapping import PAGE, Mapping, allocate
+from engine.io.mapping import PAGE, Mapping, aligned_zeros, allocate
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE
 
@@ -91,6 +93,27 @@ def ring_pop(ring: int, dst_address: int) -> int:
     copy(dst_address, slot, n)
     store_release(ring + _HEAD, head + 1)
     return n
+
+
+@kernel
+def ring_peek(ring: int, k: int) -> int:
+    """Address of the k-th waiting record (0: the oldest), which stays there; 0 where fewer wait, or a broken ring."""
+    head = load_i64(ring + _HEAD)
+    slots = load_i64(ring + _SLOTS)
+    if head + k >= load_i64(ring + _TAIL_SEEN):
+        tail = load_acquire(ring + _TAIL)
+        if tail < head or tail - head > slots:
+            return 0
+        store_i64(ring + _TAIL_SEEN, tail)
+        if head + k >= tail:
+            return 0
+    return ring + _DATA + ((head + k) & (slots - 1)) * _SLOT
+
+
+@kernel
+def ring_drop(ring: int, n: int) -> None:
+    """Give back the n oldest records, all of which `ring_peek` has shown."""
+    store_release(ring + _HEAD, load_i64(ring + _HEAD) + n)
 
 
 @kernel
@@ -201,6 +224,15 @@ class Ring:
             ring_beat(self.address, self.side, 0)
             self.address = 0
             self._mapping.close()
+
+
+def private_ring(slots: int) -> np.ndarray:
+    """A ring between two threads of this process, in plain memory (uint8); its `ctypes.data` is what kernels take."""
+    if slots < 2 or slots > SLOTS_MAX or slots & (slots - 1):
+        raise RingError(f"{slots} slots; a ring has a power of two of them, from 2 to {SLOTS_MAX}")
+    memory = aligned_zeros(_DATA + slots * _SLOT, np.dtype(np.uint8))
+    store_i64(int(memory.ctypes.data) + _SLOTS, slots)
+    return memory
 
 
 def _make(path: Path, slots: int) -> None:

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 SCHEMA_ID: Final = 7717
-#: 2: ROLL, FAILURE and HALTED; a record of version 1 is read as it is.
+#: 2: ROLL, FAILURE, HALTED and SEQUENCE_RESET; a record of version 1 is read as it is.
 SCHEMA_VERSION: Final = 2
 SBE_HEADER_SIZE: Final = 8
 RECORD_MAX: Final = 128
@@ -53,6 +53,7 @@ class Template(IntEnum):
     SESSION_UP = 32
     SESSION_DOWN = 33
     HEARTBEAT = 34
+    SEQUENCE_RESET = 35
     TIMER = 40
     CONTROL = 41
     LIMIT_CHANGE = 42
@@ -278,7 +279,7 @@ reserved      i8  zero
 last_seen_seq i8  the last stream_seq that the sender saw from its peer
 last_seen_epoch i4  the epoch of that stream
 session_id    i4  session it speaks of
-capability    i8  bits: 1 cancel on disconnect, 2 mass cancel
+capability    i8  bits, see SessionFlag
 """),
     Template.SESSION_DOWN: _f("""
 reason        i8  why, see Reason
@@ -291,6 +292,12 @@ last_seen_seq i8  the last stream_seq that the sender saw from its peer
 last_seen_epoch i4  the epoch of that stream
 session_id    i4  session it speaks of
 reserved      i8  zero
+"""),
+    Template.SEQUENCE_RESET: _f("""
+new_seq_no    i8  NewSeqNo (36): the number of the next record on the stream; what lay before it will not come
+begin_seq_no  i8  BeginSeqNo (7): the first number that was asked for and will not come
+session_id    i4  session it speaks of
+reason        i4  why, see Reason
 """),
     Template.TIMER: _f("""
 deadline_ns   i8  the deadline that fell due, engine clock
@@ -564,6 +571,15 @@ class Flag(IntEnum):
     ODD_LOT = 8
 
 
+class SessionFlag(IntEnum):
+    """Bits of SESSION_UP.capability: what a peer can do, or asks for."""
+
+    CANCELS_ON_DISCONNECT = 1
+    MASS_CANCEL = 2
+    #: With last_seen_epoch 0: send our stream from its first record.
+    FROM_START = 4
+
+
 class ControlAction(IntEnum):
     """What a CONTROL record asks for."""
 
@@ -673,6 +689,7 @@ class Reason(IntEnum):
     CORRECTED = 57
     RECOVERED = 58
     UNSOLICITED = 59
+    RECORDS_GONE = 60
 
 
 N_REASONS: Final = 64

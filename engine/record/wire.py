@@ -43,7 +43,14 @@ generators.
 - A publisher sends CLOCK_SAMPLE records alone, one a message, so that a subscriber can pick them out by the first four
   bytes (below). They fill the pauses, at least every 0.5 ms.
 - The engine binds a ROUTER; a peer is a DEALER whose routing id is its session's name. It begins with SESSION_UP
-  (`stream_seq` 1), and both sides send HEARTBEAT when idle.
+  (`stream_seq` 1), and both sides send HEARTBEAT when idle. A HEARTBEAT has no number of its own; it carries the last
+  one that its sender used.
+- A client's SESSION_UP says which record of the engine's it saw last (`last_seen_epoch`, `last_seen_seq`). What came
+  after is sent again with its own bytes and numbers, before anything newer; the engine's SESSION_UP in answer is
+  numbered like the rest, so once it has come nothing older is missing. After a gap, or a HEARTBEAT that names a later
+  number, say SESSION_UP again. With `last_seen_epoch` 0 nothing is sent again, unless `capability` has FROM_START (4):
+  then the whole stream is. What can no longer be sent is said with SEQUENCE_RESET, which has no number of its own:
+  the next record is `new_seq_no`. Orders to venues are never sent again: ask for the status, answer what is asked.
 - A child order is answered by ACK, FILL, REJECT or CANCEL_REJECT; a terminal report alone releases its quantity.
 
 ## Types

@@ -20,6 +20,7 @@ from engine.run.config import Config
 from engine.run.meter import TSC_SHIFT
 from engine.run.publish import GAUGES, PUBLISHED, SPACING
 from engine.run.wiring import (
+    ASK,
     CLOCK_FEED,
     CLOCK_MONOTONIC,
     IDLE_PARK,
@@ -148,5 +149,7 @@ def assemble(
         gauges=aligned_zeros(len(GAUGES), np.dtype("<i8")),
         beat=blank(Template.HEARTBEAT),
         sample=blank(Template.CLOCK_SAMPLE),
+        asks=aligned_zeros(len(rows), ASK),
+        reset=blank(Template.SEQUENCE_RESET),
     )
     return Loop(state, events, outbox, wiring)

@@ -37,6 +37,7 @@ from engine.io.stats_file import StatsWriter
 from engine.record.records import Scope, Template, blank
 from engine.run import manifest
 from engine.run.assemble import Figures, assemble, calibrate_tsc
+from engine.run.backlog import Backlog
 from engine.run.bind import bind
 from engine.run.config import Config
 from engine.run.life import Life, first_life
@@ -107,6 +108,8 @@ class Engine:
         line = self.loop.wiring.line[0]
         line.router = self.links.router
         line.first_session = self.links.first_session
+        self.backlog = Backlog(self.run_dir, self.loop.wiring)
+        stack.callback(self.backlog.stop)
         if self.recovery is not None:
             go_on(self.recovery, self.life, self.loop, self.bound.pump)
         self._control = Ring.attach(self.run_dir / CONTROL_RING, PRODUCER)
@@ -147,6 +150,7 @@ class Engine:
 
     def start(self) -> None:
         """Start the loop's thread, on its core where one is configured."""
+        self.backlog.start()
         gc.collect()
         gc.freeze()
         self._thread = threading.Thread(target=self._run, name="tickroute-loop", daemon=True)

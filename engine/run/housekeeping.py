@@ -14,7 +14,8 @@ from engine.record.records import UNIT, Reason, Template
 from engine.run.inbox import free_slot, put
 from engine.run.journaling import OBSERVATION, journal
 from engine.run.publish import publish
-from engine.run.send import send_to_peer
+from engine.run.resend import go_live
+from engine.run.transport import send_to_peer
 from engine.run.wiring import CLOCK_MONOTONIC, L_CYCLES, L_OBSERVATIONS, SHM, ZMQ_PEER, Wiring
 
 _PERIOD_NS = 1_000_000
@@ -45,7 +46,7 @@ def housekeeping(state: State, events: Events, w: Wiring) -> None:
         if link.source != FROM_FEED and link.session >= 0:
             if stalled:
                 link.heard_ns = now  # we were away ourselves: what peers said meanwhile is still to be read
-            _watch_peer(events, w, row, now)
+            _watch_peer(state, events, w, row, now)
         elif link.transport == SHM:
             ring.ring_beat(link.rx, 1, now)
     if now - line.sampled_ns >= _SAMPLE_NS:
@@ -55,8 +56,12 @@ def housekeeping(state: State, events: Events, w: Wiring) -> None:
 
 
 @kernel
-def _watch_peer(events: Events, w: Wiring, row: int, now: int) -> None:
-    """A peer silent for `peer_timeout_ns` is down; one that is up hears from us every `heartbeat_ns`."""
+def _watch_peer(state: State, events: Events, w: Wiring, row: int, now: int) -> None:
+    """A peer silent for `peer_timeout_ns` is down; one that is up hears from us every `heartbeat_ns`.
+
+    A heartbeat has no number; it carries the last one that was handed to the transport, so that a peer sees a loss at
+    the end of the stream, too.
+    """
     link, line = w.links[row], w.line[0]
     if link.transport == SHM:
         ring.ring_beat(link.rx, 1, now)
@@ -67,6 +72,7 @@ def _watch_peer(events: Events, w: Wiring, row: int, now: int) -> None:
         i = free_slot(w)
         if i >= 0:
             link.up = 0
+            go_live(w, row)  # until it says what it saw last, nothing is looked for
             put(events, w, i, _SESSION_DOWN, UNIT)
             events.session_down[i].stream_id = link.session
             events.session_down[i].session_id = link.session
@@ -76,6 +82,7 @@ def _watch_peer(events: Events, w: Wiring, row: int, now: int) -> None:
         beat = w.beat[0]
         beat.stream_id = link.session
         beat.stream_epoch = line.stream_epoch
+        beat.stream_seq = link.next_seq - 1 if link.catching_up == 1 else state.sessions[int(link.session)].seq_out
         beat.ts_event_ns = line.clock_ns
         beat.last_seen_seq = link.seen_seq
         beat.last_seen_epoch = link.seen_epoch

@@ -26,6 +26,7 @@ from engine.run.inbox import drop_local, free_slot, next_local, put
 from engine.run.meter import ticks_to_ns
 from engine.run.pump import pump
 from engine.run.receive import framed, poll_link, take_in
+from engine.run.resend import resend
 from engine.run.wiring import (
     CLOCK_FEED,
     FLAG_STOP,
@@ -75,6 +76,7 @@ def duty_cycle(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
         work += _drain(state, events, outbox, w, row)
     # After the links: a report that is already here goes before the time-out of its order.
     work += _timers(state, events, outbox, w)
+    work += resend(state, w)
     housekeeping(state, events, w)
     return work
 
@@ -103,7 +105,7 @@ def _drain(state: State, events: Events, outbox: Outbox, w: Wiring, row: int) ->
         at = 0
         while at < n:
             size = framed(events, w, row, at, n)
-            if take_in(events, w, at):
+            if take_in(state, events, w, at):
                 w.counters[L_RECORDS] += 1
                 started = pump(state, events, at // UNIT, outbox, w, started)
                 taken += 1

@@ -11,7 +11,7 @@ that the link belongs to, whatever its sender wrote. Heartbeats and the feed's c
 from __future__ import annotations
 
 from engine.core.admit import allowed_from
-from engine.core.state import FROM_FEED, Events
+from engine.core.state import FROM_FEED, Events, State
 from engine.io import ring, zmq
 from engine.io.atomics import monotonic_ns
 from engine.jit import kernel
@@ -23,6 +23,7 @@ from engine.record.records import (
     Template,
 )
 from engine.run.inbox import put
+from engine.run.resend import follow_client, go_live
 from engine.run.wiring import (
     CLOCK_FEED,
     L_HEARTBEATS,
@@ -126,7 +127,7 @@ def _replace(events: Events, w: Wiring, i: int, row: int, length: int, reason: i
 
 
 @kernel
-def take_in(events: Events, w: Wiring, at: int) -> bool:
+def take_in(state: State, events: Events, w: Wiring, at: int) -> bool:
     """Stamp the record at offset `at` on arrival; False where it is the driver's own affair and goes no further."""
     line = w.line[0]
     head = events.head[at // UNIT]
@@ -149,8 +150,10 @@ def take_in(events: Events, w: Wiring, at: int) -> bool:
         return False
     if template == _SESSION_UP:
         link.up = 1
+        follow_client(state, events, w, int(line.sender), at // UNIT)
     elif template == _SESSION_DOWN:
         link.up = 0
+        go_live(w, int(line.sender))
     return True
 
 

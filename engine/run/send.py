@@ -3,27 +3,27 @@
 Consecutive 128-byte records to one peer leave as one message, straight from the outbox. A record that certainly did not
 leave (no such peer, or its queue is full) is noted on the journal; a child order among them comes back into the core as
 a REJECT of the driver's own (reason NOT_SENT), because nobody else will ever report on it. A lost cancel is sent again
-by the child's timer; a lost report to a client is for the client to ask for.
+by the child's timer. A client whose queue is full, or who is away, is sent what it missed from the journal
+(`engine.run.resend`).
 """
 
 from __future__ import annotations
 
-from engine.core.state import Events, Outbox
-from engine.io import ring, zmq
+from engine.core.state import FROM_CLIENT, Events, Outbox
+from engine.io import zmq
 from engine.io.atomics import tsc
 from engine.io.journal_format import LAST
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE, UNIT, Reason, Template
 from engine.run.inbox import free_slot, put
 from engine.run.journaling import OBSERVATION, journal
-from engine.run.wiring import ENCODE, L_OBSERVATIONS, L_SEND_ERRORS, L_SENT, LINK, NOWHERE, SHM, Wiring
+from engine.run.resend import catch_up
+from engine.run.transport import hand_over
+from engine.run.wiring import ENCODE, L_DEFERRED, L_OBSERVATIONS, L_SEND_ERRORS, L_SENT, Wiring
 
-assert LINK.fields is not None
-_ID_OFFSET = int(LINK.fields["id0"][1])
-_LINK_SIZE = LINK.itemsize
 _ORDER_NEW, _REJECT = int(Template.ORDER_NEW), int(Template.REJECT)
 _NOT_SENT = int(Reason.NOT_SENT)
-_EAGAIN, _UNREACHABLE = zmq.EAGAIN, zmq.EHOSTUNREACH
+_UNREACHABLE = zmq.EHOSTUNREACH
 
 
 @kernel
@@ -63,38 +63,24 @@ def _send_run(events: Events, outbox: Outbox, w: Wiring, first: int, last: int, 
     """Send records first..last as one message (shared memory: one by one); returns how many left."""
     row = int(w.line[0].first_session) + session
     link = w.links[row]
-    address = int(w.line[0].outbox_address) + first * RECORD_MAX
-    sent, error = 0, 0
-    if link.up == 0:
-        error = _UNREACHABLE
-    elif link.transport == NOWHERE:
-        sent = last - first + 1
-    elif link.transport == SHM:
-        while sent <= last - first:
-            if ring.ring_push(link.tx, address + sent * RECORD_MAX, length_at(outbox, first + sent)) != 1:
-                error = _EAGAIN
-                break
-            sent += 1
-    else:
-        error = send_to_peer(w, row, address, (last - first) * RECORD_MAX + length_at(outbox, last))
-        if error == 0:
-            sent = last - first + 1
+    count = last - first + 1
+    if link.source == FROM_CLIENT and (link.up == 0 or link.catching_up == 1):
+        w.counters[L_DEFERRED] += count  # on the journal, and sent from there
+        return 0
+    sent, error = 0, _UNREACHABLE
+    if link.up == 1:
+        sent, error = hand_over(w, row, int(w.line[0].outbox_address) + first * RECORD_MAX, count)
     link.sent += sent
     w.counters[L_SENT] += sent
+    if sent < count and link.backlog != 0:
+        _not_sent(events, outbox, w, first + sent, row, error)
+        w.counters[L_DEFERRED] += count - sent
+        catch_up(w, row, int(outbox.head[first + sent].stream_seq))
+        link.full_ns = w.line[0].housekeeping_ns
+        return sent
     for k in range(first + sent, last + 1):
         _not_sent(events, outbox, w, k, row, error)
     return sent
-
-
-@kernel
-def send_to_peer(w: Wiring, row: int, address: int, size: int) -> int:
-    """Send one message to the peer of ROUTER link `row`: 0, or the errno."""
-    line = w.line[0]
-    name = int(line.links_address) + row * _LINK_SIZE + _ID_OFFSET
-    result = zmq.send(line.router, name, w.links[row].id_bytes, 1)
-    if result >= 0:
-        result = zmq.send(line.router, address, size, 0)
-    return -result if result < 0 else 0
 
 
 @kernel

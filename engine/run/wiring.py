@@ -32,21 +32,26 @@ RECEIVE_BYTES: Final = 65536
 #: Records that the driver itself puts in front of the core (timers, lost peers, orders that could not be sent).
 INBOX: Final = 512
 
-#: A way in or out. `source` is an admit.FROM_*; `session` the row of State.sessions, -1 for a feed.
+#: A way in or out. `source` is an admit.FROM_*; `session` the row of State.sessions, -1 for a feed. The last line is
+#: for clients (engine.run.resend): `backlog` is the ring of what is sent again, `next_seq` the number to send next.
 LINK: Final = ints(
     "transport source session socket rx tx id0 id1 id_bytes up heard_ns beat_ns seen_epoch seen_seq"
     " messages records bytes malformed sent send_errors dropped"
+    " backlog catching_up next_seq full_ns"
 )
+#: A word or two between the loop and the thread that looks for what a client missed, a cache line a link.
+ASK: Final = ints("generation active from_seq spare_0 spare_1 spare_2 spare_3 spare_4")
 #: The loop's scalars.
 LINE: Final = ints(
     "clock_mode clock_ns clock_offset_ns feed_clock_ns tsc_mul stream_epoch router n_links first_session idle"
     " threshold_ns peer_timeout_ns heartbeat_ns housekeeping_ns sampled_ns event_address outbox_address"
-    " inbox_head inbox_count links_address sender"
+    " inbox_head inbox_count links_address sender catching_up"
 )
 #: What the loop counts about itself.
 LOOP_COUNTERS: Final = (
     "cycles empty_polls messages records longest_cycle_ns cycles_over_threshold inputs outputs observations"
-    " journal_stalls sent send_errors dropped malformed inbox_overflow heartbeats parks"
+    " journal_stalls sent send_errors dropped malformed inbox_overflow heartbeats parks deferred resent resets"
+    " records_gone"
 ).split()
 (
     L_CYCLES,
@@ -66,6 +71,10 @@ LOOP_COUNTERS: Final = (
     L_INBOX_OVERFLOW,
     L_HEARTBEATS,
     L_PARKS,
+    L_DEFERRED,
+    L_RESENT,
+    L_RESETS,
+    L_RECORDS_GONE,
 ) = range(len(LOOP_COUNTERS))
 #: What onlookers read together, under one seqlock in the stats file.
 PROGRESS: Final = ints(
@@ -76,10 +85,12 @@ FLAG_STOP: Final = 0
 
 assert len(LINE.names or ()) <= 30
 assert len(LINK.names or ()) <= 30
+assert ASK.itemsize == 64
 
 
 STAGES_RECORD: Final = DTYPES[Template.STAGES]
 SEND_RECORD: Final = DTYPES[Template.SEND_RESULT]
+RESET_RECORD: Final = DTYPES[Template.SEQUENCE_RESET]
 
 
 @memory
@@ -104,6 +115,8 @@ class Wiring(Memory):
     progress_lock: np.ndarray
     beat: np.ndarray
     sample: np.ndarray
+    asks: np.ndarray
+    reset: np.ndarray
     LAYOUT: ClassVar[Layout] = packed(
         line=LINE,
         links=LINK,
@@ -123,6 +136,8 @@ class Wiring(Memory):
         progress_lock="<i8",
         beat=DTYPES[Template.HEARTBEAT],
         sample=DTYPES[Template.CLOCK_SAMPLE],
+        asks=ASK,
+        reset=RESET_RECORD,
     )
 
 

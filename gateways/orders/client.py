@@ -9,9 +9,13 @@
 
 Nothing runs in the background: `poll` (or `reports`, `wait`) takes what has come and keeps the session alive, so call
 it at least every `heartbeat_ms`; a client that is silent for the engine's `peer_timeout_ms` is taken for down, and its
-session comes up again with the next `poll`. When it does, the status of every open order is asked for. Orders are
-never sent again by themselves: one that the engine does not know then is REJECTED (it never came) or, if it was
-acknowledged before, UNKNOWN.
+session comes up again with the next `poll`. Whatever it missed meanwhile the engine then sends again, in order, before
+anything newer: each report is given once. A client that was restarted says with `seen` where it stopped (`client.seen`
+of its earlier life, kept by the application), and gets what came after.
+
+Orders are never sent again by themselves. When a session comes back, the status of those that the engine never spoke
+of is asked for; of all open ones where the engine is a new one, or has to say that it cannot send something again. An
+order that the engine does not know then is REJECTED (it never came) or, if it was acknowledged before, UNKNOWN.
 
 Worst case: a send waits up to `SEND_WAIT_S` for a full queue, then it raises. Reading costs some 20 µs a report.
 """
@@ -28,7 +32,17 @@ import zmq as pyzmq
 from engine.errors import TickrouteError
 from engine.io import zmq
 from engine.io.atomics import address_of, monotonic_ns
-from engine.record.records import UNIT, ControlAction, OrdType, Reason, Side, Template, Tif, blank
+from engine.record.records import (
+    UNIT,
+    ControlAction,
+    OrdType,
+    Reason,
+    SessionFlag,
+    Side,
+    Template,
+    Tif,
+    blank,
+)
 from gateways.inbox import make_inbox, units_of, whole
 from gateways.orders import requests
 from gateways.orders.requests import Record
@@ -57,7 +71,9 @@ class OrderClient:
     """A client session `session_name` of the engine at `endpoint` (ipc://, tcp:// or shm:///path). A context manager.
 
     client_id, account_id: indices of the configuration that new orders carry. clock: gives `ts_event_ns`, ns since 1970
-    (in a replay, the feed's time). epoch: start in seconds, larger than in any life before; None is now.
+    (in a replay, the feed's time). epoch: start in seconds, larger than in any life before; None is now. seen: the
+    engine's (epoch, number) that an earlier life saw last: what came after is sent again; (0, 0): all that there is of
+    this session; None: nothing, begin with what comes.
     """
 
     def __init__(
@@ -71,6 +87,7 @@ class OrderClient:
         peer_timeout_ms: int = 300,
         clock: Callable[[], int] = time.time_ns,
         epoch: int | None = None,
+        seen: tuple[int, int] | None = None,
     ) -> None:
         self.endpoint, self.session_name = endpoint, session_name
         self.client_id, self.account_id, self.clock = client_id, account_id, clock
@@ -82,11 +99,15 @@ class OrderClient:
         life = int(time.time()) if epoch is None else epoch
         self._session = make_sessions(1, epoch=life, heartbeat_ms=heartbeat_ms, timeout_ms=peer_timeout_ms)
         self._link = self._session.links[0]
-        self._link.session = -1
+        self._link.session, self._link.resumes = -1, 1
+        if seen is not None:
+            self._link.seen_epoch, self._link.seen_seq = seen
+            self._link.capability = SessionFlag.FROM_START
         self._nap_s = heartbeat_ms / 4000
         self._inbox = make_inbox(_MAX_MESSAGE)
         self._address = address_of(self._inbox.head)
-        self._ups = 0
+        #: (hellos answered, resets, engine restarts) that were acted upon.
+        self._followed = (0, 0, 0)
         self._waiting: list[Report] = []
         self._context = zmq.make_context()
         try:
@@ -109,9 +130,24 @@ class OrderClient:
         return bool(self._link.up)
 
     @property
+    def caught_up(self) -> bool:
+        """Whether the engine has answered our last hello: all that it had sent before that has come, or is lost."""
+        return bool(self._link.up and self._link.welcomed == self._link.hello_seq)
+
+    @property
     def lives(self) -> dict[str, int]:
-        """What happened to the session: times up, down, engine restarts, gaps in its numbers, duplicates."""
-        return {name: int(self._link[name]) for name in ("ups", "downs", "restarts", "gaps", "duplicates")}
+        """What happened to the session: times up, down, engine restarts; gaps in the engine's numbers, records seen
+        before, sent again, and lost, and times that the engine said so."""
+        names = ("ups", "downs", "restarts", "gaps", "duplicates", "resent", "lost", "resets")
+        return {name: int(self._link[name]) for name in names}
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        """The engine's (epoch, number) of the last record before those that `poll` has still to give."""
+        if self._waiting:
+            first = self._waiting[0].record
+            return int(first.stream_epoch), int(first.stream_seq) - 1
+        return int(self._link.seen_epoch), int(self._link.seen_seq)
 
     def connect(self, timeout_s: float = 10.0) -> None:
         """Wait until the engine answers; OrderEntryError where it does not."""
@@ -192,8 +228,7 @@ class OrderClient:
             self._keep_alive()
             while (n := int(receive(self._session, 0, self._address, _MAX_MESSAGE))) > 0:
                 reports += self._read(n)
-            if self._link.ups != self._ups:
-                self._came_up()
+            self._follow_up()
             left_s = deadline_s - time.monotonic()
             if reports or left_s <= 0:
                 return reports
@@ -259,12 +294,17 @@ class OrderClient:
             order.apply(report)
         return report
 
-    def _came_up(self) -> None:
-        first, self._ups = self._ups == 0, int(self._link.ups)
-        if first:
+    def _follow_up(self) -> None:
+        """Ask for the status of orders that what the engine sends again will not tell us of."""
+        link = self._link
+        now = (int(link.welcomed), int(link.resets), int(link.restarts))
+        answered = link.welcomed == link.hello_seq or link.resets != self._followed[1]
+        if now == self._followed or not self.up or not answered:
             return
+        forgot = now[1:] != self._followed[1:]
+        self._followed = now
         for order in self.orders.values():
-            if order.is_open:
+            if order.is_open and (forgot or not order.order_id) and order.sent_ns < link.hello_ns:
                 self.status(order.cl_ord_id)
 
     def _known(self, cl_ord_id: str) -> Order:

@@ -27,9 +27,9 @@ from engine.errors import UsageError
 from engine.io import zmq
 from engine.io.atomics import address_of, monotonic_ns
 from engine.io.ring import CONSUMER, Ring
-from engine.record.records import UNIT, Reason, Template, blank
+from engine.record.records import UNIT, Reason, SessionFlag, Template, blank
 from engine.run.config import Config, Session
-from gateways.session import CANCELS_ON_DISCONNECT, RING, SHM, ZMQ, Port, make_sessions, transmit
+from gateways.session import RING, SHM, ZMQ, Port, make_sessions, transmit
 from gateways.venues import desk as desk_kernels
 from gateways.venues.state import create
 
@@ -72,7 +72,7 @@ class SimulatedVenues:
             epoch=self.epoch,
             heartbeat_ms=config.engine.heartbeat_ms,
             timeout_ms=config.engine.peer_timeout_ms,
-            capability=CANCELS_ON_DISCONNECT if cancels else 0,
+            capability=SessionFlag.CANCELS_ON_DISCONNECT if cancels else 0,
         )
         self.desk, self._inbox = desk_kernels.make_desk(len(config.session), len(feeds))
         row = self.desk.desk[0]

@@ -134,17 +134,100 @@ def test_heartbeats_keep_the_session_up(client):
     assert client.up
 
 
-def test_silence_takes_it_down_and_status_is_asked_for_when_it_comes_back(client, desk):
+QUIET = {"restarts": 0, "gaps": 0, "duplicates": 0, "lost": 0, "resets": 0}
+
+
+def test_what_was_sent_into_silence_is_sent_again_and_only_the_unanswered_order_is_asked_about(client, desk):
     order = buy(client)
     assert client.wait(lambda: order.fills == 1)
-    desk.mute = True
+    desk.engine.silent = desk.mute = True
+    never = buy(client, "A2")
     assert client.wait(lambda: not client.up, 2)
     with pytest.raises(OrderEntryError, match="ORDER_CANCEL: the session is not up"):
         client.cancel("A1")
-    desk.mute = False
+    desk.engine.silent = desk.mute = False
     assert client.wait(lambda: client.up, 2)
-    assert client.wait(lambda: Template.STATUS_REQUEST in [r.template_id for r in desk.requests], 2)
-    assert client.lives == {"ups": 2, "downs": 1, "restarts": 0, "gaps": 0, "duplicates": 0}
+    assert client.wait(lambda: not never.is_open, 2)
+    asked = [from_text16(r.cl_ord_id) for r in desk.requests if r.template_id == Template.STATUS_REQUEST]
+    assert asked == ["A2"], "what came of A1 the engine sends again by itself"
+    assert client.lives == {"ups": 2, "downs": 1, "resent": 0, **QUIET}
+
+
+def half_lost(client, desk):
+    """A fill and the end of an order that the network ate, and one more report that came."""
+    order = buy(client)
+    assert client.wait(lambda: order.fills == 1)
+    sent = desk.requests[1]
+
+    def lose_two():
+        stream, name = desk.engine.sent, b"desk-1"
+        for last_qty, cum, status in ((50, 200, OrdStatus.PARTIALLY_FILLED), (100, 300, OrdStatus.FILLED)):
+            row = blank(Template.FILL)
+            row["peer_id"], row["exec_id"], row["order_id"] = sent.cl_ord_id, (7, cum), 77
+            row["last_qty"], row["last_px"], row["cum_qty"], row["ord_status"] = last_qty, 1566000, cum, status
+            row["exec_type"], row["stream_epoch"] = ExecType.TRADE, desk.engine.epoch
+            desk.engine.seq[name] += 1
+            row["stream_seq"] = desk.engine.seq[name]
+            stream[name].append(row)
+
+    return order, sent, lose_two
+
+
+def test_a_gap_is_asked_for_and_nothing_newer_is_taken_before_it_is_filled(client, desk):
+    order, sent, lose_two = half_lost(client, desk)
+
+    def lose_and_go_on():
+        lose_two()
+        desk.report("desk-1", sent, Template.CANCEL_REJECT, ExecType.REJECTED, OrdStatus.FILLED, 300, leaves_qty=0)
+
+    desk.todo.append(lose_and_go_on)
+    assert client.wait(lambda: order.refusals == 1)
+    assert (order.fills, order.filled_qty, order.missed_qty) == (3, 300, 0)
+    reports = [report for report in client.poll() if report.template != Template.ACK]
+    assert [report.cum_qty for report in reports] == [150, 200, 300, 300]
+    assert client.lives == {"ups": 1, "downs": 0, "resent": 3, **QUIET, "gaps": 1}
+
+
+def test_a_loss_at_the_end_shows_in_a_heartbeat(client, desk):
+    order, _, lose_two = half_lost(client, desk)
+    desk.todo.append(lose_two)
+    assert client.wait(lambda: order.fills == 3)
+    assert (order.ord_status, order.missed_qty, client.lives["gaps"]) == (OrdStatus.FILLED, 0, 1)
+
+
+def test_what_cannot_be_sent_again_is_counted_and_status_is_asked_for(client, desk):
+    order, sent, lose_two = half_lost(client, desk)
+
+    def lose_for_good():
+        lose_two()
+        desk.engine.forgotten = desk.engine.seq[b"desk-1"]
+        desk.book[tuple(int(word) for word in sent.cl_ord_id)]["cum_qty"] = 300
+
+    desk.todo.append(lose_for_good)
+    assert client.wait(lambda: order.cum_qty == 300)
+    assert (order.fills, order.missed_qty) == (1, 150)
+    assert Template.STATUS_REQUEST in [r.template_id for r in desk.requests]
+    assert client.lives == {"ups": 1, "downs": 0, "resent": 0, **QUIET, "gaps": 1, "lost": 2, "resets": 1}
+
+
+def test_a_new_life_that_knows_where_it_stopped_gets_the_rest(endpoint, desk):
+    with OrderClient(endpoint, "desk-1", 3, heartbeat_ms=20, peer_timeout_ms=200, epoch=5) as client:
+        client.connect()
+        order = buy(client)
+        assert client.wait(lambda: order.fills == 1)
+        where = client.seen
+        assert where[1] < client._link.seen_seq, "two reports have not been given yet"
+        given = client.poll()
+        later = client.seen
+    for seen, expected in ((where, given), (later, []), ((0, 0), given)):
+        life = 6 + len(desk.requests)
+        with OrderClient(endpoint, "desk-1", 3, heartbeat_ms=20, peer_timeout_ms=200, epoch=life, seen=seen) as client:
+            until = time.monotonic() + 5
+            again = client.poll()
+            while not client.caught_up and time.monotonic() < until:
+                again += client.poll(0.01)
+            assert [r.record.tobytes() for r in again] == [r.record.tobytes() for r in expected]
+            assert (client.lives["resent"], client.lives["gaps"]) == (len(expected), 0)
 
 
 def test_engine_restart(endpoint, desk, client):
@@ -163,7 +246,7 @@ def test_engine_restart(endpoint, desk, client):
         assert (known.ord_status, known.cum_qty) == (OrdStatus.PARTIALLY_FILLED, 150)
         assert (never.ord_status, never.reason) == (OrdStatus.REJECTED, Reason.UNKNOWN_ORDER)
         kinds = [r.template_id for r in again.requests]
-        assert kinds.count(Template.STATUS_REQUEST) == 3
+        assert kinds.count(Template.STATUS_REQUEST) == 3, "a new engine is asked about all"
         assert Template.ORDER_NEW not in kinds, "orders are never sent again by themselves"
         order = buy(client, "A4")
         assert client.wait(lambda: order.fills == 1)

@@ -16,8 +16,10 @@ from engine.record import records as r
 from engine.run import config as c
 
 
-def make_config(run_dir: Path, sockets: Path, *, transport: str = "zmq", venues: int = 3, **routing: Any) -> c.Config:
-    """One instrument, `venues` venues on one session, one client; `transport` is zmq or shm for all links."""
+def make_config(
+    run_dir: Path, sockets: Path, *, transport: str = "zmq", venues: int = 3, more: tuple[str, ...] = (), **routing: Any
+) -> c.Config:
+    """One instrument, `venues` venues on one session, a client, and `more` clients; all links are zmq or shm."""
     shm = transport == "shm"
     return c.Config(
         engine=c.Engine(run_dir=str(run_dir), idle="yield", peer_timeout_ms=400, heartbeat_ms=50),
@@ -27,6 +29,10 @@ def make_config(run_dir: Path, sockets: Path, *, transport: str = "zmq", venues:
         session=[
             c.Session(name="desk", role="client", endpoint=f"shm://{sockets}/desk" if shm else "zmq"),
             c.Session(name="sim", role="venue", endpoint=f"shm://{sockets}/sim" if shm else "zmq"),
+            *(
+                c.Session(name=name, role="client", endpoint=f"shm://{sockets}/{name}" if shm else "zmq")
+                for name in more
+            ),
         ],
         venue=[c.Venue(mic=f"XV{n}", code=str(n), session="sim", take_fee="0.0030", lot="100") for n in range(venues)],
         instrument=[c.Instrument(symbol="XXX", lot="100")],

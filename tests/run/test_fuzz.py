@@ -59,7 +59,7 @@ def feed_in(state, events, outbox, w, messages, sizes, rows, places, tally):
         at = 0
         while at < sizes[m]:
             size = framed(events, w, rows[m], at, sizes[m])
-            if take_in(events, w, at):
+            if take_in(state, events, w, at):
                 head = events.head[at // 64]
                 if head.stream_id >= 0 and rows[m] >= _FIRST_SESSION:
                     head.stream_epoch = 1

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import zmq
 
-from engine.record.records import DTYPES, Template, blank
+from engine.record.records import DTYPES, Reason, Template, blank
 
 
 def records(message):
@@ -23,7 +23,7 @@ def records(message):
 
 
 class Engine:
-    """What a peer sees of the engine: it binds, answers hellos with heartbeats, numbers its orders."""
+    """What a peer sees of the engine: it answers hellos, numbers its records, and sends again what was missed."""
 
     def __init__(self, endpoint: str, epoch: int = 1000) -> None:
         self.context = zmq.Context()
@@ -36,6 +36,9 @@ class Engine:
         self.seen: dict[bytes, tuple[int, int]] = {}
         self.got: list[tuple[str, Any]] = []
         self.silent = False
+        #: All that was sent to a peer, from number 1; `forgotten` of them are no longer there to be sent again.
+        self.sent: dict[bytes, list[Any]] = {}
+        self.forgotten = 0
 
     def close(self) -> None:
         self.socket.close(linger=0)
@@ -49,13 +52,30 @@ class Engine:
             for record in records(message):
                 self.seen[name] = int(record.stream_epoch), int(record.stream_seq)
                 self.got.append((name.decode(), record))
-                if record.template_id == Template.SESSION_UP:
-                    self.beat(name)
+                if record.template_id == Template.SESSION_UP and not self.silent:
+                    self.welcome(name, record)
+
+    def welcome(self, name: bytes, hello: Any) -> None:
+        """Answer a hello: what the peer did not see, and a SESSION_UP with a number."""
+        stream = self.sent.setdefault(name, [])
+        if hello.last_seen_epoch == self.epoch:
+            missed = int(hello.last_seen_seq)
+            if missed < min(self.forgotten, len(stream)):
+                reset = blank(Template.SEQUENCE_RESET)
+                reset["stream_epoch"], reset["reason"] = self.epoch, Reason.RECORDS_GONE
+                reset["begin_seq_no"], reset["new_seq_no"] = missed + 1, self.forgotten + 1
+                self.socket.send_multipart([name, reset.tobytes()])
+                missed = self.forgotten
+            for row in stream[missed:]:
+                self.socket.send_multipart([name, row.tobytes()])
+        answer = blank(Template.SESSION_UP)
+        answer["last_seen_epoch"], answer["last_seen_seq"] = hello.stream_epoch, hello.stream_seq
+        self.send(name.decode(), answer)
 
     def beat(self, name: bytes) -> None:
         """A heartbeat, which has no number of its own."""
         row = blank(Template.HEARTBEAT)
-        row["stream_epoch"] = self.epoch
+        row["stream_epoch"], row["stream_seq"] = self.epoch, len(self.sent.get(name, []))
         row["last_seen_epoch"], row["last_seen_seq"] = self.seen.get(name, (0, 0))
         if not self.silent:
             with contextlib.suppress(zmq.ZMQError):  # the peer has left
@@ -71,6 +91,7 @@ class Engine:
         for row in rows:
             self.seq[name] = self.seq.get(name, 0) + 1
             row["stream_epoch"], row["stream_seq"] = self.epoch, self.seq[name]
+            self.sent.setdefault(name, []).append(row.copy())
         self.socket.send_multipart([name, b"".join(row.tobytes() for row in rows)])
 
     def take(self, *templates: int) -> list[Any]:

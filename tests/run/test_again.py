@@ -1,0 +1,266 @@
+"""Clients that are killed, cut off or slow, against a real engine: each report is given once, in order, byte for byte.
+
+The clients are processes; the engine's loop runs in this one. What a client wrote down is compared with the journal.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+
+from engine.io.journal_format import Kind
+from engine.io.journal_reader import JournalReader
+from engine.jit import JIT, ROOT
+from engine.record import records as r
+from engine.run.daemon import Engine
+from gateways.orders.client import OrderClient
+from tests.run.engine_peers import Feed, Peer, fill, make_config, order, wait_for
+
+pytestmark = pytest.mark.skipif(not JIT, reason="the loop needs the GIL released, which only compiled code does")
+REPORTS = {r.Template.ACK, r.Template.FILL, r.Template.REJECT, r.Template.CANCEL_REJECT}
+MANY = 5000
+
+
+class House:
+    """An engine with two clients' sessions; `taker` starts a client process on the first."""
+
+    def __init__(self, folder: Path, sockets: Path, transport: str) -> None:
+        self.folder = folder
+        self.config = make_config(folder / "run", sockets, transport=transport, more=("other",))
+        self.engine = Engine(self.config)
+        self.engine.start()
+        self.endpoint = self.config.orders.endpoint if transport == "zmq" else self.config.session[0].endpoint
+        self.file = folder / "reports"
+        self.processes: list[subprocess.Popen[str]] = []
+        self.stopped = False
+
+    def taker(self, orders: int, seen: tuple[int, int] | None = None, endpoint: str = "") -> subprocess.Popen[str]:
+        """A client process; returns once all its orders are out."""
+        where = [] if seen is None else [str(word) for word in seen]
+        command = [sys.executable, "-m", "tests.run.report_taker", endpoint or self.endpoint, "desk", str(self.file)]
+        process = subprocess.Popen(
+            [*command, str(orders), *where],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        self.processes.append(process)
+        assert self.said(process) == "sent"
+        return process
+
+    def said(self, process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        return process.stdout.readline().strip()
+
+    def kill(self, process: subprocess.Popen[str]) -> None:
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+
+    def written(self) -> list[bytes]:
+        data = self.file.read_bytes() if self.file.exists() else b""
+        return [data[at : at + 128] for at in range(0, len(data) // 128 * 128, 128)]
+
+    def last_written(self) -> tuple[int, int]:
+        head = np.frombuffer(self.written()[-1], r.HEAD, 1, 0)[0]
+        return int(head.stream_epoch), int(head.stream_seq)
+
+    def stream(self, session: int = 0) -> list[bytes]:
+        """The reports on a session, as the journal has them."""
+        found = []
+        with JournalReader(self.engine.run_dir, live=True) as reader:
+            for frame in reader.frames():
+                if frame.kind == Kind.OUTPUT:
+                    payload = frame.payload.tobytes()
+                    head = np.frombuffer(payload, r.HEAD, 1)[0]
+                    if head.stream_id == session and head.template_id in REPORTS:
+                        found.append(payload)
+        return found
+
+    def wait(self, condition, seconds: float = 20.0) -> None:
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, "it did not happen in time"
+            time.sleep(0.005)
+
+    def stop(self) -> dict[str, int]:
+        self.stopped = True
+        for process in self.processes:
+            if process.poll() is None:
+                self.kill(process)
+            assert process.stdout is not None
+            process.stdout.close()
+        return self.engine.stop(cancel=False)
+
+
+@pytest.fixture
+def house(tmp_path, sockets):
+    made: list[House] = []
+
+    def make(transport: str) -> House:
+        made.append(House(tmp_path, sockets, transport))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if not one.stopped:
+            one.stop()
+
+
+@pytest.mark.parametrize("transport", ["zmq", "shm"])
+def test_a_client_killed_between_reports_gets_the_rest_in_its_next_life(house, transport):
+    """Thousands of reports are missed; a second client trades meanwhile, and orders go on during the catching up."""
+    it = house(transport)
+    first = it.taker(10)
+    it.wait(lambda: len(it.written()) == 10)
+    first.send_signal(signal.SIGSTOP)
+    it.kill(first)
+    lost = it.taker(MANY, seen=it.last_written())
+    lost.send_signal(signal.SIGSTOP)
+    it.wait(lambda: it.engine.gauge("orders_in") + it.engine.gauge("refusals") >= MANY + 10)
+    it.kill(lost)
+    written = len(it.written())
+    assert written < MANY, "it was stopped in the middle"
+    it.file.write_bytes(b"".join(it.written()))  # its last write may have been cut
+
+    other = OrderClient(
+        it.endpoint if transport == "zmq" else it.config.session[2].endpoint, "other", 0, peer_timeout_ms=400
+    )
+    other.connect()
+    stop, gaps_ns = threading.Event(), []
+
+    def trade() -> None:
+        n = 0
+        while not stop.is_set():
+            n += 1
+            began = time.monotonic_ns()
+            one = other.new(f"B{n}", instrument_id=0, side=r.Side.BUY, qty=150, px=1_570_000)
+            while one.is_open and time.monotonic_ns() - began < 10**10:
+                other.poll(0.01)
+            gaps_ns.append(time.monotonic_ns() - began)
+
+    trader = threading.Thread(target=trade)
+    trader.start()
+    again = it.taker(50, seen=it.last_written())
+    assert it.said(again) == "caught up"
+    it.wait(lambda: len(it.written()) >= MANY + 60)
+    stop.set()
+    trader.join(20)
+    other.close()
+    assert it.written() == it.stream()
+    assert len(it.stream()) == MANY + 60
+    assert len(gaps_ns) > 5
+    figures = it.stop()
+    assert figures["resent"] >= MANY - written
+    assert (figures["records_gone"], figures["resets"]) == (0, 0)
+
+
+class Cable:
+    """A wire between two unix sockets that can be cut."""
+
+    def __init__(self, near: Path, far: Path) -> None:
+        self.far = str(far)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(near))
+        self.listener.listen()
+        self.ends: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(self.far)
+            self.ends += [near, far]
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
+
+    def _carry(self, one: socket.socket, other: socket.socket) -> None:
+        try:
+            while data := one.recv(65536):
+                other.sendall(data)
+        except OSError:
+            pass
+
+    def cut(self) -> None:
+        for end in self.ends:
+            end.close()
+        self.ends = []
+
+    def close(self) -> None:
+        self.listener.close()
+        self.cut()
+
+
+def test_a_link_that_is_cut_again_and_again_loses_nothing(house, sockets):
+    """What was on the wire is lost each time; the client, alive all the while, finds the holes and asks."""
+    it = house("zmq")
+    cable = Cable(sockets / "cable", sockets / "orders")
+    client = OrderClient(f"ipc://{sockets}/cable", "desk", 0, peer_timeout_ms=400)
+    try:
+        client.connect()
+        given = []
+        for burst in range(6):
+            if client.wait(lambda: client.up, 10):
+                for n in range(200):
+                    client.new(f"C{burst}-{n}", instrument_id=0, side=r.Side.BUY, qty=150, px=1_570_000)
+            cable.cut()
+            given += client.poll(0.05)
+        assert client.wait(lambda: client.up and client.caught_up, 10)
+
+        def all_there() -> bool:
+            given.extend(client.poll(0.01))
+            return not any(one.is_open for one in client.orders.values())
+
+        it.wait(all_there)
+        got = [report.record.tobytes() for report in given]
+        assert got == it.stream()
+        assert client.lives["lost"] == 0
+    finally:
+        client.close()
+        cable.close()
+
+
+@pytest.mark.parametrize("transport", ["zmq", "shm"])
+def test_fills_that_came_while_nobody_was_there(house, transport):
+    """A resting order trades while its client is dead: the next life is told of each execution."""
+    it = house(transport)
+    context = zmq.Context()
+    feed, venue = Feed(it.config, context), Peer(it.config, 1, context)
+    client = Peer(it.config, 0, context)
+    wait_for(lambda: it.engine.gauge("sessions_up") == 2, client, venue)
+    feed.quote(0, 1_569_900, 1_570_000)
+    wait_for(lambda: it.engine.gauge("quotes") == 1, client, venue)
+    client.send(order("A1", r.Side.BUY, 300, 1_570_000))
+    children = wait_for(lambda: [x for x in venue.got() if x.template_id == r.Template.ORDER_NEW], client, venue)
+    acked = wait_for(lambda: [x for x in client.got() if x.template_id == r.Template.ACK], client, venue)
+    seen = int(acked[-1].stream_epoch), int(acked[-1].stream_seq)
+    client.close()
+    wait_for(lambda: it.engine.gauge("sessions_up") == 1, venue)
+    for number in range(3):
+        venue.send(fill(children[0], number, 100))
+    wait_for(lambda: it.engine.gauge("live_parents") == 0, venue)
+    with OrderClient(it.endpoint, "desk", 0, peer_timeout_ms=400, seen=seen) as back:
+        back.connect()
+        wait_for(lambda: back.caught_up or (back.poll() and False), venue)
+        reports = back.poll()
+    assert [report.last_qty for report in reports if report.template == r.Template.FILL] == [100, 100, 100]
+    assert reports[-1].ord_status == r.OrdStatus.FILLED
+    assert [report.record.tobytes() for report in reports] == it.stream()[-len(reports) :]
+    it.stop()
+    for peer in (venue, feed):
+        peer.close()
+    context.term()
