@@ -68,6 +68,15 @@ COMMANDS: dict[str, Command] = {
             ("tickroute verify runs/today --json -", "the verdict as JSON on standard output"),
         ),
     ),
+    "machine": Command(
+        "cli.machine:machine",
+        "a strategy's state machine: shown, drawn, and proved before it trades",
+        (
+            ("tickroute machine mine/pounce.py --check", "prove a strategy of your own before it trades"),
+            ("tickroute machine sweep --table", "what every state does with every event"),
+            ("tickroute machine sweep --diagram sweep.svg", "draw it"),
+        ),
+    ),
     "simulate": Command(
         "cli.simulate:simulate",
         "the core in a made-up world with faults, from seeds; failures shrink to few events",

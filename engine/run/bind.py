@@ -29,7 +29,7 @@ from engine.workflow.orders import OrderMachine
 from engine.workflow.table import source
 from engine.workflow.verify import check
 
-__all__ = ("BindError", "Bound", "bind", "machine_of")
+__all__ = ("BindError", "Bound", "bind", "declared", "machine_of")
 
 _HERE = Path(__file__).parent
 _MODULES = ("turn", "bound", "pump", "loop", "drive")
@@ -50,6 +50,12 @@ def machine_of(strategy: str, sources: dict[str, str] | None = None) -> OrderMac
     """The verified machine of a strategy; nothing is compiled. See `bind` for arguments and errors."""
     with _found(strategy, sources) as (_, module):
         return _machine(strategy, module)
+
+
+def declared(strategy: str) -> OrderMachine:
+    """The machine of a strategy as it is declared, verified or not. See `bind` for arguments; BindError."""
+    with _found(strategy, None) as (_, module):
+        return _declared(strategy, module)
 
 
 def bind(strategy: str, sources: dict[str, str] | None = None) -> Bound:
@@ -89,12 +95,17 @@ def _found(strategy: str, sources: dict[str, str] | None) -> Iterator[tuple[Stra
 
 
 def _machine(strategy: str, module: ModuleType) -> OrderMachine:
+    machine = _declared(strategy, module)
+    check(machine)
+    return machine
+
+
+def _declared(strategy: str, module: ModuleType) -> OrderMachine:
     machine = getattr(module, "machine", None)
     if not isinstance(machine, OrderMachine):
         raise BindError(
             f"routing.strategy = {strategy!r} has no `machine`; make one: machine = order_machine({module.__name__!r})"
         )
-    check(machine)
     return machine
 
 

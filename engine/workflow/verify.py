@@ -31,6 +31,7 @@ from engine.workflow.machine import (
     step_name,
 )
 from engine.workflow.orders import SHARED
+from engine.workflow.returns import function_of
 from engine.workflow.table import MAX_EFFECTS
 
 #: Events that somebody asks for, and can be refused: the others just happen.
@@ -251,11 +252,6 @@ def effects_of(step: Step, effects: frozenset[str]) -> set[str]:
             continue
         todo += _called(function)
     return found
-
-
-def function_of(step: Step) -> Any:
-    """The Python function of a kernel, compiled or not."""
-    return getattr(step, "py_func", step)
 
 
 def _called(function: Any) -> Iterator[Any]:
