@@ -86,6 +86,14 @@ COMMANDS: dict[str, Command] = {
             ("tickroute simulate --replay simulate-failed.json", "a failing list of events again"),
         ),
     ),
+    "explain": Command(
+        "cli.explain:explain",
+        "one order's whole story: each decision, the books it saw, why each venue was taken or left",
+        (
+            ("tickroute explain runs/today P000042", "why this order went where it went"),
+            ("tickroute explain runs/today P000042 --html order.html", "the same as a page to hand on"),
+        ),
+    ),
     "perf": Command(
         "cli.perf:perf",
         "benchmarks: what an event costs, on the wire and off it, and whether it stays so",

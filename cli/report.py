@@ -7,7 +7,6 @@ compiling the first time; `--no-verify` leaves out the second pass and the compi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.output import JsonOption, console, write_json
+from cli.output import JsonOption, console, write_json, write_text
 from cli.verify import DIFFERENT, progress_bar, readable
 
 if TYPE_CHECKING:
@@ -57,14 +56,7 @@ def write_page(path: Path, measures: Measures) -> None:
     """Write the HTML page, whole or not at all. OSError as is."""
     from replay.report.pages import page
 
-    text = page(measures)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_text(path, page(measures))
 
 
 def show(out: Console, m: Measures) -> None:
@@ -151,7 +143,7 @@ def _show_latency(out: Console, m: Measures) -> None:
 
 
 def _show_trouble(out: Console, m: Measures) -> None:
-    from replay.report.charts import time_text
+    from replay.times import time_text
 
     o = m.outcome
     for title, rows in (("refused", o.refusals), ("risk gate", o.risk_blocks), ("alerts", o.alerts)):

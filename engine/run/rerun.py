@@ -8,6 +8,7 @@ Worst case: a strategy that was never bound with these sources compiles for abou
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +38,8 @@ class Rerun:
         """Build the state of the manifest and bind its strategy."""
         self.manifest = manifest
         self.state = manifest.initial_state()
-        self._drive = bind(manifest.strategy, manifest.sources).drive.drive
+        self.bound = bind(manifest.strategy, manifest.sources)
+        self._drive = self.bound.drive.drive
         buffer = aligned_zeros(RECORD_MAX + UNIT, np.dtype(np.uint8))
         self.events, self.outbox = view_events(buffer), make_outbox(OUTBOX)
         self.place: np.ndarray = aligned_zeros(1, drive.PLACE_IN_JOURNAL)
@@ -55,6 +57,21 @@ class Rerun:
         if done == len(chunk.rows):
             return None
         return Stop(int(self.place[0]["why"]), done)
+
+    def take(self, chunk: Chunk, row: int, step: Callable[..., int]) -> Stop | None:
+        """Take one input, frame `row` of a chunk, with a `step` that does as the bound one (engine.run.shown).
+
+        Its outputs are then due like those of any input: feed the rows behind it.
+        """
+        at, payload = self.place[0], chunk.payload(row)
+        if self.outstanding:
+            return Stop(drive.MISSING, row)
+        if len(payload) not in (UNIT, RECORD_MAX):
+            return Stop(drive.NO_RECORD, row)
+        self._buffer[: len(payload)] = payload
+        at["due"] = step(self.state, self.events, 0, self.outbox)
+        at["seen"], at["input_seq"], at["inputs"] = 0, int(chunk.rows["seq"][row]), self.inputs + 1
+        return None
 
     @property
     def inputs(self) -> int:

@@ -11,43 +11,35 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from replay.report.structs import Measures, Series, Venue, stands
+from replay.times import time_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 #: Colours that matplotlib is given, and what the page shows instead.
-_INK, _RULE = "#010203", "#040506"
-_COLOURS: Final = {_INK: "currentColor", _RULE: "var(--rule)"} | {f"#0a0b{n:02x}": f"var(--s{n})" for n in range(9)}
-_SERIES: Final = [f"#0a0b{n:02x}" for n in range(9)]
+INK, RULE = "#010203", "#040506"
+_COLOURS: Final = {INK: "currentColor", RULE: "var(--rule)"} | {f"#0a0b{n:02x}": f"var(--s{n})" for n in range(9)}
+SERIES: Final = [f"#0a0b{n:02x}" for n in range(9)]
 _STYLE: Final[dict[str, Any]] = {
     "svg.hashsalt": "tickroute",
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 11,
-    "text.color": _INK,
-    "axes.edgecolor": _RULE,
-    "axes.labelcolor": _INK,
+    "text.color": INK,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
-    "grid.color": _RULE,
+    "grid.color": RULE,
     "grid.linewidth": 0.6,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "xtick.minor.visible": False,
     "ytick.minor.visible": False,
     "legend.frameon": False,
     "lines.linewidth": 1.5,
 }
-
-
-def time_text(ns: float) -> str:
-    """A duration with its unit: 850 ns, 12.3 µs, 4.56 ms, 1.2 s; three digits."""
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
-        if ns >= size * 0.9995:
-            value = ns / size
-            return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f} {unit}"
-    return f"{ns:.0f} ns"
 
 
 def percentile_curve(measures: Measures) -> str:
@@ -61,7 +53,7 @@ def percentile_curve(measures: Measures) -> str:
             whole = stage == "total"
             x, y = zip(*points, strict=True)
             values = [max(value, 1) for value in y]
-            axes.plot(x, values, color=_SERIES[n % 9], label=stage, lw=2.6 if whole else 1.3, zorder=3 if whole else 2)
+            axes.plot(x, values, color=SERIES[n % 9], label=stage, lw=2.6 if whole else 1.3, zorder=3 if whole else 2)
         axes.set_xscale("log")
         axes.set_yscale("log")
         most = max(points[-1][0] for points in curves.values())
@@ -73,7 +65,7 @@ def percentile_curve(measures: Measures) -> str:
         _time_axis(axes)
         axes.legend(loc="upper left", ncols=3, fontsize=10)
 
-    return _svg(draw, 5.0)
+    return svg(draw, 5.0)
 
 
 def over_time(series: Series) -> str:
@@ -87,14 +79,14 @@ def over_time(series: Series) -> str:
             ]
             if at:
                 x, y = zip(*at, strict=True)
-                axes.plot(x, y, color=_SERIES[colour], label=name, marker="o" if len(at) < 40 else None, ms=3)
+                axes.plot(x, y, color=SERIES[colour], label=name, marker="o" if len(at) < 40 else None, ms=3)
         axes.set_yscale("log")
         axes.set_xlabel(f"seconds since the start ({series.clock})")
         axes.set_xlim(0, series.bin_s * len(series.start_s))
         _time_axis(axes)
         axes.legend(loc="upper right", ncols=3, fontsize=10)
 
-    return _svg(draw, 3.6)
+    return svg(draw, 3.6)
 
 
 def by_venue(venues: list[Venue]) -> str:
@@ -106,14 +98,14 @@ def by_venue(venues: list[Venue]) -> str:
 
     def draw(axes: Axes) -> None:
         names = [venue.mic for venue in used]
-        axes.barh(names, [venue.routed for venue in used], color=_SERIES[0], alpha=0.3, label="routed", height=0.7)
-        axes.barh(names, [venue.filled for venue in used], color=_SERIES[0], label="filled", height=0.7)
+        axes.barh(names, [venue.routed for venue in used], color=SERIES[0], alpha=0.3, label="routed", height=0.7)
+        axes.barh(names, [venue.filled for venue in used], color=SERIES[0], label="filled", height=0.7)
         axes.grid(visible=False, axis="y")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.set_xlabel("quantity")
         axes.legend(loc="lower right", fontsize=10)
 
-    return _svg(draw, 0.9 + 0.3 * len(used))
+    return svg(draw, 0.9 + 0.3 * len(used))
 
 
 def _time_axis(axes: Axes) -> None:
@@ -129,7 +121,7 @@ def _unit(ns: float) -> tuple[float, str]:
     )
 
 
-def _svg(draw: Any, height: float) -> str:
+def svg(draw: Any, height: float) -> str:
     """An SVG element 9 inches wide."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG

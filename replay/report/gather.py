@@ -7,7 +7,7 @@ of memory. What is kept grows with orders, reports and observations, not with qu
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -15,13 +15,18 @@ from engine.io.journal_format import FRAME_HEADER, Kind
 from engine.io.journal_reader import Chunk, End, JournalReader
 from engine.record.records import DTYPES, RECORD_MAX, UNIT, Template
 
+if TYPE_CHECKING:
+    from replay.verify import Progress
+
 Array = np.ndarray[Any, np.dtype[Any]]
 T = Template
+#: (kind of frame, template) -> the fields that a pass keeps of such records.
+Kept = dict[tuple[Kind, Template], str]
 
 #: What is kept: (kind of frame, template) -> its fields. `seq` and `input_seq` of the frame come before them, and
 #: `cause`, the template of the input that caused it (an input is its own cause).
 _REPORT = "order_id exec_type ord_status cum_qty leaves_qty reason request"
-_KEPT: Final[dict[tuple[Kind, Template], str]] = {
+_KEPT: Final[Kept] = {
     (Kind.INPUT, T.ORDER_NEW): "instrument_id side qty px ts_recv_ns",
     (Kind.INPUT, T.FILL): "order_id venue_id instrument_id last_px last_qty liquidity ts_recv_ns",
     (Kind.INPUT, T.REJECT): "order_id venue_id reason",
@@ -57,7 +62,7 @@ class Segment(NamedTuple):
 
 
 class Gathered(NamedTuple):
-    """What one pass found. `tables` holds an array for each key of _KEPT, in the order of the journal."""
+    """What one pass found. `tables` holds an array for each kind of record that was kept, in the journal's order."""
 
     manifest: bytes
     run_id: str
@@ -77,9 +82,10 @@ class Gathered(NamedTuple):
 class _Gatherer:
     """Takes chunks in order."""
 
-    def __init__(self) -> None:
-        self.parts: dict[tuple[Kind, Template], list[Array]] = {key: [] for key in _KEPT}
-        self.dtypes = {key: _dtype(key[1], names) for key, names in _KEPT.items()}
+    def __init__(self, kept: Kept) -> None:
+        self.kept = kept
+        self.parts: dict[tuple[Kind, Template], list[Array]] = {key: [] for key in kept}
+        self.dtypes = {key: _dtype(key[1], names) for key, names in kept.items()}
         self.kinds = np.zeros(len(Kind) + 1, dtype=np.int64)
         self.templates = np.zeros(1 << 16, dtype=np.int64)
         self.segments: list[Segment] = []
@@ -96,7 +102,7 @@ class _Gatherer:
         is_input = rows["kind"] == Kind.INPUT
         self.templates += np.bincount(templates[is_input], minlength=len(self.templates))
         causes = self._causes(templates, is_input)
-        for (kind, template), names in _KEPT.items():
+        for (kind, template), names in self.kept.items():
             picked = np.flatnonzero((rows["kind"] == kind) & (templates == template))
             if picked.size:
                 self._keep((kind, template), names, chunk, picked, causes)
@@ -137,12 +143,17 @@ class _Gatherer:
         self.segments.append(row)
 
 
-def gather(run_dir: str | Path) -> Gathered:
-    """Read a run's journal once. JournalError where it is damaged."""
-    found = _Gatherer()
+def gather(run_dir: str | Path, kept: Kept = _KEPT, progress: Progress | None = None) -> Gathered:
+    """Read a run's journal once, keeping the columns of `kept`. JournalError where it is damaged.
+
+    `progress` is called with (segment, offset) as it goes.
+    """
+    found = _Gatherer(kept)
     with JournalReader(run_dir) as reader:
         for chunk in reader.chunks(1 << 15):
             found.take(chunk)
+            if progress is not None:
+                progress(chunk.segment, int(chunk.rows["offset"][-1]))
     tables = {
         key: np.concatenate(parts) if parts else np.zeros(0, dtype=found.dtypes[key])
         for key, parts in found.parts.items()

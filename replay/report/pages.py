@@ -11,24 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from replay.report import charts
-from replay.report.charts import quoted, time_text
+from replay.report.charts import quoted
 from replay.report.structs import Measures
+from replay.times import time_text
 
 _PERCENTILES: Final = (("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99_9", 99.9), ("p99_99", 99.99))
 
 
 def page(measures: Measures) -> str:
     """The report as HTML."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters = {
         "qty": quantity,
         "money": money,
         "share": share,
@@ -37,15 +29,30 @@ def page(measures: Measures) -> str:
         "clock": clock,
         "duration": time_text,
     }
-    template = environment.get_template("page.html.j2")
-    return template.render(
+    text: str = template(Path(__file__).parent, filters).render(
         m=measures,
         tiles=tiles(measures),
         latency=latency_rows(measures),
-        curve=_own_ids(charts.percentile_curve(measures), "a"),
-        series=_own_ids(charts.over_time(measures.series), "b") if measures.series else "",
-        bars=_own_ids(charts.by_venue(measures.outcome.venues), "c"),
+        curve=own_ids(charts.percentile_curve(measures), "a"),
+        series=own_ids(charts.over_time(measures.series), "b") if measures.series else "",
+        bars=own_ids(charts.by_venue(measures.outcome.venues), "c"),
     )
+    return text
+
+
+def template(folder: Path, filters: dict[str, Any]) -> Any:
+    """The page.html.j2 of a folder, ready to render; it may include style.css, which all pages share."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader([folder, Path(__file__).parent]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= filters
+    return environment.get_template("page.html.j2")
 
 
 def tiles(m: Measures) -> list[tuple[str, str, str]]:
@@ -109,7 +116,7 @@ def bps(value: float | None) -> str:
     return "n/a" if value is None else f"{round(value, 2) + 0.0:+.2f} bps"
 
 
-def _own_ids(svg: str, mark: str) -> Any:
+def own_ids(svg: str, mark: str) -> Any:
     """A picture whose ids no other picture on the page has."""
     from markupsafe import Markup
 

@@ -1,0 +1,248 @@
+"""Records in a sentence: what an input says, what an output says, in the instrument's units and the desk's names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engine.core.state import State
+from engine.record import records as r
+from engine.record.records import Template
+from engine.record.units import from_money, from_units
+from engine.run.config import Config
+from replay.decode import template_name
+from replay.explain import names
+from replay.times import clock_text
+
+T = Template
+
+
+class Units:
+    """Prices, quantities and money of one instrument as text."""
+
+    def __init__(self, row: Any) -> None:
+        self.px_decimals, self.qty_decimals = int(row["px_decimals"]), int(row["qty_decimals"])
+
+    def px(self, units: Any) -> str:
+        """A price, exact, with two decimals at least where it has any."""
+        return _trim(from_units(int(units), self.px_decimals), 2)
+
+    def qty(self, units: Any) -> str:
+        """A quantity, exact."""
+        return _trim(from_units(int(units), self.qty_decimals), 0)
+
+    def amount(self, units: Any) -> str:
+        """A quantity in a sentence: with commas."""
+        return commas(self.qty(units))
+
+    def mean_px(self, money: int, qty: int, mul: int, div: int) -> str | None:
+        """Average price of a quantity that came to `money`, to two decimals more than a price has."""
+        if not qty:
+            return None
+        scaled = (money * div * 100 * 2 + mul * qty) // (2 * mul * qty)
+        return _trim(from_units(scaled, self.px_decimals + 2), 2)
+
+
+def commas(text: str) -> str:
+    """Decimal text with commas between thousands; what is no number stays as it is."""
+    whole, point, fraction = text.partition(".")
+    return f"{int(whole):,}{point}{fraction}" if whole.lstrip("-").isdecimal() else text
+
+
+def _trim(text: str, least: int) -> str:
+    """Decimal text without trailing zeros, but with `least` decimals where it has that many."""
+    whole, _, fraction = text.partition(".")
+    kept = fraction.rstrip("0").ljust(min(least, len(fraction)), "0")
+    return f"{whole}.{kept}" if kept else whole
+
+
+def record_of(payload: bytes | np.ndarray) -> tuple[Template | None, Any]:
+    """(template, row) of a payload; (None, None) where it is no whole record of a known kind."""
+    data = payload if isinstance(payload, bytes) else payload.tobytes()
+    number = int.from_bytes(data[2:4], "little")
+    if number not in list(Template) or len(data) != r.DTYPES[Template(number)].itemsize:
+        return None, None
+    return Template(number), np.frombuffer(data, dtype=r.DTYPES[Template(number)])[0]
+
+
+class Speaker:
+    """Says what records of one order mean. `children` maps the order's child ids to their short names."""
+
+    def __init__(
+        self, state: State, config: Config, workflow: names.Workflow, instrument: int, children: dict[int, str]
+    ) -> None:
+        self.state, self.config, self.workflow, self.children = state, config, workflow, children
+        self.units = Units(state.instruments[instrument])
+
+    def venue(self, v: int) -> str:
+        """A venue's MIC."""
+        return self.config.venue[v].mic if 0 <= v < len(self.config.venue) else f"venue {v}"
+
+    def session(self, s: int) -> str:
+        """A session's name; "journal" where there is none."""
+        return self.config.session[s].name if 0 <= s < len(self.config.session) else "journal"
+
+    def order(self, order_id: int) -> str:
+        """The short name of a child, or "the order"."""
+        return self.children.get(int(order_id), "the order")
+
+    def source(self, template: Template, row: Any) -> str:
+        """Whence an input came."""
+        if template <= T.VENUE_DEF:
+            return f"feed {self.venue(int(row['venue_id']))}"
+        session = int(row["stream_id"])
+        if session >= 0:
+            return self.session(session)
+        return "control" if template in (T.CONTROL, T.MASS_CANCEL, T.LIMIT_CHANGE) else "engine"
+
+    def terms(self, row: Any) -> str:
+        """BUY 300 at 157.01 IOC."""
+        px = f"at {self.units.px(row['px'])}" if int(row["px"]) else "at the market"
+        side, tif = _name(r.Side, row["side"]).replace("_", " "), _name(r.Tif, row["tif"])
+        return f"{side} {self.units.amount(row['qty'])} {px} {tif}"
+
+    def input(self, template: Template | None, row: Any) -> str:
+        """What an input says."""
+        if template is None:
+            return "a record that is not whole"
+        if template == T.QUOTE:
+            bid = (
+                f"{self.units.px(row['bid_px'])} x {self.units.amount(row['bid_qty'])}" if row["bid_qty"] else "no bid"
+            )
+            ask = (
+                f"{self.units.px(row['ask_px'])} x {self.units.amount(row['ask_qty'])}"
+                if row["ask_qty"]
+                else "no offer"
+            )
+            return f"{self.venue(int(row['venue_id']))} quotes {bid} / {ask}"
+        if template == T.ORDER_NEW:
+            return f"new order: {self.terms(row)}"
+        if template == T.ORDER_REPLACE:
+            return f"asks for {self.units.amount(row['qty'])} at {self.units.px(row['px'])} instead"
+        if T.ACK <= template <= T.CANCEL_REJECT:
+            return self._report(template, row)
+        if template in (T.BUST, T.CORRECT):
+            return self._change(template, row)
+        if template == T.TIMER:
+            return f"a timer fell due at {clock_text(int(row['deadline_ns']))}"
+        if template == T.CONTROL:
+            return f"{_name(r.ControlAction, row['action']).replace('_', ' ').lower()}"
+        if template in (T.SESSION_UP, T.SESSION_DOWN):
+            word = "is up" if template == T.SESSION_UP else "is down"
+            return f"session {self.session(int(row['stream_id']))} {word}"
+        plain = {
+            T.ORDER_CANCEL: "asks to cancel",
+            T.STATUS_REQUEST: "asks for the status",
+            T.MASS_CANCEL: "asks to cancel every order in scope",
+            T.RECOVERED: "the engine was started again after it died: what lived at venues is unknown",
+            T.ROLL: "the trading day rolls over",
+        }
+        return plain.get(template, template_name(int(template)).lower().replace("_", " "))
+
+    def _level(self, px: Any, qty: Any) -> str:
+        return f"{self.units.px(px)} x {self.units.amount(qty)}" if qty else ""
+
+    def _report(self, template: Template, row: Any) -> str:
+        """What a venue says of a child."""
+        venue, child = self.venue(int(row["venue_id"])), self.order(int(row["order_id"]))
+        if int(row["stream_id"]) < 0:
+            venue = "the engine"
+        why = names.reason(int(row["reason"]))
+        why = f": {why}" if why else ""
+        if template == T.FILL:
+            added = _name(r.Liquidity, row["liquidity"]).lower()
+            told = f"{venue} fills {child}: {self.units.amount(row['last_qty'])} at {self.units.px(row['last_px'])}"
+            return f"{told}, {added} liquidity" if added in ("added", "removed") else told
+        if template == T.ACK:
+            kind = int(row["exec_type"])
+            if kind == r.ExecType.NEW:
+                return f"{venue} accepts {child}"
+            if kind in (r.ExecType.CANCELED, r.ExecType.EXPIRED):
+                word = "cancels" if kind == r.ExecType.CANCELED else "expires"
+                return f"{venue} {word} what is left of {child}{why}"
+            if kind == r.ExecType.ORDER_STATUS:
+                return f"{venue} says that {child} is {names.status_name(int(row['ord_status']))}"
+            return f"{venue} says {_name(r.ExecType, row['exec_type']).lower().replace('_', ' ')} of {child}"
+        if template == T.REJECT:
+            return (
+                f"{venue} rejects {child}{why}" if int(row["reason"]) != r.Reason.NOT_SENT else f"{child} was not sent"
+            )
+        return f"{venue} refuses the request about {child}{why}"
+
+    def _change(self, template: Template, row: Any) -> str:
+        venue, child = self.venue(int(row["venue_id"])), self.order(int(row["order_id"]))
+        ref = exec_text(row["exec_ref_id"])
+        if template == T.BUST:
+            return f"{venue} busts execution {ref} of {child}"
+        new = f"{self.units.amount(row['last_qty'])} at {self.units.px(row['last_px'])}"
+        return f"{venue} corrects execution {ref} of {child} to {new}"
+
+    def output(self, template: Template | None, row: Any) -> str:
+        """What an output says."""
+        if template is None:
+            return "a record that is not whole"
+        if template == T.ORDER_NEW:
+            return f"{self.order(int(row['order_id']))} to {self.venue(int(row['venue_id']))}: {self.terms(row)}"
+        if template in (T.ORDER_CANCEL, T.STATUS_REQUEST, T.ORDER_REPLACE):
+            word = {T.ORDER_CANCEL: "cancel", T.STATUS_REQUEST: "status of", T.ORDER_REPLACE: "replace"}[template]
+            return f"{word} {self.order(int(row['order_id']))} at {self.venue(int(row['venue_id']))}"
+        if T.ACK <= template <= T.CANCEL_REJECT:
+            return self._answer(template, row)
+        if template == T.DECISION:
+            outcome = _name(r.Outcome, row["outcome"]).lower().replace("_", " ")
+            return f"decision, round {int(row['round_no'])}: {outcome}"
+        if template == T.RISK_BLOCK:
+            return f"{self.order(int(row['order_id']))} stopped by the risk gate: {self.block(row)}"
+        if template == T.ALERT:
+            return f"{names.reason(int(row['code']))}: {self.order(int(row['order_id']))}"
+        if template == T.REFUSAL:
+            limit = int(row["limit"])
+            told = f"refused: {names.reason(int(row['reason']))} ({int(row['value'])}"
+            return f"{told}, allowed {limit})" if limit else f"{told})"
+        if template == T.FAILURE:
+            state, event = self.workflow.state(row["workflow_state"]), self.workflow.event(row["event"])
+            told = (
+                f"the step for {event} in {state} failed and was undone ({int(row['cut_outputs'])} outputs taken back)"
+            )
+            return f"{told}; {int(row['compensations'])} compensations ran"
+        return template_name(int(template)).lower().replace("_", " ")
+
+    def _answer(self, template: Template, row: Any) -> str:
+        """What the client is told."""
+        status, why = names.status_name(int(row["ord_status"])), names.reason(int(row["reason"]))
+        why = f" ({why})" if why else ""
+        done = f"cum {self.units.amount(row['cum_qty'])}, leaves {self.units.amount(row['leaves_qty'])}"
+        if template == T.FILL:
+            return f"fill {self.units.amount(row['last_qty'])} at {self.units.px(row['last_px'])}: {status}, {done}"
+        if template == T.ACK:
+            kind = _name(r.ExecType, row["exec_type"])
+            return f"{kind}, {done}{why}" if kind == status else f"{kind}: {status}, {done}{why}"
+        return f"{template.name}{why}: {status}"
+
+    def block(self, row: Any) -> str:
+        """A RISK_BLOCK's rule with value and limit in the unit that the rule is in."""
+        rule = int(row["rule"])
+        value, limit = int(row["value"]), int(row["limit"])
+        name = _name(r.RiskRule, rule).lower().replace("_", " ")
+        if rule == r.RiskRule.MAX_QTY:
+            return f"{name}: {self.units.amount(value)}, allowed {self.units.amount(limit)}"
+        if rule == r.RiskRule.MAX_NOTIONAL:
+            return f"{name}: {commas(from_money(value))}, allowed {commas(from_money(limit))}"
+        if rule == r.RiskRule.COLLAR:
+            half = [_trim(from_units(5 * n, self.units.px_decimals + 1), 2) for n in (value, limit)]
+            return f"{name}: {half[0]}, allowed {half[1]} (reference {self.units.px(row['reference_px'])})"
+        if rule == r.RiskRule.VENUE_DOWN:
+            return f"{name}: {self.venue(value)}"
+        return name
+
+
+def exec_text(words: Any) -> str:
+    """An execution id: its text where it is one, else its two words."""
+    text = r.from_text16(words)
+    return text if text and text.isprintable() and text.isascii() else " ".join(str(int(w)) for w in words)
+
+
+def _name(kind: Any, value: Any) -> str:
+    number = int(value)
+    return str(kind(number).name) if number in list(kind) else str(number)
