@@ -1,7 +1,8 @@
 """The run again, at full speed up to each input that concerns one order, and slowly there: what was, what is now.
 
 Each stop keeps the order's rows before and after the step, the books before each event of its workflow, and the step's
-outputs. All outputs on the way are held to the journal's, as `verify` does; at the first that differs the walk ends and says so.
+outputs. All outputs on the way are held to the journal's, as `verify` does; at the first that differs the walk ends,
+and says so.
 
 Worst case: a stop costs about a millisecond; an order that was woken ten thousand times takes ten seconds.
 """
