@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from cli.output import JsonOption, console, write_json
 from cli.verify import progress_bar
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 def run(
     config: Annotated[Path, typer.Argument(help="TOML configuration; docs/example.toml explains every key")],
     seconds: Annotated[float, typer.Option(help="stop after this long; 0 runs until a signal")] = 0.0,
+    no_snapshots: Annotated[
+        bool, typer.Option("--no-snapshots", help="recover from the journal's first frame, as a check")
+    ] = False,
     after_halt: Annotated[bool, typer.Option("--after-halt", help="go on with a run that had halted itself")] = False,
     json: JsonOption = None,
 ) -> None:
@@ -45,7 +49,7 @@ def run(
     out = console(json)
     out.print(f"compiling and rehearsing {settings.routing.strategy} (a minute the first time) ...")
     with progress_bar(out, Path(settings.engine.run_dir)) as progress:
-        engine = Engine(settings, halted=after_halt, progress=progress)
+        engine = Engine(settings, halted=after_halt, use_snapshots=not no_snapshots, progress=progress)
     if engine.recovery is not None:
         _tell(out, engine.recovery, engine.life)
     stopping: list[int] = []
@@ -81,14 +85,18 @@ def since_exec_ms() -> float:
 
 def _tell(out: Console, recovery: Recovery, life: Life) -> None:
     """Say what a recovery found."""
+    start = recovery.start
+    since = f"snapshot {start.header.seq}, loaded in {start.load_ms:,.0f} ms" if start.header else "the first frame"
     out.print(
-        f"recovered {recovery.inputs:,} inputs in {recovery.replay_ms:,.0f} ms: life {life.number} of this run; the "
-        f"journal was {recovery.end.ending.name.lower()}, {recovery.end.torn_bytes} torn bytes set aside"
+        f"recovered {start.rerun.inputs:,} inputs in {recovery.replay_ms:,.0f} ms from {since}: life {life.number} of "
+        f"this run; the journal was {recovery.end.ending.name.lower()}, {recovery.end.torn_bytes} torn bytes set aside"
     )
+    for why in start.skipped:
+        out.print(f"[yellow]snapshot skipped:[/] {escape(why)}")
     if recovery.torn_outputs:
         out.print(f"{recovery.torn_outputs} outputs of the last input were not on the journal whole and never sent")
-    if recovery.given_up:
-        out.print(f"[yellow]a repair gave up to {recovery.given_up} outputs up; as many numbers are left out[/]")
+    if start.watch.given_up:
+        out.print(f"[yellow]a repair gave up at most {start.watch.given_up} outputs; as many numbers are left out[/]")
     if recovery.to_reconcile:
         told = ", ".join(f"{name} ({count})" for name, count in recovery.to_reconcile.items())
         out.print(f"to reconcile: live children by session: {told}; each is asked for when its session is up")
@@ -101,7 +109,10 @@ def _figures(recovery: Recovery, life: Life, ready_ms: float) -> dict[str, Any]:
         "life": life.number,
         "ready_ms": round(ready_ms, 3),
         "replay_ms": round(recovery.replay_ms, 3),
-        "inputs_replayed": recovery.inputs,
+        "snapshot_seq": recovery.start.header.seq if recovery.start.header else None,
+        "snapshot_load_ms": round(recovery.start.load_ms, 3),
+        "snapshots_skipped": recovery.start.skipped,
+        "inputs_replayed": recovery.start.rerun.inputs,
         "ending": recovery.end.ending.name.lower(),
         "torn_bytes": recovery.end.torn_bytes,
         "torn_outputs": recovery.torn_outputs,

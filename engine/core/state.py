@@ -347,13 +347,17 @@ def _aligned(count: int, dtype: np.dtype[Any]) -> np.ndarray:
     return raw[start : start + size].view(dtype)
 
 
+def counted_arrays(state: State) -> dict[str, np.ndarray]:
+    """The arrays that the state is, by name: all but scratch and undo log, which hold nothing between events."""
+    return {name: array for name, array in state.arrays().items() if name != "scratch" and not name.startswith("undo")}
+
+
 def state_hash(state: State) -> str:
-    """SHA-256 over all of the state's bytes but scratch and undo log, which hold nothing between events."""
+    """SHA-256 over all of the state's bytes that count."""
     digest = hashlib.sha256()
-    for name, array in state.arrays().items():
-        if name != "scratch" and not name.startswith("undo"):
-            digest.update(name.encode())
-            digest.update(array.tobytes())
+    for name, array in counted_arrays(state).items():
+        digest.update(name.encode())
+        digest.update(memoryview(array.view(np.uint8)))
     return digest.hexdigest()
 
 

@@ -93,6 +93,11 @@ def segment_path(run_dir: Path, segment: int) -> Path:
     return run_dir / "journal" / f"{segment:06d}.seg"
 
 
+def segment_numbers(run_dir: Path) -> list[int]:
+    """Numbers of the segment files that are there, in order: those in use and those prepared."""
+    return sorted(int(path.stem) for path in (run_dir / "journal").glob("*.seg") if path.stem.isdigit())
+
+
 @kernel
 def frame_crc(frame: int, segment: int, length: int) -> int:
     """The crc that the frame of `length` bytes (header and payload) at address `frame` must carry."""

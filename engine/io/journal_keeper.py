@@ -1,10 +1,10 @@
 """What a journal's writer needs done beside it: segments prepared ahead, pages kept populated, old segments put away.
 
 Two threads. One, in Python, allocates, zero-writes and maps the next two segments, and hands their addresses over
-through the table (`ready_even`, `ready_odd`); it hashes (SHA-256 in NNNNNN.sha256, as sha256sum writes it) and unmaps
-those that are done with. The other runs a nopython kernel without the GIL, so that a busy interpreter cannot starve
-it: it keeps the window ahead of the cursor populated, because pages that were written back fault again (8 us, 111 us
-at worst).
+through the table (`ready_even`, `ready_odd`); it hashes those that are done with (SHA-256 in NNNNNN.sha256, as
+sha256sum writes it, and linked in the chain) and unmaps them. The other runs a nopython kernel without the GIL, so
+that a busy interpreter cannot starve it: it keeps the window ahead of the cursor populated, because pages that were
+written back fault again (8 us, 111 us at worst).
 
 Worst case: a full disk. The blocks of a segment are allocated before it is mapped, so that is an errno in the table
 (`error`), tried again every 250 ms, and never a SIGBUS; what is prepared already lasts for up to two segments more.
@@ -13,7 +13,6 @@ Worst case: a full disk. The blocks of a segment are allocated before it is mapp
 from __future__ import annotations
 
 import errno
-import hashlib
 import threading
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 
 from engine.io.atomics import address_of, load_acquire, madvise, monotonic_ns, nap, store_release
 from engine.io.journal import ADDRESS, CURSOR, READY, SEGMENT
+from engine.io.journal_chain import Chain, file_digest
 from engine.io.journal_format import segment_path
 from engine.io.mapping import PAGE, POPULATE_WRITE, Mapping, aligned_zeros, allocate
 from engine.jit import kernel
@@ -89,7 +89,7 @@ class Keeper:
         self._run_dir = run_dir
         self._bytes = segment_bytes
         self._mappings: dict[int, Mapping] = {}
-        self._hashed = 0
+        self.chain: Chain | None = None
         self._next = 0
         self._retry_at = 0.0
         self._stop: np.ndarray = aligned_zeros(16, np.dtype(np.int64))
@@ -100,7 +100,6 @@ class Keeper:
         path = segment_path(self._run_dir, segment)
         if new:
             allocate(path, self._bytes, zero=True)
-        self._hashed = segment
         self._next = segment + 1
         return self._map(segment)
 
@@ -164,11 +163,14 @@ class Keeper:
 
     def _put_away(self, current: int) -> None:
         """Hash the segments before `current`; unmap those before its predecessor, which no helper still looks at."""
-        while self._hashed < current:
-            path = segment_path(self._run_dir, self._hashed)
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            path.with_suffix(".sha256").write_text(f"{digest}  {path.name}\n", encoding="ascii")
-            self._hashed += 1
+        while self.chain is not None and self.chain.following < current:
+            path = segment_path(self._run_dir, self.chain.following)
+            try:
+                digest = file_digest(path)
+                path.with_suffix(".sha256").write_text(f"{digest}  {path.name}\n", encoding="ascii")
+                self.chain.append(digest)
+            except OSError:
+                # A full disk: the segment itself is safe, and is hashed at the next look, or by the next writer.
+                break
         for segment in [number for number in self._mappings if number < current - 1]:
             self._mappings.pop(segment).close()

@@ -6,7 +6,11 @@ was killed; nothing is lost), or TORN (bytes of frames that were never finished)
 the header, or has whole frames behind it, is damage and raises JournalError with file, offset and remedy: a journal
 is never repaired by being read.
 
-With `live`, the writer may still be at work: `read` gives what is there and may be called again.
+With `live`, the writer may still be at work: `read` gives what is there and may be called again. With `at`, reading
+begins behind a frame that somebody has noted (`mark`), which must be there as it was.
+
+A journal whose oldest segments were let go begins with the first that is kept; its manifest is then the copy, which
+the chain vouches for (see `journal_chain`).
 
 Worst case: at a bad frame, everything behind it is looked through for whole frames: about 0.1 s a 64 MiB segment.
 """
@@ -21,6 +25,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from engine.io.atomics import load_acquire, load_i32, load_i64
+from engine.io.journal_chain import first_kept, manifest_link, manifest_path, read_chain
 from engine.io.journal_format import (
     ALIGN,
     CLOSED,
@@ -34,12 +39,24 @@ from engine.io.journal_format import (
     Kind,
     end_of,
     header_crc,
+    segment_numbers,
     segment_path,
 )
-from engine.io.journal_scan import CURSOR, NO_FRAME, SEGMENT_FULL, WHY, find_frame, last_byte, scan
+from engine.io.journal_scan import (
+    CURSOR,
+    NO_FRAME,
+    ROWS_FULL,
+    SEGMENT_FULL,
+    WHY,
+    check_frame,
+    find_frame,
+    last_byte,
+    scan,
+)
 from engine.io.mapping import Mapping
 
-_RESTORE: Final = "restore it from a copy, or give up what follows (JournalWriter.resume with cut=True)"
+_RESTORE: Final = "restore it from a copy, or give up what follows with `tickroute repair RUN_DIR --cut`"
+_COPY: Final = "restore it from a copy"
 _MASK32 = 0xFFFF_FFFF
 #: Rows of a chunk at most.
 CHUNK_ROWS: Final = 65536
@@ -63,6 +80,16 @@ class End(NamedTuple):
     last_seq: int
     prev_crc: int
     torn_bytes: int
+
+
+class Mark(NamedTuple):
+    """A place in a journal: behind frame `seq`, which is at `last_offset` of `segment` and has the CRC `crc`."""
+
+    segment: int
+    offset: int
+    seq: int
+    crc: int
+    last_offset: int
 
 
 class Frame(NamedTuple):
@@ -101,30 +128,46 @@ class JournalReader:
     """The journal of a run, from its first frame. `manifest` is that frame's payload, `run_id` names the run.
 
     `live`: the writer may be at work. `cut`: damage ends the journal (Ending.DAMAGED) instead of raising.
-    JournalError where there is none, or it is damaged.
+    `at`: begin there. JournalError where there is no journal, it is damaged, or `at` is no place in it.
     """
 
-    def __init__(self, run_dir: str | Path, *, live: bool = False, cut: bool = False) -> None:
+    def __init__(self, run_dir: str | Path, *, live: bool = False, cut: bool = False, at: Mark | None = None) -> None:
         self.run_dir = Path(run_dir)
         self.end: End | None = None
+        #: Number of the first segment that is there.
+        self.first_segment = min(segment_numbers(self.run_dir), default=0)
+        #: Whether segments that nobody began are looked through, too, for what a power cut may have left there.
+        self.thorough = True
         self._live, self._cut = live, cut
         self._cursor = np.zeros(1, dtype=CURSOR)
         self._rows = np.zeros(CHUNK_ROWS, dtype=FRAME)
-        first = self._map(0)
+        self._last_offset = 0
+        first = self._map(self.first_segment)
         if first is None or load_acquire(first.address) == 0:
-            raise self._error(0, 0, "there is no journal", "name the directory of a run that was started")
+            raise self._error(
+                self.first_segment, 0, "there is no journal", "name the directory of a run that was started"
+            )
         self._mapping = first
         try:
             self._begin(first)
+            if at is not None:
+                self._go_to(at)
         except JournalError:
-            first.close()
+            self._mapping.close()
             raise
 
     def _begin(self, first: Mapping) -> None:
         """Check the first segment's header, and take the manifest."""
         self.run_id = first.memory[40:56].tobytes()
         self.segment_bytes = int(load_i64(first.address + 16))
-        self._enter(0)
+        number = self.first_segment
+        if number > 0:
+            self._cursor[0]["next_seq"] = load_i64(first.address + 24)
+            self._cursor[0]["prev_crc"] = load_i32(first.address + 32) & _MASK32
+        self._enter(number)
+        if number > 0:
+            self.manifest = self._copied_manifest()
+            return
         probe = self._cursor.copy()
         if scan(first.address, self.segment_bytes, probe, self._rows[:1]) != 1:
             raise self._error(0, SEGMENT_HEADER, WHY.get(int(probe[0]["status"]), "there is no manifest"), _RESTORE)
@@ -132,12 +175,58 @@ class JournalReader:
             raise self._error(0, SEGMENT_HEADER, "the first frame is no manifest", _RESTORE)
         self.manifest = Chunk(0, first.memory, self._rows[:1]).payload(0).tobytes()
 
+    def _copied_manifest(self) -> bytes:
+        """The manifest of a journal that begins later, from its copy."""
+        if self.first_segment > first_kept(self.run_dir):
+            raise self._error(self.first_segment - 1, 0, "the segment is missing, and was not let go", _COPY)
+        path = manifest_path(self.run_dir)
+        try:
+            manifest = path.read_bytes()
+        except OSError as error:
+            raise JournalError(path, 0, f"cannot be read: {error.strerror}", _COPY) from error
+        if read_chain(self.run_dir)[:1] != [manifest_link(self.run_id, manifest)]:
+            raise JournalError(path, 0, "is not the manifest that this run's chain begins with", _COPY)
+        return manifest
+
+    def _go_to(self, at: Mark) -> None:
+        """Stand behind a frame that must be there as it was noted."""
+        if at.segment != self.first_segment:
+            mapping = self._map(at.segment)
+            if mapping is None or load_acquire(mapping.address) == 0:
+                raise self._error(at.segment, 0, "there is no such segment", _COPY)
+            self._mapping.close()
+            self._mapping = mapping
+            self._cursor[0]["next_seq"] = load_i64(mapping.address + 24)
+            self._cursor[0]["prev_crc"] = load_i32(mapping.address + 32) & _MASK32
+            self._enter(at.segment)
+        frame, room = self._mapping.address + at.last_offset, at.offset - at.last_offset
+        good = SEGMENT_HEADER <= at.last_offset <= self.segment_bytes - FRAME_HEADER and at.offset <= self.segment_bytes
+        if good:
+            word = load_i64(frame)
+            length = word & _MASK32
+            good = (word >> 32) & _MASK32 == at.crc and (length + ALIGN - 1) & -ALIGN == room
+            good = good and load_i64(frame + 8) == at.seq
+            good = good and check_frame(frame, at.segment, word, room) == ROWS_FULL
+        if not good:
+            raise self._error(at.segment, at.last_offset, f"frame {at.seq} is not the one that was noted", _COPY)
+        row = self._cursor[0]
+        row["offset"], row["next_seq"], row["prev_crc"] = at.offset, at.seq + 1, at.crc
+        self._last_offset = at.last_offset
+
+    @property
+    def mark(self) -> Mark:
+        """The place behind the last frame that was read; at least one must have been."""
+        at = self._cursor[0]
+        place = (int(at["segment"]), int(at["offset"]), int(at["next_seq"]) - 1, int(at["prev_crc"]))
+        return Mark(*place, self._last_offset)
+
     def read(self, limit: int = CHUNK_ROWS) -> Chunk | None:
         """The next frames, at most `limit`; None at the end (`end` is set), or where a live journal has no more yet."""
         while self.end is None:
             segment = int(self._cursor[0]["segment"])
             count = scan(self._mapping.address, self.segment_bytes, self._cursor, self._rows[:limit])
             if count:
+                self._last_offset = int(self._rows["offset"][count - 1])
                 return Chunk(segment, self._mapping.memory, self._rows[:count].copy())
             if self._cursor[0]["status"] == SEGMENT_FULL and self._advance(segment):
                 continue
@@ -166,6 +255,10 @@ class JournalReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def path_of(self, segment: int) -> Path:
+        """Path of a segment."""
+        return segment_path(self.run_dir, segment)
 
     def _error(self, segment: int, offset: int, why: str, remedy: str) -> JournalError:
         return JournalError(segment_path(self.run_dir, segment), offset, why, remedy)
@@ -273,4 +366,7 @@ class JournalReader:
                 return (mapping.path.name, found), torn_bytes
             segment, offset = segment + 1, 0
             mapping = self._map(segment)
+            if mapping is not None and not self.thorough and load_acquire(mapping.address) == 0:
+                mapping.close()
+                break
         return None, torn_bytes

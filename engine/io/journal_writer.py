@@ -17,6 +17,7 @@ import numpy as np
 
 from engine.io.atomics import store_release
 from engine.io.journal import JOURNAL, append, begin_segment
+from engine.io.journal_chain import Chain
 from engine.io.journal_format import (
     CLOSED,
     FRAME_HEADER,
@@ -31,32 +32,38 @@ from engine.io.journal_format import (
 )
 from engine.io.journal_keeper import Keeper
 from engine.io.journal_reader import End, JournalReader
-from engine.io.mapping import aligned_zeros, try_lock
+from engine.io.mapping import aligned_zeros
+from engine.io.run_lock import RunLock
 
 
 class JournalWriter:
     """A new journal in `run_dir`, with `manifest` as its first frame (seq 0). `table` is what `append` takes.
 
-    `segment_bytes` is a multiple of 4096 up to 1 GiB; the manifest must fit into one segment. JournalError where the
-    run has a journal already, or the disk is full. The table takes no frame after `close`.
+    `segment_bytes` is a multiple of 4096 up to 1 GiB; the manifest must fit into one segment. `lock` is the run's,
+    where the caller holds it. JournalError where the run has a journal already, or the disk is full; RunLockedError
+    where another process works on it. The table takes no frame after `close`.
     """
 
     #: How the journal ended that was resumed; None for a new one.
     recovered: End | None
 
-    def __init__(self, run_dir: str | Path, segment_bytes: int, manifest: bytes) -> None:
+    def __init__(
+        self, run_dir: str | Path, segment_bytes: int, manifest: bytes, *, lock: RunLock | None = None
+    ) -> None:
         self.run_dir = Path(run_dir)
         first = segment_path(self.run_dir, 0)
         _check_sizes(first, segment_bytes, len(manifest))
+        self._lock = RunLock(run_dir) if lock is None else None
         try:
             first.parent.mkdir(parents=True)
         except FileExistsError as error:
+            self._unlock()
             remedy = "name another run directory, or resume this run"
             raise JournalError(first.parent, 0, "this run has a journal already", remedy) from error
         self.run_id = uuid.uuid4().bytes
         self._prepare(segment_bytes)
         try:
-            self._open(0, new=True)
+            self._open(0, manifest, new=True)
             source = np.frombuffer(manifest + b"\0", dtype=np.uint8)
             seq = append(self.table, int(Kind.MANIFEST), LAST, 0, -1, int(source.ctypes.data), len(manifest))
             assert seq == 0, "the manifest is the first frame"
@@ -66,70 +73,72 @@ class JournalWriter:
             raise
 
     @classmethod
-    def resume(cls, run_dir: str | Path, *, cut: bool = False) -> JournalWriter:
+    def resume(
+        cls, run_dir: str | Path, *, cut: bool = False, lock: RunLock | None = None, read: JournalReader | None = None
+    ) -> JournalWriter:
         """Go on with the journal of a run that ended, however it did; `recovered` says how.
 
-        Bytes behind the last frame are kept aside in `journal/*.torn`, never lost. JournalError where another process
-        writes it, or where it is damaged: `cut` gives up, aside too, what follows the damage. The caller appends a
-        frame of Kind.RECOVERED.
+        Bytes behind the last frame are kept aside in `journal/*.torn`, never lost. JournalError where it is damaged:
+        `cut` gives up, aside too, what follows the damage. RunLockedError where another process works on it. Who holds
+        the run's `lock`, and has since then read the journal to its end, gives `read` and spares the second reading.
+        The caller appends a frame of Kind.RECOVERED.
         """
+        if not (Path(run_dir) / "journal").exists():
+            JournalReader(run_dir)  # raises, and no directory is made
         writer = cls.__new__(cls)
         writer.run_dir = Path(run_dir)
-        with JournalReader(run_dir) as reader:
-            writer.run_id = reader.run_id
-            writer._prepare(reader.segment_bytes)
+        writer._lock = RunLock(run_dir) if lock is None else None
         try:
-            writer._lock_run()
-            # What it looked like before the lock was ours may have been somebody's living journal.
-            with JournalReader(run_dir, cut=cut) as reader:
-                for _ in reader.chunks():
-                    pass
-                end = reader.end
-            assert end is not None, "a reader that is not live comes to an end"
-            set_aside(writer.run_dir, end)
-            writer._go_on(end)
+            if read is None:
+                with JournalReader(run_dir, cut=cut) as read:
+                    for _ in read.chunks():
+                        pass
+            assert read.end is not None, "a reader that is not live comes to an end"
+            writer.run_id = read.run_id
+            writer._prepare(read.segment_bytes)
+        except BaseException:
+            writer._unlock()
+            raise
+        try:
+            set_aside(writer.run_dir, read.end)
+            writer._go_on(read.end, read.manifest)
         except BaseException:
             writer._closed = True
             writer._keeper.stop()
             writer._keeper.close()
-            os.close(writer._lock)
+            writer._unlock()
             raise
         return writer
 
-    def _go_on(self, end: End) -> None:
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def _go_on(self, end: End, manifest: bytes) -> None:
         row = self.table[0]
         row["segment"], row["cursor"] = end.segment, end.offset
         row["next_seq"], row["prev_crc"] = end.last_seq + 1, end.prev_crc
         self.recovered = end
-        self._open(end.segment, new=False)
+        self._open(end.segment, manifest, new=False)
 
     def _prepare(self, segment_bytes: int) -> None:
         self.table: np.ndarray = aligned_zeros(1, JOURNAL)
         self.table[0]["segment_bytes"] = segment_bytes
         self.table[0]["run_id"] = np.frombuffer(self.run_id, dtype="<i8")
         self._keeper = Keeper(self.table, self.run_dir, segment_bytes)
-        self._lock = -1
         self._closed = False
         self.recovered = None
 
-    def _lock_run(self) -> None:
-        """Be the one writer of this run, for as long as this process lives."""
-        first = segment_path(self.run_dir, 0)
-        self._lock = os.open(first, os.O_RDWR)
-        if not try_lock(self._lock, 0):
-            raise JournalError(first, 0, "another process is writing this journal", "stop that process first")
-
-    def _open(self, segment: int, *, new: bool) -> None:
+    def _open(self, segment: int, manifest: bytes, *, new: bool) -> None:
         """Map the segment to write to, and start the helpers; JournalError where the disk is full."""
         try:
+            self._keeper.chain = Chain(self.run_dir, self.run_id, manifest, segment)
             address = self._keeper.open(segment, new=new)
             if new:
                 begin_segment(self.table, address, segment)
             else:
                 self.table[0]["address"] = address
                 store_release(address + 56, 0)
-            if self._lock < 0:
-                self._lock_run()
             self._keeper.start()
         except OSError as error:
             size = 3 * int(self.table[0]["segment_bytes"])
@@ -161,8 +170,7 @@ class JournalWriter:
         row["cursor"] = row["segment_bytes"]
         row["address"] = row["ready_even"] = row["ready_odd"] = 0
         self._keeper.close()
-        if self._lock >= 0:
-            os.close(self._lock)
+        self._unlock()
 
     def __enter__(self) -> JournalWriter:
         return self
@@ -182,7 +190,7 @@ def set_aside(run_dir: Path, end: End) -> list[Path]:
     with path.open("r+b") as file:
         file.seek(end.offset)
         tail = file.read()
-        if any(tail):
+        if np.frombuffer(tail, dtype=np.uint8).any():
             made.append(_torn_name(path, end.offset))
             with made[-1].open("xb") as copy:
                 copy.write(tail.rstrip(b"\0"))
@@ -192,7 +200,7 @@ def set_aside(run_dir: Path, end: End) -> list[Path]:
     segment = end.segment + 1
     while (path := segment_path(run_dir, segment)).exists():
         path.with_suffix(".sha256").unlink(missing_ok=True)
-        if any(path.read_bytes()):
+        if np.fromfile(path, dtype=np.uint8).any():
             made.append(path.rename(_torn_name(path, 0)))
         else:
             path.unlink()

@@ -9,6 +9,7 @@ Worst case: a file system that knows no open-file-description locks (old network
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -36,8 +37,9 @@ class RunLock:
             text = os.pread(fd, 64, 0).decode("ascii", "replace").strip()
             os.close(fd)
             raise RunLockedError(_refusal(self.run_dir, text or "unknown"))
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without the text
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
         self._file = os.fdopen(fd)
 
     def close(self) -> None:

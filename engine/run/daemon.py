@@ -60,11 +60,18 @@ class EngineError(TickrouteError):
 class Engine:
     """One engine over one run directory. `start`, then `poll` now and then, then `stop`."""
 
-    def __init__(self, config: Config, *, halted: bool = False, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        halted: bool = False,
+        use_snapshots: bool = True,
+        progress: Progress | None = None,
+    ) -> None:
         """Make the run directory or recover the run that is in it, open links, compile and rehearse.
 
-        Nothing is sent or received yet. `halted` goes on with a run that had stopped itself; `progress` is called with
-        (segment, offset) of the journal while a run is recovered.
+        Nothing is sent or received yet. `halted` goes on with a run that had stopped itself; `use_snapshots=False`
+        drives the whole journal; `progress` is called with (segment, offset) of it while a run is recovered.
         """
         self.config = config
         self.run_dir = Path(config.engine.run_dir)
@@ -73,10 +80,10 @@ class Engine:
         self.recovery: Recovery | None = None
         with ExitStack() as stack:
             stack.callback(os.sched_setaffinity, 0, self._cores)
-            stack.enter_context(self._lock_run_dir())
+            self._lock = stack.enter_context(self._lock_run_dir())
             _leave(config.engine.core)
             if has_run(self.run_dir):
-                self.recovery = recover(config, halted=halted, progress=progress)
+                self.recovery = recover(config, halted=halted, use_snapshots=use_snapshots, progress=progress)
             self._open(stack)
             self._closing = stack.pop_all()
 
@@ -130,12 +137,13 @@ class Engine:
         stack.callback(self.stats.close)
         if self.recovery is not None:
             self.manifest = self.recovery.manifest
-            self.journal, life = resume(self.recovery, self.run_dir)
+            self.journal, life = resume(self.recovery, self.run_dir, self._lock)
         else:
             offset = 0 if self.config.engine.clock == "feed" else realtime_ns() - monotonic_ns()
             self.manifest = manifest.make(self.config, int(time.time()), offset)
             text = manifest.to_bytes(self.manifest)
-            self.journal = JournalWriter(self.run_dir, self.config.journal.segment_mib << 20, text)
+            size = self.config.journal.segment_mib << 20
+            self.journal = JournalWriter(self.run_dir, size, text, lock=self._lock)
             life = first_life(self.manifest)
         stack.callback(self.journal.close)
         return life

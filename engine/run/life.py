@@ -16,10 +16,14 @@ import json
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from engine.io.atomics import monotonic_ns, realtime_ns
+from engine.io.journal_format import FRAME_HEADER, Kind
+from engine.io.journal_reader import Chunk
 from engine.io.stats_file import boot_id
 from engine.jit import build_hash, source_hash
+from engine.record.records import Template
 from engine.run.manifest import Manifest, ManifestError, installed_versions
 
 FORMAT = 1
@@ -71,6 +75,43 @@ def first_life(run: Manifest) -> Life:
         build_hash=run.build_hash,
         versions=run.versions,
     )
+
+
+class Watch:
+    """What a recovery needs to know beside the state: the last life, the clock, a halt, what a repair gave up."""
+
+    def __init__(self, life: Life, clock_ns: int, halted_seq: int, given_up: int) -> None:
+        self.life = life
+        #: The latest time that an observation has.
+        self.clock_ns = clock_ns
+        #: Frame that says that the engine stopped itself in this life; -1: it did not.
+        self.halted_seq = halted_seq
+        #: Outputs given up since this life began, at the most.
+        self.given_up = given_up
+
+    @classmethod
+    def of(cls, run: Manifest) -> Watch:
+        """Before the first frame behind the manifest."""
+        return cls(first_life(run), 0, -1, 0)
+
+    def look(self, chunk: Chunk) -> None:
+        """Take in a chunk's frames that `step` never sees."""
+        rows = chunk.rows
+        observed = np.flatnonzero(rows["kind"] == Kind.OBSERVATION)
+        if observed.size:
+            words = chunk.memory[: len(chunk.memory) & -8].view("<i8")
+            at = (rows["offset"][observed] + FRAME_HEADER) // 8
+            self.clock_ns = max(self.clock_ns, int(words[at[-1] + 3]))
+            halts = observed[(words[at] >> 16) & 0xFFFF == Template.HALTED]
+            if halts.size:
+                self.halted_seq = int(rows["seq"][halts[-1]])
+        for row in np.flatnonzero(rows["kind"] == Kind.RECOVERED):
+            life = from_bytes(chunk.payload(int(row)).tobytes())
+            self.life = life
+            if life.cut:
+                self.given_up += life.given_up
+            else:
+                self.given_up, self.halted_seq = 0, -1
 
 
 def same_boot(life: Life) -> bool:

@@ -1,13 +1,13 @@
 """Recovery: a run directory that holds a run becomes the state that the run had when it ended, however it ended.
 
-`recover` reads the manifest, refuses a configuration that would decide otherwise, and drives the journal through the
-core; outputs are compared, never sent. What the core makes of the last input and the journal does not have whole is a
-batch that was never sent. `resume` then takes the journal up again: torn bytes go aside, a RECOVERED frame says how
-the run goes on (see `life`), and a RECOVERED input makes every session down and every live child UNKNOWN, so that the
-peers' hellos lead to questions about them and nothing is sent twice.
+`recover` reads the manifest, refuses a configuration that would decide otherwise, takes the newest good snapshot, and
+drives the journal behind it through the core; outputs are compared, never sent. What the core makes of the last input
+and the journal does not have whole is a batch that was never sent. `resume` then takes the journal up again: torn
+bytes go aside, a RECOVERED frame says how the run goes on (see `life`), and a RECOVERED input makes every session down
+and every live child UNKNOWN, so that the peers' hellos lead to questions about them and nothing is sent twice.
 
-Worst case: the whole journal is driven, at some millions of events a second. Damage in the middle, and outputs that
-this build does not make, are refused with the place and what to do; nothing is ever repaired here.
+Worst case: without a snapshot the whole journal is driven, at some millions of events a second. Damage in the middle,
+and outputs that this build does not make, are refused with the place and what to do; nothing is ever repaired here.
 """
 
 from __future__ import annotations
@@ -25,19 +25,21 @@ from engine.core.state import NONE, State
 from engine.errors import TickrouteError, UsageError
 from engine.io.atomics import monotonic_ns, tsc
 from engine.io.journal import append
-from engine.io.journal_format import FRAME_HEADER, LAST, Kind
+from engine.io.journal_format import LAST, Kind
 from engine.io.journal_reader import Chunk, End, Ending, JournalReader
 from engine.io.journal_writer import JournalWriter
+from engine.io.run_lock import RunLock
 from engine.jit import build_hash
 from engine.record.records import UNIT, Template
 from engine.run import life as lives
 from engine.run import manifest as manifests
+from engine.run import snapshot
 from engine.run.assemble import Loop
 from engine.run.config import Config, to_canonical_json
 from engine.run.inbox import drop_local, free_slot, put
 from engine.run.life import Life
 from engine.run.manifest import Manifest
-from engine.run.rerun import Rerun
+from engine.run.snapshot import Start
 from engine.run.wiring import CLOCK_FEED
 
 #: Keys that decide nothing that `step` sees: a run may go on with others. `*` stands for any text.
@@ -68,52 +70,42 @@ class OtherConfigError(UsageError):
 
 
 class Recovery(NamedTuple):
-    """A run as it was when it ended, ready to go on."""
+    """A run as it was when it ended, ready to go on. `start` has the state, the last life, and the journal's end."""
 
-    manifest: Manifest
-    state: State
-    end: End
-    #: The life that ended.
-    life: Life
+    start: Start
     #: The least that the engine's clock may show.
     clock_ns: int
-    #: Outputs of the last step that were not on the journal whole.
-    torn_outputs: int
-    #: Outputs that a repair gave up since the last life began, at the most.
-    given_up: int
-    inputs: int
     replay_ms: float
     #: Keys of the configuration that the run goes on with otherwise.
     changed: dict[str, Any]
     #: Live children by the name of their venue's session: each will be asked for.
     to_reconcile: dict[str, int]
 
+    @property
+    def state(self) -> State:
+        """The state as it was."""
+        return self.start.rerun.state
 
-class _Watch:
-    """What a recovery needs to know beside the state: the last life, the clock, a halt, a repair."""
+    @property
+    def manifest(self) -> Manifest:
+        """The run's manifest."""
+        return self.start.manifest
 
-    def __init__(self, run: Manifest) -> None:
-        self.life = lives.first_life(run)
-        self.clock_ns = 0
-        self.halted_seq = -1
-        self.given_up = 0
+    @property
+    def life(self) -> Life:
+        """The life that ended."""
+        return self.start.watch.life
 
-    def look(self, chunk: Chunk) -> None:
-        """Take in a chunk's frames that `step` never sees."""
-        rows = chunk.rows
-        observed = np.flatnonzero(rows["kind"] == Kind.OBSERVATION)
-        if observed.size:
-            words = chunk.memory[: len(chunk.memory) & -8].view("<i8")
-            at = (rows["offset"][observed] + FRAME_HEADER) // 8
-            self.clock_ns = max(self.clock_ns, int(words[at[-1] + 3]))
-            halts = observed[(words[at] >> 16) & 0xFFFF == Template.HALTED]
-            if halts.size:
-                self.halted_seq = int(rows["seq"][halts[-1]])
-        for row in np.flatnonzero(rows["kind"] == Kind.RECOVERED):
-            self.life = lives.from_bytes(chunk.payload(int(row)).tobytes())
-            self.given_up += self.life.given_up
-            if not self.life.cut:
-                self.given_up, self.halted_seq = 0, -1
+    @property
+    def end(self) -> End:
+        """Where the journal ended, and how."""
+        assert self.start.reader.end is not None, "it was read to its end"
+        return self.start.reader.end
+
+    @property
+    def torn_outputs(self) -> int:
+        """Outputs of the last step that were not on the journal whole."""
+        return self.start.rerun.outstanding
 
 
 def has_run(run_dir: str | Path) -> bool:
@@ -121,44 +113,47 @@ def has_run(run_dir: str | Path) -> bool:
     return (Path(run_dir) / "journal").exists()
 
 
-def recover(config: Config, *, halted: bool = False, progress: Progress | None = None) -> Recovery:
+def recover(
+    config: Config, *, halted: bool = False, use_snapshots: bool = True, progress: Progress | None = None
+) -> Recovery:
     """The run in `config.engine.run_dir` as it ended. Its lock must be held. `progress`: see replay.verify.
 
     `halted` goes on with a run that stopped itself. JournalError, ManifestError: the journal cannot be read.
     OtherConfigError, RecoveryError: it cannot go on like this.
     """
-    with JournalReader(config.engine.run_dir) as reader:
-        run = manifests.from_bytes(reader.manifest)
-        changed = check_config(run, config)
-        rerun, watch = Rerun(run), _Watch(run)
-        began = time.perf_counter()
-        for chunk in reader.chunks():
+    run_dir = Path(config.engine.run_dir)
+    changed = check_config(manifest_of(run_dir), config)
+    start = snapshot.begin(run_dir, use=use_snapshots)
+    rerun, watch = start.rerun, start.watch
+    began = time.perf_counter()
+    with start.reader as reader:
+        reader.thorough = not lives.same_boot(watch.life)
+        while (chunk := reader.read()) is not None:
             stop = rerun.feed(chunk)
             if stop is not None:
-                raise _other_outputs(reader.run_dir, run, chunk, stop.row)
+                raise _other_outputs(run_dir, start.manifest, chunk, stop.row)
             watch.look(chunk)
+            reader.thorough = not lives.same_boot(watch.life)
             if progress is not None:
                 progress(chunk.segment, int(chunk.rows["offset"][-1]))
-        end = reader.end
-    assert end is not None, "a reader that is not live comes to an end"
     if watch.halted_seq >= 0 and not halted:
         raise RecoveryError(
-            f"{config.engine.run_dir}: the engine halted itself, frame {watch.halted_seq} says why; find "
-            "out, then go on with --after-halt"
+            f"{run_dir}: the engine halted itself, frame {watch.halted_seq} says why; find out, then go on with "
+            "--after-halt"
         )
     return Recovery(
-        manifest=run,
-        state=rerun.state,
-        end=end,
-        life=watch.life,
+        start=start,
         clock_ns=max(watch.clock_ns, int(rerun.state.core[0].now_ns)),
-        torn_outputs=rerun.outstanding,
-        given_up=watch.given_up,
-        inputs=rerun.inputs,
         replay_ms=(time.perf_counter() - began) * 1e3,
         changed=changed,
         to_reconcile=_live_children(rerun.state, config),
     )
+
+
+def manifest_of(run_dir: Path) -> Manifest:
+    """The manifest of a run."""
+    with JournalReader(run_dir) as reader:
+        return manifests.from_bytes(reader.manifest)
 
 
 def _live_children(state: State, config: Config) -> dict[str, int]:
@@ -169,7 +164,7 @@ def _live_children(state: State, config: Config) -> dict[str, int]:
     return {session.name: int(count) for session, count in zip(config.session, counts, strict=False) if count}
 
 
-def resume(recovery: Recovery, run_dir: str | Path) -> tuple[JournalWriter, Life]:
+def resume(recovery: Recovery, run_dir: str | Path, lock: RunLock) -> tuple[JournalWriter, Life]:
     """Take the journal up again and write the RECOVERED frame; returns the writer and the life that begins."""
     end, before = recovery.end, recovery.life
     feed = recovery.manifest.config["engine"].get("clock") == "feed"
@@ -181,7 +176,8 @@ def resume(recovery: Recovery, run_dir: str | Path) -> tuple[JournalWriter, Life
         clock_offset_ns=lives.next_offset(before, recovery.clock_ns, feed=feed),
         config=recovery.changed,
     )
-    writer = JournalWriter.resume(run_dir)
+    writer = JournalWriter.resume(run_dir, lock=lock, read=recovery.start.reader)
+    snapshot.set_aside(run_dir, end.last_seq)
     write_life(writer, life)
     return writer, life
 
@@ -227,7 +223,7 @@ def write_life(writer: JournalWriter, life: Life) -> None:
 def skip_of(recovery: Recovery) -> int:
     """Numbers that the next life leaves out: none, unless frames may be missing that were acted upon."""
     rebooted = not lives.same_boot(recovery.life) and recovery.end.ending is not Ending.CLOSED
-    return (lives.REBOOT_SKIP if rebooted else 0) + recovery.given_up
+    return (lives.REBOOT_SKIP if rebooted else 0) + recovery.start.watch.given_up
 
 
 def check_config(run: Manifest, config: Config) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from engine.io.journal_format import JournalError, Kind
 from engine.io.journal_reader import Ending, JournalReader
 from engine.io.journal_writer import JournalWriter
 from engine.io.mapping import allocate
+from engine.io.run_lock import RunLockedError
 from engine.jit import JIT, ROOT
 from tests.io.journal_peer import BATCH
 from tests.io.journal_twin import parse
@@ -94,7 +95,7 @@ def test_a_damaged_journal_is_resumed_only_when_told_to_cut(tmp_path):
 def test_a_living_journal_is_not_resumed(tmp_path):
     with JournalWriter(tmp_path, SIZE, b"{}") as writer:
         put(writer, bytes(64))
-        with pytest.raises(JournalError, match="another process is writing"):
+        with pytest.raises(RunLockedError, match=r"process [0-9]+ works on this run"):
             JournalWriter.resume(tmp_path)
         assert put(writer, bytes(64)) == 2
     with pytest.raises(JournalError, match="there is no journal"):
