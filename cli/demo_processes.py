@@ -76,12 +76,12 @@ class Processes:
         process.kill()
         process.wait()
 
-    def stop(self, name: str) -> None:
+    def stop(self, name: str, grace_s: float = _GRACE_S) -> None:
         """Ask a process to end, wait, and insist."""
         process = self._running.pop(name)
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            until = time.monotonic() + _GRACE_S
+            until = time.monotonic() + grace_s
             while process.poll() is None and time.monotonic() < until:
                 time.sleep(0.02)
             if process.poll() is None:

@@ -89,7 +89,7 @@ class Engine:
 
     def _open(self, stack: ExitStack) -> None:
         config = self.config
-        self.bound = bind(config.routing.strategy)
+        self.bound = self.recovery.start.rerun.bound if self.recovery else bind(config.routing.strategy)
         tsc_mul = calibrate_tsc()
         self.rehearsed = rehearse(config, self.bound, tsc_mul)
         self.life = self._begin(stack)

@@ -39,6 +39,7 @@ from engine.run.config import Config, to_canonical_json
 from engine.run.inbox import drop_local, free_slot, put
 from engine.run.life import Life
 from engine.run.manifest import Manifest
+from engine.run.outside import find
 from engine.run.snapshot import Start
 from engine.run.wiring import CLOCK_FEED
 
@@ -122,7 +123,9 @@ def recover(
     OtherConfigError, RecoveryError: it cannot go on like this.
     """
     run_dir = Path(config.engine.run_dir)
-    changed = check_config(manifest_of(run_dir), config)
+    run = manifest_of(run_dir)
+    changed = check_config(run, config)
+    check_strategy(run, config)
     start = snapshot.begin(run_dir, use=use_snapshots)
     rerun, watch = start.rerun, start.watch
     began = time.perf_counter()
@@ -239,6 +242,17 @@ def check_config(run: Manifest, config: Config) -> dict[str, Any]:
             "name another run directory:\n" + "\n".join(lines)
         )
     return {key: new.get(key) for key in differing}
+
+
+def check_strategy(run: Manifest, config: Config) -> None:
+    """OtherConfigError where the file of the strategy no longer says what it said when the run began."""
+    found = find(config.routing.strategy).sources
+    differing = sorted(name for name in run.sources.keys() | found.keys() if run.sources.get(name) != found.get(name))
+    if differing:
+        raise OtherConfigError(
+            f"routing.strategy = {config.routing.strategy!r}: {', '.join(differing)} is not what the run in "
+            f"{config.engine.run_dir} began with; put the file back, or name another run directory"
+        )
 
 
 def _decoded(config: Config) -> Any:

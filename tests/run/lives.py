@@ -124,8 +124,9 @@ class Lives:
         """Cancel what rests, wait for the end of all orders, stop everything; the venues' counters."""
         self.client.mass_cancel()
         self.turn_until(self._all_ended, 60.0, orders=False)
-        self.processes.stop(f"engine-{self.lives}")
-        self.processes.stop("venues")
+        # A busy machine is no failure: both may take their time.
+        self.processes.stop(f"engine-{self.lives}", 120)
+        self.processes.stop("venues", 120)
         told: dict[str, Any] = json.loads((self.run_dir / "venues.json").read_text(encoding="utf-8"))
         return told
 
