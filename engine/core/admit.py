@@ -53,6 +53,8 @@ for _template in DTYPES:
         _ROLES[_template] |= 1 << FROM_CLIENT
     if Template.ACK <= _template <= Template.CANCEL_REJECT:
         _ROLES[_template] |= (1 << FROM_VENUE) | 1
+    if _template in (Template.BUST, Template.CORRECT):
+        _ROLES[_template] |= 1 << FROM_VENUE
     if _template in (Template.SESSION_UP, Template.SESSION_DOWN):
         _ROLES[_template] |= (1 << FROM_CLIENT) | (1 << FROM_VENUE)
     if _template in (Template.MASS_CANCEL, Template.CONTROL, Template.TIMER, Template.MALFORMED, Template.RECOVERED):
@@ -62,7 +64,8 @@ _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.
 _STATUS = int(Template.INSTRUMENT_STATUS)
 _ORDER_FIRST, _ORDER_LAST = int(Template.ORDER_NEW), int(Template.STATUS_REQUEST)
 _MASS_CANCEL = int(Template.MASS_CANCEL)
-_REPORT_FIRST, _REPORT_LAST = int(Template.ACK), int(Template.CANCEL_REJECT)
+_REPORT_FIRST, _REPORT_LAST = int(Template.ACK), int(Template.CORRECT)
+_BUST, _CORRECT = int(Template.BUST), int(Template.CORRECT)
 _FILL, _CONTROL, _RECOVERED = int(Template.FILL), int(Template.CONTROL), int(Template.RECOVERED)
 _VENUE_DEF = int(Template.VENUE_DEF)
 _BUY, _SELL, _SHORT = int(Side.BUY), int(Side.SELL), int(Side.SELL_SHORT)
@@ -265,13 +268,19 @@ def _admit_report(state: State, events: Events, i: int, template: int, session: 
         return _R_PX, int(report.last_px), int(row.max_px)
     if report.cum_qty < 0 or report.leaves_qty < 0:
         return _R_QTY, int(min(report.cum_qty, report.leaves_qty)), 0
-    if template != _FILL:
+    if template == _BUST or template == _CORRECT:  # their fields from last_px on lie where a REPORT's do
+        change = events.change[i]
+        if change.exec_id[0] == 0 and change.exec_id[1] == 0:
+            return _R_ID, 0, 0
+        if change.exec_ref_id[0] == 0 and change.exec_ref_id[1] == 0:
+            return _R_ID, 0, 0
+    if template != _FILL and template != _CORRECT:
         return (0, 0, 0) if report.last_qty >= 0 else (_R_QTY, int(report.last_qty), 0)
     if report.last_px == 0:
         return _R_PX, 0, int(row.max_px)
     most = min(COUNT_MAX // (int(report.last_px) * int(row.notional_mul)), MAX_QTY)
     if report.last_qty <= 0 or report.last_qty > most:
         return _R_QTY, int(report.last_qty), most
-    if report.exec_id[0] == 0 and report.exec_id[1] == 0:
+    if template == _FILL and report.exec_id[0] == 0 and report.exec_id[1] == 0:
         return _R_ID, 0, 0
     return 0, 0, 0

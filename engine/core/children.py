@@ -1,9 +1,12 @@
 """Child orders: how one is made, how it ends, and what happens when its venue is silent.
 
+What may happen in which state is declared in lifecycle.py. The steps are here (time, sessions, what we ask for), in
+reports.py, amend.py and changes.py (what venues say).
+
 Quantity comes back to the parent with a terminal report and by no other way (see reports.py). A child that does not end
-within `child_timeout_ns` is cancelled (and nothing else); an unanswered cancel is sent again, `max_cancels` times; then
-the child is UNKNOWN: its leaves stay exposed, it is alerted, and its status is asked for at growing intervals until the
-venue says something definite.
+within `child_timeout_ns` is cancelled (and nothing else); an unanswered replace is asked about before; an unanswered
+cancel is sent again, `max_cancels` times; then the child is UNKNOWN: its leaves stay exposed, it is alerted, and its
+status is asked for at growing intervals until the venue says something definite.
 
 Worst case: the loss of a session scans all children once.
 """
@@ -14,6 +17,15 @@ from engine.core import timers, undo
 from engine.core.books import take
 from engine.core.emit import alert, child_order, child_request, is_open
 from engine.core.ids import CHILD_BIT
+from engine.core.lifecycle import (
+    M_CANCEL,
+    M_STATUS,
+    ChildEvent,
+    Step,
+    child_status,
+    ended_status,
+    step_of,
+)
 from engine.core.limits import MAX_CHILDREN_A_TURN
 from engine.core.state import C_CHILDREN_SENT, C_TIMEOUTS, NONE, W_CHILDREN_DONE, Outbox, State
 from engine.jit import kernel
@@ -21,10 +33,14 @@ from engine.record.records import OrdStatus, Reason, Template, Tif
 
 _IOC, _FOK = int(Tif.IOC), int(Tif.FOK)
 _ORDER_NEW, _CANCEL, _STATUS = int(Template.ORDER_NEW), int(Template.ORDER_CANCEL), int(Template.STATUS_REQUEST)
-_S_PENDING_NEW, _S_PENDING_CANCEL = int(OrdStatus.PENDING_NEW), int(OrdStatus.PENDING_CANCEL)
+_S_PENDING_NEW = int(OrdStatus.PENDING_NEW)
 _S_FILLED, _S_CANCELED, _S_EXPIRED = int(OrdStatus.FILLED), int(OrdStatus.CANCELED), int(OrdStatus.EXPIRED)
 _S_REJECTED, _S_UNKNOWN = int(OrdStatus.REJECTED), int(OrdStatus.UNKNOWN)
-_R_TIMEOUT, _R_UNKNOWN_CHILD = int(Reason.TIMEOUT), int(Reason.UNKNOWN_CHILD)
+_R_TIMEOUT, _R_UNKNOWN_CHILD, _R_NONE = int(Reason.TIMEOUT), int(Reason.UNKNOWN_CHILD), int(Reason.NONE)
+_E_TIMEOUT, _E_LOST, _E_BACK = int(ChildEvent.TIMEOUT), int(ChildEvent.SESSION_LOST), int(ChildEvent.SESSION_BACK)
+_E_ASK_CANCEL = int(ChildEvent.ASK_CANCEL)
+_D_WATCH, _D_LOSE, _D_INQUIRE = int(Step.WATCH), int(Step.LOSE), int(Step.INQUIRE)
+_D_SEND_CANCEL = int(Step.SEND_CANCEL)
 #: Between two status requests about an UNKNOWN child the wait doubles up to this many times the child timeout.
 _MAX_WAIT = 64
 
@@ -91,12 +107,14 @@ def new_child(state: State, outbox: Outbox, p: int, venue: int, px: int, qty: in
     child = state.children[c]
     child.cum_qty = 0
     child.leaves_qty = qty
-    child.sent_ns = core.now_ns
+    child.busted_qty = 0
     child.venue_order[0] = 0
     child.venue_order[1] = 0
     child.reason = 0
     child.ord_status = _S_PENDING_NEW
     child.cancels = 0
+    child.marks = 0
+    child.amends = 0
     _link(state, p, c)
     state.parents[p].live_qty += qty
     core.live_children += 1
@@ -173,6 +191,8 @@ def finish_child(state: State, outbox: Outbox, c: int, status: int, reason: int)
     _unmark_unknown(state, c)
     parent.live_qty -= child.leaves_qty
     child.leaves_qty = 0
+    child.marks = 0
+    child.amends = 0
     child.ord_status = status
     child.reason = reason
     if status == _S_REJECTED:
@@ -182,6 +202,36 @@ def finish_child(state: State, outbox: Outbox, c: int, status: int, reason: int)
     state.core[0].live_children -= 1
     if parent.live_children == 0 and is_open(state, p):
         wake(state, p, W_CHILDREN_DONE)
+
+
+@kernel
+def conclude(state: State, outbox: Outbox, c: int) -> None:
+    """End child c, of which nothing is left: Filled, or Canceled where a part of its executions was busted."""
+    filled = state.children[c].cum_qty >= state.child_orders[c].qty
+    finish_child(state, outbox, c, _S_FILLED if filled else _S_CANCELED, _R_NONE)
+
+
+@kernel
+def renew_status(state: State, c: int) -> None:
+    """Give child c the status that follows from what is known of it; UNKNOWN stays until its venue is heard."""
+    child = state.children[c]
+    if terminal(int(child.ord_status)):
+        child.ord_status = ended_status(state, c)
+    elif child.ord_status != _S_UNKNOWN:
+        child.ord_status = child_status(state, c)
+
+
+@kernel
+def hear(state: State, c: int) -> None:
+    """Its venue says that child c lives: it is not UNKNOWN, and its timer is for what still waits for an answer."""
+    child = state.children[c]
+    was = int(child.ord_status)
+    _unmark_unknown(state, c)
+    child.ord_status = child_status(state, c)
+    if child.cancels == 0 and child.amends == 0 and not immediate(int(state.child_orders[c].tif)):
+        timers.disarm(state, len(state.parents) + c)
+    elif was == _S_UNKNOWN:
+        arm_child(state, c, 1)
 
 
 @kernel
@@ -212,34 +262,48 @@ def cancel_child(state: State, outbox: Outbox, c: int) -> None:
     """Ask the venue to cancel child c and watch for the answer; nothing is released."""
     undo.keep_child(state, c)
     child = state.children[c]
-    if child.ord_status != _S_UNKNOWN:
-        child.ord_status = _S_PENDING_CANCEL
+    if step_of(int(child.ord_status), _E_ASK_CANCEL) != _D_SEND_CANCEL:
+        return
+    child.marks = int(child.marks) | M_CANCEL
+    renew_status(state, c)
     child.cancels += 1
     child_request(state, outbox, c, _CANCEL)
     arm_child(state, c, 1)
 
 
 @kernel
+def ask_status(state: State, outbox: Outbox, c: int) -> None:
+    """Ask the venue what became of child c."""
+    state.children[c].marks = int(state.children[c].marks) | M_STATUS
+    child_request(state, outbox, c, _STATUS)
+
+
+@kernel
 def on_child_timer(state: State, outbox: Outbox, c: int) -> None:
-    """A child's venue has been silent too long: cancel, again, then ask for its status."""
+    """A child's venue has been silent too long: ask about a replace, cancel, again, then ask for its status."""
     child = state.children[c]
-    if child.parent == NONE or terminal(int(child.ord_status)):
+    if child.parent == NONE or step_of(int(child.ord_status), _E_TIMEOUT) != _D_WATCH:
         return
     params = state.params[0]
     session = int(state.venues[int(state.child_orders[c].venue_id)].session)
     if state.sessions[session].up == 0:
         mark_unknown(state, outbox, c)
         return
-    if child.cancels == 0:
+    asked = int(child.marks) & M_STATUS != 0
+    if child.cancels == 0 and not asked:
         state.counts[C_TIMEOUTS] += 1
         alert(
             state, outbox, _R_TIMEOUT, int(state.child_orders[c].instrument_id), int(state.child_orders[c].order_id), 0
         )
+        if child.amends > 0:
+            ask_status(state, outbox, c)
+            arm_child(state, c, 1)
+            return
     if child.cancels < params.max_cancels:
         cancel_child(state, outbox, c)
         return
     mark_unknown(state, outbox, c)
-    child_request(state, outbox, c, _STATUS)
+    ask_status(state, outbox, c)
     tries = int(child.cancels) - int(params.max_cancels)
     if tries < 6:
         child.cancels += 1
@@ -252,7 +316,7 @@ def lose_session(state: State, outbox: Outbox, session: int) -> None:
     lost = 0
     for c in range(len(state.children)):
         child = state.children[c]
-        if child.parent != NONE and not terminal(int(child.ord_status)):
+        if child.parent != NONE and step_of(int(child.ord_status), _E_LOST) == _D_LOSE:
             if state.venues[int(state.child_orders[c].venue_id)].session == session:
                 if child.ord_status != _S_UNKNOWN:
                     child.ord_status = _S_UNKNOWN
@@ -268,7 +332,7 @@ def regain_session(state: State, session: int) -> None:
     """The session is up again: ask for the status of each child that is UNKNOWN there, by way of its timer."""
     for c in range(len(state.children)):
         child = state.children[c]
-        if child.parent != NONE and child.ord_status == _S_UNKNOWN:
+        if child.parent != NONE and step_of(int(child.ord_status), _E_BACK) == _D_INQUIRE:
             if state.venues[int(state.child_orders[c].venue_id)].session == session:
                 child.cancels = state.params[0].max_cancels
                 timers.arm(state, len(state.parents) + c, state.core[0].now_ns)

@@ -26,6 +26,7 @@ _ALERT = int(Template.ALERT)
 _REFUSAL = int(Template.REFUSAL)
 _CANCEL = int(Template.ORDER_CANCEL)
 _ACK, _CANCEL_REJECT = int(Template.ACK), int(Template.CANCEL_REJECT)
+_BUST, _CORRECT = int(Template.BUST), int(Template.CORRECT)
 _ORDER_NEW = int(Template.ORDER_NEW)
 _X_REJECTED = int(ExecType.REJECTED)
 _S_REJECTED = int(OrdStatus.REJECTED)
@@ -70,6 +71,20 @@ def seal(state: State, outbox: Outbox) -> None:
             if _ACK <= head.template_id <= _CANCEL_REJECT:
                 outbox.report[k].exec_id[0] = head.stream_epoch
                 outbox.report[k].exec_id[1] = head.stream_seq
+            elif head.template_id == _BUST or head.template_id == _CORRECT:
+                outbox.change[k].exec_id[0] = head.stream_epoch
+                outbox.change[k].exec_id[1] = head.stream_seq
+
+
+@kernel
+def number_of(state: State, outbox: Outbox, k: int) -> int:
+    """The stream_seq that `seal` will give to slot k, where nothing before it on its session is blocked."""
+    session = int(outbox.head[k].stream_id)
+    seq = int(state.sessions[session].seq_out) + 1
+    for other in range(k):
+        if outbox.head[other].stream_id == session:
+            seq += 1
+    return seq
 
 
 @kernel
@@ -106,8 +121,8 @@ def child_order(state: State, outbox: Outbox, c: int) -> None:
 
 
 @kernel
-def child_request(state: State, outbox: Outbox, c: int, template: int) -> None:
-    """Send a request (ORDER_CANCEL or STATUS_REQUEST) about child c to its venue."""
+def child_request(state: State, outbox: Outbox, c: int, template: int) -> int:
+    """Send a request about child c to its venue, with the terms that it has; returns the slot."""
     k = new_record(state, outbox, template, RECORD_MAX)
     order = state.child_orders[c]
     outbox.order[k] = order
@@ -117,6 +132,7 @@ def child_request(state: State, outbox: Outbox, c: int, template: int) -> None:
     outbox.head[k].stream_id = int(state.venues[int(order.venue_id)].session)
     if template == _CANCEL:
         state.counts[C_CANCELS_SENT] += 1
+    return k
 
 
 @kernel
@@ -164,6 +180,31 @@ def parent_report(
     report.client_id = order.client_id
     report.request = request
     outbox.head[k].stream_id = int(parent.session)
+    return k
+
+
+@kernel
+def parent_change(state: State, outbox: Outbox, p: int, template: int, exec_type: int, reason: int, seq: int) -> int:
+    """Tell the client that an execution of parent p was busted or corrected (BUST, CORRECT); returns the slot.
+
+    `seq` is the number under which the execution was told: with the stream's epoch it is the ExecID that the client
+    has.
+    """
+    k = new_record(state, outbox, template, RECORD_MAX)
+    change = outbox.change[k]
+    order = state.parent_orders[p]
+    change.order_id = order.order_id
+    change.exec_ref_id[0] = state.params[0].stream_epoch
+    change.exec_ref_id[1] = seq
+    change.cum_qty = state.parents[p].cum_qty
+    change.leaves_qty = leaves_of(state, p)
+    change.instrument_id = order.instrument_id
+    change.reason = reason
+    change.side = order.side
+    change.exec_type = exec_type
+    change.ord_status = state.parents[p].ord_status
+    change.client_id = order.client_id
+    outbox.head[k].stream_id = int(state.parents[p].session)
     return k
 
 

@@ -98,15 +98,22 @@ def _exec_hash(state: State, e: int) -> int:
 
 
 @kernel
-def remember_execution(state: State, venue: int, word0: int, word1: int) -> bool:
-    """Enter an execution id; False where it was there already (a duplicate report)."""
+def find_execution(state: State, venue: int, word0: int, word1: int) -> int:
+    """Row of an execution, bust or correction by its ExecID; NONE where it is not remembered."""
     mask = len(state.exec_index) - 1
     place = mix(word0, word1, venue) & mask
     while state.exec_index[place] != NONE:
-        row = state.execs[int(state.exec_index[place])]
+        e = int(state.exec_index[place])
+        row = state.execs[e]
         if row.word0 == word0 and row.word1 == word1 and row.venue == venue:
-            return False
+            return e
         place = (place + 1) & mask
+    return NONE
+
+
+@kernel
+def remember_execution(state: State, venue: int, word0: int, word1: int) -> int:
+    """Enter an execution id that is not there, in place of the oldest one where the table is full; returns its row."""
     core = state.core[0]
     e = int(core.exec_head)
     if core.exec_count == len(state.execs):
@@ -118,11 +125,13 @@ def remember_execution(state: State, venue: int, word0: int, word1: int) -> bool
     row.word0 = word0
     row.word1 = word1
     row.venue = venue
+    row.next = NONE
+    mask = len(state.exec_index) - 1
     place = mix(word0, word1, venue) & mask
     while state.exec_index[place] != NONE:
         place = (place + 1) & mask
     state.exec_index[place] = e
-    return True
+    return e
 
 
 @kernel

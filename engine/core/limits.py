@@ -18,6 +18,8 @@ TURN_OUTPUTS: Final = 1 + 2 * 14 + 4
 MAX_VENUES: Final = 32
 #: Children one decision may send: as many as TURN_OUTPUTS has room for.
 MAX_CHILDREN_A_TURN: Final = 14
+#: Replaces of one child that may be unanswered at a time; rows.AMEND has room for them.
+MAX_AMENDS: Final = 2
 #: Rows of all tick tables together.
 TICK_ROWS: Final = 64
 #: Order sessions (clients and venue gateways).
@@ -47,7 +49,7 @@ assert MAX_VENUES <= 62, "venue sets are int64 masks"
 class Limits(NamedTuple):
     """Capacities of one engine's state.
 
-    Bytes: instruments x (venues x 72 + 256), parents x 284, children x 200, executions x 48.
+    Bytes: instruments x (venues x 72 + 256), parents x 292, children x 248, executions x 72.
     """
 
     instruments: int = 64

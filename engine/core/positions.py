@@ -1,13 +1,14 @@
 """What executions come to: money, fees, and the position of an account in an instrument.
 
 One execution's money fits because `max_px` of an instrument is set so that it does (see engine.run.reference) and
-admission refuses quantities beyond; that sums still fit is asked before an execution is booked.
+admission refuses quantities beyond; that sums still fit is asked before anything is booked. What a bust or a correction
+undoes is worked out anew from the execution's own terms, so that it is to the unit what was booked.
 """
 
 from __future__ import annotations
 
 from engine.core.limits import COUNT_MAX
-from engine.core.state import C_FILLS, C_QTY_FILLED, State
+from engine.core.state import C_QTY_FILLED, NONE, State
 from engine.jit import kernel
 from engine.record.records import Liquidity, Side
 from engine.record.units import PPM
@@ -48,29 +49,37 @@ def position_of(state: State, c: int) -> int:
 
 
 @kernel
-def room_for(state: State, c: int, qty: int, money: int, fee: int) -> bool:
-    """Whether the sums of the position and the parent of child c can hold one more execution."""
-    place, parent = state.positions[position_of(state, c)], state.parents[int(state.children[c].parent)]
-    if fee < -COUNT_MAX or fee > COUNT_MAX or money > COUNT_MAX - abs(int(parent.notional)):
+def fits(total: int, more: int) -> bool:
+    """Whether a sum within +-COUNT_MAX stays there with `more` (within +-COUNT_MAX too) added."""
+    if more < -COUNT_MAX or more > COUNT_MAX:
         return False
-    if abs(fee) > COUNT_MAX - max(abs(int(place.fee)), abs(int(parent.fee))):
-        return False
-    most = max(int(place.bought_qty), int(place.sold_qty), int(state.counts[C_QTY_FILLED]))
-    return bool(qty <= COUNT_MAX - most and money <= COUNT_MAX - abs(int(place.cost)))
+    return total <= COUNT_MAX - more if more > 0 else total >= -COUNT_MAX - more
 
 
 @kernel
-def book_position(state: State, c: int, qty: int, money: int, fee: int) -> None:
-    """Add an execution of child c to its account's position: signed quantity and cost, fee."""
-    place = state.positions[position_of(state, c)]
-    sign = 1 if state.child_orders[c].side == _BUY else -1
-    place.qty += sign * qty
-    place.cost += sign * money
-    place.fee += fee
-    place.fills += 1
+def room_for(state: State, place: int, side: int, p: int, qty: int, money: int, fee: int) -> bool:
+    """Whether the sums of a position and of parent p (NONE: of none) can take these changes."""
+    row = state.positions[place]
+    sign = 1 if side == _BUY else -1
+    if not fits(int(row.fee), fee) or not fits(int(row.cost), sign * money):
+        return False
+    if p != NONE and not (fits(int(state.parents[p].fee), fee) and fits(int(state.parents[p].notional), money)):
+        return False
+    most = max(int(row.bought_qty), int(row.sold_qty), int(state.counts[C_QTY_FILLED]))
+    return fits(most, qty)
+
+
+@kernel
+def move_position(state: State, place: int, side: int, qty: int, money: int, fee: int, fills: int) -> None:
+    """Change a position by an execution's quantity, money and fee, or by what of it was undone (negative)."""
+    row = state.positions[place]
+    sign = 1 if side == _BUY else -1
+    row.qty += sign * qty
+    row.cost += sign * money
+    row.fee += fee
+    row.fills += fills
     if sign > 0:
-        place.bought_qty += qty
+        row.bought_qty += qty
     else:
-        place.sold_qty += qty
-    state.counts[C_FILLS] += 1
+        row.sold_qty += qty
     state.counts[C_QTY_FILLED] += qty

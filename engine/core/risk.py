@@ -2,16 +2,19 @@
 
 Rules, in the order in which they are tried: kill flag, venue down, quantity, notional, reference price, collar. The
 collar is on the aggressive side: a buy may not be priced above the reference by more than `collar_bps`, a sell not
-below it. Without a reference price an order is blocked. A cancel is never blocked.
+below it. Without a reference price an order is blocked. A replace passes here like a new order where it raises the
+quantity or comes closer to the other side; one that does neither, like a cancel, is never blocked.
 
 A blocked order's record in the outbox becomes a RISK_BLOCK record in place, so the journal holds what was stopped, by
-which rule, with value and limit; the child is rejected, and its parent's workflow hears of it.
+which rule, with value and limit; the child is rejected, and its parent's workflow hears of it. A blocked replace leaves
+its child as it was.
 
 Products: admitted prices are at most `max_px` and quantities at most `max_qty`, whose product the configuration bounds.
 """
 
 from __future__ import annotations
 
+from engine.core.amend import withdraw_amend
 from engine.core.books import reference_px2, take
 from engine.core.children import finish_child, immediate, quote_slot
 from engine.core.emit import WORDS
@@ -22,7 +25,7 @@ from engine.jit import kernel
 from engine.record.records import OrdStatus, Reason, RiskRule, Side, Template
 from engine.record.units import BPS
 
-_ORDER_NEW = int(Template.ORDER_NEW)
+_ORDER_NEW, _REPLACE = int(Template.ORDER_NEW), int(Template.ORDER_REPLACE)
 _RISK_BLOCK = int(Template.RISK_BLOCK)
 _BUY = int(Side.BUY)
 _REJECTED = int(OrdStatus.REJECTED)
@@ -67,7 +70,8 @@ def gate(state: State, outbox: Outbox) -> None:
     core = state.core[0]
     k = int(core.gated)
     while k < outbox.count[0]:
-        if outbox.head[k].template_id == _ORDER_NEW:
+        template = outbox.head[k].template_id
+        if template == _ORDER_NEW or (template == _REPLACE and _bolder(state, outbox, k)):
             order = outbox.order[k]
             instrument, px, qty = int(order.instrument_id), int(order.px), int(order.qty)
             rule, value, limit = check_size(state, instrument, px, qty)
@@ -82,10 +86,25 @@ def gate(state: State, outbox: Outbox) -> None:
 
 
 @kernel
+def _bolder(state: State, outbox: Outbox, k: int) -> bool:
+    """Whether the ORDER_REPLACE in slot k asks for more than its child has, or for a price nearer to the other side."""
+    order = outbox.order[k]
+    mine = state.child_orders[child_slot(state, int(order.order_id))]
+    if order.qty > mine.qty:
+        return True
+    return bool(order.px > mine.px) if order.side == _BUY else bool(order.px < mine.px)
+
+
+@kernel
 def _block(state: State, outbox: Outbox, k: int, rule: int, value: int, limit: int) -> None:
-    """Turn order record k into a RISK_BLOCK and reject its child."""
+    """Turn order record k into a RISK_BLOCK and reject its child, or withdraw the replace of it."""
     order = outbox.order[k]
     c = child_slot(state, int(order.order_id))
+    if order.template_id == _REPLACE:
+        px, qty = int(order.px), int(order.qty)
+        write_block(state, outbox, k, rule, value, limit)
+        withdraw_amend(state, c, px, qty)
+        return
     if immediate(int(order.tif)):
         take(state, quote_slot(state, c), int(order.side), -int(order.qty))
     write_block(state, outbox, k, rule, value, limit)

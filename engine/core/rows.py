@@ -131,7 +131,7 @@ CHILD: Final = np.dtype(
         [
             ("cum_qty", "<i8"),
             ("leaves_qty", "<i8"),
-            ("sent_ns", "<i8"),
+            ("busted_qty", "<i8"),
             ("venue_order", "<i8", (2,)),
             ("parent", "<i4"),
             ("next", "<i4"),
@@ -139,15 +139,38 @@ CHILD: Final = np.dtype(
             ("reason", "<i2"),
             ("ord_status", "<i1"),
             ("cancels", "<i1"),
-            ("spare", "<i8"),
+            ("marks", "<i1"),  # M_* bits of engine.core.lifecycle
+            ("amends", "<i1"),  # unanswered replaces, rows of AMEND
+            ("spare", "<i1", (6,)),
         ],
     )
 )
 POSITION: Final = ints("qty cost bought_qty sold_qty fee fills")
-EXECUTION: Final = ints("word0 word1 venue")
+#: Terms that a child's unanswered replaces ask for, the oldest first.
+AMEND: Final = np.dtype((np.record, [("px", "<i8", (2,)), ("qty", "<i8", (2,))]))
+#: One execution, bust or correction that a venue reported; one cache line.
+EXECUTION: Final = np.dtype(
+    (
+        np.record,
+        [
+            ("word0", "<i8"),  # its ExecID
+            ("word1", "<i8"),
+            ("order_id", "<i8"),  # the child
+            ("qty", "<i8"),  # what of it stands; 0 once it is busted
+            ("px", "<i8"),
+            ("told_seq", "<i8"),  # our ExecID of it towards the client: number on its session; 0 where it was not told
+            ("place", "<i4"),  # of its position
+            ("next", "<i4"),  # the bust or correction that took its place; NONE is none
+            ("venue", "<i2"),
+            ("side", "<i1"),
+            ("liquidity", "<i1"),
+            ("spare", "<i4"),
+        ],
+    )
+)
 
-assert (QUOTE_SLOT.itemsize, CHILD.itemsize, PARENT.itemsize) == (64, 64, 128)
-_ALL = (PARAMS, CORE, QUOTE_SLOT, INSTRUMENT, VENUE, SESSION, PARENT, CHILD, POSITION, EXECUTION)
+assert (QUOTE_SLOT.itemsize, CHILD.itemsize, PARENT.itemsize, EXECUTION.itemsize) == (64, 64, 128, 64)
+_ALL = (PARAMS, CORE, QUOTE_SLOT, INSTRUMENT, VENUE, SESSION, PARENT, CHILD, AMEND, POSITION, EXECUTION)
 assert all(len(d.names or ()) <= 30 for d in _ALL), "compile time grows with the square of the fields"
 assert not [n for d in _ALL for n in d.names or () if hasattr(np.record, n)], "np.record has attributes of these names"
 

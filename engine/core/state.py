@@ -26,6 +26,7 @@ from engine.core.limits import (
     power_of_two,
 )
 from engine.core.rows import (
+    AMEND,
     CHILD,
     CORE,
     EXECUTION,
@@ -48,42 +49,16 @@ COUNTERS: Final = (
     "quotes trades orders_in reports_in timers controls decisions children_sent fills parents_accepted"
     " parents_rejected parents_filled parents_canceled parents_expired qty_ordered qty_filled qty_canceled"
     " qty_rejected risk_blocks refusals gaps lost_records crossed_quotes alerts overfills late_fills wakes"
-    " publisher_restarts timeouts cancels_sent qty_overfilled workflow_failures"
+    " publisher_restarts timeouts cancels_sent qty_overfilled workflow_failures qty_busted busts corrects"
+    " unsolicited replaces_sent reports_ignored"
 ).split()
 (
-    C_QUOTES,
-    C_TRADES,
-    C_ORDERS_IN,
-    C_REPORTS_IN,
-    C_TIMERS,
-    C_CONTROLS,
-    C_DECISIONS,
-    C_CHILDREN_SENT,
-    C_FILLS,
-    C_PARENTS_ACCEPTED,
-    C_PARENTS_REJECTED,
-    C_PARENTS_FILLED,
-    C_PARENTS_CANCELED,
-    C_PARENTS_EXPIRED,
-    C_QTY_ORDERED,
-    C_QTY_FILLED,
-    C_QTY_CANCELED,
-    C_QTY_REJECTED,
-    C_RISK_BLOCKS,
-    C_REFUSALS,
-    C_GAPS,
-    C_LOST_RECORDS,
-    C_CROSSED_QUOTES,
-    C_ALERTS,
-    C_OVERFILLS,
-    C_LATE_FILLS,
-    C_WAKES,
-    C_PUBLISHER_RESTARTS,
-    C_TIMEOUTS,
-    C_CANCELS_SENT,
-    C_QTY_OVERFILLED,
-    C_WORKFLOW_FAILURES,
-) = range(len(COUNTERS))
+    C_QUOTES, C_TRADES, C_ORDERS_IN, C_REPORTS_IN, C_TIMERS, C_CONTROLS, C_DECISIONS, C_CHILDREN_SENT, C_FILLS,
+    C_PARENTS_ACCEPTED, C_PARENTS_REJECTED, C_PARENTS_FILLED, C_PARENTS_CANCELED, C_PARENTS_EXPIRED, C_QTY_ORDERED,
+    C_QTY_FILLED, C_QTY_CANCELED, C_QTY_REJECTED, C_RISK_BLOCKS, C_REFUSALS, C_GAPS, C_LOST_RECORDS, C_CROSSED_QUOTES,
+    C_ALERTS, C_OVERFILLS, C_LATE_FILLS, C_WAKES, C_PUBLISHER_RESTARTS, C_TIMEOUTS, C_CANCELS_SENT, C_QTY_OVERFILLED,
+    C_WORKFLOW_FAILURES, C_QTY_BUSTED, C_BUSTS, C_CORRECTS, C_UNSOLICITED, C_REPLACES_SENT, C_REPORTS_IGNORED,
+) = range(len(COUNTERS))  # fmt: skip
 
 # Where a record comes from; the role of a session is FROM_CLIENT or FROM_VENUE.
 FROM_FEED, FROM_CLIENT, FROM_VENUE, FROM_CONTROL = range(4)
@@ -143,6 +118,7 @@ class State(Memory):
     parents: np.ndarray
     child_orders: np.ndarray
     children: np.ndarray
+    amends: np.ndarray
     positions: np.ndarray
     work: np.ndarray
     timer_at: np.ndarray
@@ -162,6 +138,7 @@ class State(Memory):
     undo_parent_orders: np.ndarray
     undo_children: np.ndarray
     undo_child_orders: np.ndarray
+    undo_amends: np.ndarray
     undo_instruments: np.ndarray
     undo_quotes: np.ndarray
     undo_words: np.ndarray
@@ -180,6 +157,7 @@ class State(Memory):
         parents=PARENT,
         child_orders=r.ORDER,
         children=CHILD,
+        amends=AMEND,
         positions=POSITION,
         work="<i4",
         timer_at="<i8",
@@ -199,6 +177,7 @@ class State(Memory):
         undo_parent_orders=r.ORDER,
         undo_children=CHILD,
         undo_child_orders=r.ORDER,
+        undo_amends=AMEND,
         undo_instruments=INSTRUMENT,
         undo_quotes=QUOTE_SLOT,
         undo_words=WORD,
@@ -215,6 +194,7 @@ class Events(Memory):
     trade: np.ndarray
     order: np.ndarray
     report: np.ndarray
+    change: np.ndarray
     session: np.ndarray
     control: np.ndarray
     mass_cancel: np.ndarray
@@ -232,6 +212,7 @@ class Events(Memory):
         trade=r.TRADE,
         order=r.ORDER,
         report=r.REPORT,
+        change=r.EXEC_CHANGE,
         session=r.DTYPES[r.Template.SESSION_UP],
         control=r.DTYPES[r.Template.CONTROL],
         mass_cancel=r.DTYPES[r.Template.MASS_CANCEL],
@@ -254,6 +235,7 @@ class Outbox(Memory):
     head: np.ndarray
     order: np.ndarray
     report: np.ndarray
+    change: np.ndarray
     refusal: np.ndarray
     decision: np.ndarray
     risk_block: np.ndarray
@@ -267,6 +249,7 @@ class Outbox(Memory):
             head=r.HEAD,
             order=r.ORDER,
             report=r.REPORT,
+            change=r.EXEC_CHANGE,
             refusal=r.DTYPES[r.Template.REFUSAL],
             decision=r.DTYPES[r.Template.DECISION],
             risk_block=r.DTYPES[r.Template.RISK_BLOCK],
@@ -296,6 +279,7 @@ def allocate(limits: Limits) -> State:
         parents=_aligned(parents, PARENT),
         child_orders=_aligned(children, r.ORDER),
         children=_aligned(children, CHILD),
+        amends=_aligned(children, AMEND),
         positions=_aligned(limits.accounts * limits.instruments, POSITION),
         work=_aligned(parents, np.dtype("<i4")),
         timer_at=_aligned(timers, np.dtype("<i8")),
@@ -332,6 +316,7 @@ def _undo_tables() -> dict[str, np.ndarray]:
         "undo_parent_orders": _aligned(1, r.ORDER),
         "undo_children": _aligned(UNDO_ROWS, CHILD),
         "undo_child_orders": _aligned(UNDO_ROWS, r.ORDER),
+        "undo_amends": _aligned(UNDO_ROWS, AMEND),
         "undo_instruments": _aligned(UNDO_ROWS, INSTRUMENT),
         "undo_quotes": _aligned(UNDO_ROWS, QUOTE_SLOT),
         "undo_words": _aligned(UNDO_WORDS, WORD),
@@ -357,7 +342,7 @@ def state_hash(state: State) -> str:
     digest = hashlib.sha256()
     for name, array in counted_arrays(state).items():
         digest.update(name.encode())
-        digest.update(memoryview(array.view(np.uint8)))
+        digest.update(array.view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -14,10 +14,11 @@ from __future__ import annotations
 from engine.core import timers
 from engine.core.admit import admit, answerable
 from engine.core.books import on_clear, on_quote, on_status, on_trade
+from engine.core.changes import on_change
 from engine.core.children import on_child_timer, wake
 from engine.core.emit import client_reject, refusal, seal
 from engine.core.limits import OUTBOX, TIMERS_A_STEP, TURN_OUTPUTS
-from engine.core.reports import on_ack, on_cancel_reject, on_fill, on_reject
+from engine.core.reports import on_fill, on_report
 from engine.core.requests import on_control, on_mass_cancel, on_order
 from engine.core.resting import wake_on_quote
 from engine.core.sessions import on_recovered, on_session_down, on_session_up
@@ -40,12 +41,8 @@ _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.
 _INSTRUMENT_STATUS = int(Template.INSTRUMENT_STATUS)
 _ORDER_NEW, _STATUS_REQUEST = int(Template.ORDER_NEW), int(Template.STATUS_REQUEST)
 _MASS_CANCEL = int(Template.MASS_CANCEL)
-_ACK, _FILL, _REJECT, _CANCEL_REJECT = (
-    int(Template.ACK),
-    int(Template.FILL),
-    int(Template.REJECT),
-    int(Template.CANCEL_REJECT),
-)
+_ACK, _FILL, _REJECT = int(Template.ACK), int(Template.FILL), int(Template.REJECT)
+_CANCEL_REJECT, _BUST, _CORRECT = int(Template.CANCEL_REJECT), int(Template.BUST), int(Template.CORRECT)
 _SESSION_UP, _SESSION_DOWN = int(Template.SESSION_UP), int(Template.SESSION_DOWN)
 _RECOVERED = int(Template.RECOVERED)
 _DAY = int(Tif.DAY)
@@ -87,7 +84,7 @@ def apply(state: State, events: Events, i: int, outbox: Outbox) -> None:
         on_trade(state, events, i)
     elif template == _TIMER:
         _on_timer(state, outbox)
-    elif _ACK <= template <= _CANCEL_REJECT:
+    elif _ACK <= template <= _CORRECT:
         state.counts[C_REPORTS_IN] += 1
         _on_report(state, events, i, template, outbox)
     elif template == _MASS_CANCEL:
@@ -118,12 +115,10 @@ def apply(state: State, events: Events, i: int, outbox: Outbox) -> None:
 def _on_report(state: State, events: Events, i: int, template: int, outbox: Outbox) -> None:
     if template == _FILL:
         on_fill(state, events, i, outbox)
-    elif template == _ACK:
-        on_ack(state, events, i, outbox)
-    elif template == _REJECT:
-        on_reject(state, events, i, outbox)
+    elif template == _BUST or template == _CORRECT:
+        on_change(state, events, i, outbox)
     else:
-        on_cancel_reject(state, events, i, outbox)
+        on_report(state, events, i, outbox)
 
 
 @kernel

@@ -59,6 +59,7 @@ def roll_back(state: State, p: int, outbox: Outbox, outputs: int) -> int:
     for k in range(log.n_children - 1, -1, -1):
         state.children[int(state.undo_at[_CHILDREN + k])] = state.undo_children[k]
         state.child_orders[int(state.undo_at[_CHILDREN + k])] = state.undo_child_orders[k]
+        state.amends[int(state.undo_at[_CHILDREN + k])] = state.undo_amends[k]
     for k in range(log.n_parents - 1, -1, -1):
         state.parents[int(state.undo_at[_PARENTS + k])] = state.undo_parents[k]
     state.parent_orders[p] = state.undo_parent_orders[0]
@@ -66,7 +67,7 @@ def roll_back(state: State, p: int, outbox: Outbox, outputs: int) -> int:
         state.counts[k] = state.undo_counts[k]
     state.core[0] = state.undo_core[0]
     outbox.count[0] = outputs
-    rows = 64 * int(log.n_quotes) + 256 * int(log.n_instruments) + 192 * int(log.n_children) + 128 * int(log.n_parents)
+    rows = 64 * int(log.n_quotes) + 256 * int(log.n_instruments) + 224 * int(log.n_children) + 128 * int(log.n_parents)
     return rows + 8 * int(log.n_words) + 128 + 8 * len(state.counts) + 112
 
 
@@ -101,7 +102,7 @@ def keep_parent(state: State, p: int) -> None:
 
 @kernel
 def keep_child(state: State, c: int) -> None:
-    """Keep both rows of child c before they change."""
+    """Keep the rows of child c before they change: itself, its order, what its unanswered replaces ask for."""
     log = state.undo[0]
     if log.active == 0:
         return
@@ -110,6 +111,7 @@ def keep_child(state: State, c: int) -> None:
     state.undo_at[_CHILDREN + k] = c
     state.undo_children[k] = state.children[c]
     state.undo_child_orders[k] = state.child_orders[c]
+    state.undo_amends[k] = state.amends[c]
     log.n_children = k + 1
 
 

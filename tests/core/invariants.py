@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.core.lifecycle import M_ACCEPTED, M_CANCEL
 from engine.core.state import (
     COUNTERS,
     FAILED,
@@ -25,8 +26,11 @@ from engine.core.state import (
     W_START,
     State,
 )
-from engine.record.records import Liquidity, OrdStatus, Side, Tif
+from engine.record.records import Liquidity, OrdStatus, Side, Template, Tif
 
+UNANSWERED = {
+    OrdStatus.PENDING_NEW, OrdStatus.PENDING_CANCEL, OrdStatus.PENDING_REPLACE, OrdStatus.UNKNOWN,
+}  # fmt: skip
 TERMINAL = {OrdStatus.FILLED, OrdStatus.CANCELED, OrdStatus.EXPIRED, OrdStatus.REJECTED}
 
 
@@ -36,24 +40,55 @@ class Booked:
     def __init__(self) -> None:
         self.rows: dict[tuple[int, int], Counter[str]] = {}
         self.fills = 0
+        #: Executions that stand, by venue and ExecID: (account, instrument, side, venue, price, quantity, liquidity).
+        self.stand: dict[tuple[int, ...], tuple[int, ...]] = {}
+        #: The ExecID of what stands for an execution now, by that of what it was before.
+        self.newer: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     def add(self, state: State, report: Any) -> None:
         """Note the FILL that was just booked."""
         slot = int(report.order_id) & (1 << 39) - 1 & len(state.children) - 1
-        order, venue = state.child_orders[slot], state.venues[int(report.venue_id)]
-        row = state.instruments[int(report.instrument_id)]
-        px, qty = int(report.last_px), int(report.last_qty)
-        money = px * qty * int(row.notional_mul) // int(row.notional_div)
-        added = report.liquidity == Liquidity.ADDED
+        order = state.child_orders[slot]
+        who = (int(order.account_id), int(order.instrument_id), int(order.side), int(report.venue_id))
+        what = (*who, int(report.last_px), int(report.last_qty), int(report.liquidity))
+        self.stand[_exec(report, "exec_id")] = what
+        self.book(state, what, 1)
+        self.fills += 1
+
+    def change(self, state: State, change: Any) -> None:
+        """Note the BUST or CORRECT that was just taken."""
+        ref, new = _exec(change, "exec_ref_id"), _exec(change, "exec_id")
+        while ref in self.newer:
+            ref = self.newer[ref]
+        self.newer[ref] = new
+        what = self.stand.pop(ref)
+        self.book(state, what, -1)
+        if change.template_id == Template.CORRECT:
+            liquidity = int(change.liquidity) or what[6]
+            self.stand[new] = (*what[:4], int(change.last_px), int(change.last_qty), liquidity)
+            self.book(state, self.stand[new], 1)
+
+    def book(self, state: State, what: tuple[int, ...], fills: int) -> None:
+        """Add an execution to its position, or (fills -1) take it away again."""
+        account, instrument, side, venue_id, px, qty, liquidity = what
+        row, venue = state.instruments[instrument], state.venues[venue_id]
+        money = px * qty * int(row.notional_mul) // int(row.notional_div) * fills
+        added = liquidity == Liquidity.ADDED
         rate, ppm = (venue.make_fee, venue.make_ppm) if added else (venue.take_fee, venue.take_ppm)
-        sums = self.rows.setdefault((int(order.account_id), int(order.instrument_id)), Counter())
-        sign = 1 if order.side == Side.BUY else -1
+        sums = self.rows.setdefault((account, instrument), Counter())
+        sign = 1 if side == Side.BUY else -1
+        fee = int(rate) * qty // int(row.qty_unit) + money * fills * int(ppm) // 1_000_000
+        qty *= fills
         sums["qty"] += sign * qty
         sums["cost"] += sign * money
         sums["bought_qty" if sign > 0 else "sold_qty"] += qty
-        sums["fee"] += int(rate) * qty // int(row.qty_unit) + money * int(ppm) // 1_000_000
-        sums["fills"] += 1
-        self.fills += 1
+        sums["fee"] += fee * fills
+        sums["fills"] += fills
+
+
+def _exec(row: Any, name: str) -> tuple[int, ...]:
+    """Venue and ExecID."""
+    return (int(row.venue_id), *(int(word) for word in row[name]))
 
 
 class Facts:
@@ -73,9 +108,14 @@ class Facts:
         self.live = [
             n for n, row in enumerate(self.children) if row["parent"] != NONE and row["ord_status"] not in TERMINAL
         ]
+        self.asked = _rows(state.amends)
         timers = self.core["timer_count"]
         self.timers = list(zip(state.timer_at.tolist(), state.timer_arm.tolist(), strict=True))[:timers]
         self.owners = state.timer_owner.tolist()[:timers]
+
+    def amends(self, n: int, name: str) -> list[int]:
+        """What the unanswered replaces of child n ask for, the oldest first."""
+        return list(self.asked[n][name][: self.children[n]["amends"]])
 
 
 def _row(record: Any) -> dict[str, Any]:
@@ -91,7 +131,8 @@ def validate(state: State, booked: Booked | None = None) -> Facts:
     """AssertionError where an invariant does not hold; what was read, for further questions."""
     facts = Facts(state)
     for rule in (
-        live_counts, family, ids, quantities, work_queue, timer_heap, timer_cover, rest_lists, quotes, progress,
+        live_counts, family, ids, quantities, terms, work_queue, timer_heap, timer_cover, rest_lists, quotes, progress,
+        executions,
     ):  # fmt: skip
         rule(facts)
     if booked is not None:
@@ -149,29 +190,70 @@ def quantities(f: Facts) -> None:
     """Nothing is lost: each child's, each parent's and all quantities add up."""
     for n in f.live:
         child, order = f.children[n], f.child_orders[n]
-        assert child["leaves_qty"] > 0
-        assert child["leaves_qty"] == max(order["qty"] - child["cum_qty"], 0)
+        assert child["leaves_qty"] == max(order["qty"] - child["cum_qty"] - child["busted_qty"], 0)
+        grows = max(f.amends(n, "qty"), default=0) > child["cum_qty"] + child["busted_qty"]
+        assert child["leaves_qty"] > 0 or grows, "what has nothing left has ended"
     for n, child in enumerate(f.children):
         if n not in f.live:
             assert child["leaves_qty"] == 0
+        assert min(child["busted_qty"], child["cum_qty"]) >= 0
+        assert child["busted_qty"] == 0 or child["cum_qty"] + child["busted_qty"] <= f.child_orders[n]["qty"]
+        if child["ord_status"] == OrdStatus.FILLED:
+            assert child["cum_qty"] >= f.child_orders[n]["qty"]
     still = 0
     for p in f.open:
         parent, order = f.parents[p], f.parent_orders[p]
-        left = max(order["qty"] - parent["cum_qty"], 0)
+        left = max(order["qty"] - parent["cum_qty"] - parent["busted_qty"], 0)
         still += left
         if f.counts["overfills"] == f.counts["late_fills"] == 0:
             assert parent["live_qty"] <= left
-        if parent["ord_status"] == OrdStatus.FILLED:
-            assert left == 0
+    canceled = busted = overfilled = 0
     for p in f.used:
+        parent, order = f.parents[p], f.parent_orders[p]
+        done = parent["cum_qty"] + parent["busted_qty"]
+        assert min(parent["cum_qty"], parent["busted_qty"]) >= 0
+        assert parent["busted_qty"] == 0 or done <= order["qty"], "an execution is first of what was busted"
+        if parent["ord_status"] == OrdStatus.FILLED:
+            assert parent["cum_qty"] >= order["qty"]
+        busted += parent["busted_qty"]
+        overfilled += max(parent["cum_qty"] - order["qty"], 0)
         if p not in f.open:
-            assert f.parents[p]["live_qty"] == 0
-            assert f.parents[p]["ord_status"] in TERMINAL
+            assert parent["live_qty"] == 0
+            assert parent["ord_status"] in TERMINAL
+            canceled += max(order["qty"] - done, 0)
     c = f.counts
     assert c["qty_ordered"] == (
-        c["qty_filled"] - c["qty_overfilled"] + c["qty_canceled"] + c["qty_rejected"] + still
-    ), "ordered = filled - overfilled + cancelled + rejected + open"
+        c["qty_filled"] - c["qty_overfilled"] + c["qty_canceled"] + c["qty_rejected"] + c["qty_busted"] + still
+    ), "ordered = filled - overfilled + cancelled + rejected + busted + open"
+    if c["parents_accepted"] == len(f.used):  # no slot was taken twice: the orders themselves add up to the counters
+        assert (c["qty_canceled"], c["qty_busted"], c["qty_overfilled"]) == (canceled, busted, overfilled)
     assert min(c.values()) >= 0
+
+
+def terms(f: Facts) -> None:
+    """A child's status follows from what is known of it, and replaces are unanswered on open children alone."""
+    for n, child in enumerate(f.children):
+        assert child["amends"] == 0 or n in f.live
+        if n not in f.live or child["ord_status"] == OrdStatus.UNKNOWN:
+            continue
+        true = OrdStatus.NEW if child["marks"] & M_ACCEPTED else OrdStatus.PENDING_NEW
+        true = OrdStatus.PARTIALLY_FILLED if child["cum_qty"] else true
+        true = OrdStatus.PENDING_REPLACE if child["amends"] else true
+        true = OrdStatus.PENDING_CANCEL if child["marks"] & M_CANCEL else true
+        assert child["ord_status"] == true
+
+
+def executions(f: Facts) -> None:
+    """Each remembered execution is found from one place; what another has taken the place of stands for nothing."""
+    rows, count = _rows(f.state.execs), f.core["exec_count"]
+    entered = [e for e in f.state.exec_index.tolist() if e != NONE]
+    assert sorted(entered) == list(range(count))
+    assert len({(row["venue"], row["word0"], row["word1"]) for row in rows[:count]}) == count
+    for row in rows[:count]:
+        assert row["qty"] >= 0
+        if row["next"] != NONE:
+            assert row["qty"] == 0
+            assert rows[row["next"]]["order_id"] == row["order_id"]
 
 
 def work_queue(f: Facts) -> None:
@@ -212,7 +294,7 @@ def timer_cover(f: Facts) -> None:
         order = f.child_orders[n]
         up = bool(sessions[int(f.state.venues[order["venue_id"]].session)].up)
         rests = order["tif"] == Tif.DAY and row["cancels"] == 0
-        unanswered = row["ord_status"] in (OrdStatus.PENDING_NEW, OrdStatus.PENDING_CANCEL, OrdStatus.UNKNOWN)
+        unanswered = row["ord_status"] in UNANSWERED
         if up and (unanswered or not rests):
             assert first + n in f.owners, "nothing waits without end"
 

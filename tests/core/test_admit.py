@@ -169,7 +169,10 @@ REPORTS = {
     "negative sum": (lambda w: w.ack(w.child, cum_qty=-1), Reason.IMPOSSIBLE_QTY),
     "fill without ExecID": (lambda w: w.fill(w.child, 1, exec_id=0), Reason.MISSING_ID),
     "cancel reject of nothing": (lambda w: w.report(Template.CANCEL_REJECT, w.child), Reason.NOT_IN_ORDER),
-    "bust": (lambda w: w.on_session(Template.BUST, 2, venue_id=0), Reason.UNSUPPORTED),
+    "bust without an ExecID": (lambda w: w.bust(w.child, 1, exec_id=0), Reason.MISSING_ID),
+    "bust of no ExecID": (lambda w: w.bust(w.child, 0), Reason.MISSING_ID),
+    "correction to nothing": (lambda w: w.correct(w.child, 1, 0, 10_000), Reason.IMPOSSIBLE_QTY),
+    "correction to no price": (lambda w: w.correct(w.child, 1, 5, 0), Reason.IMPOSSIBLE_PRICE),
 }
 
 
@@ -234,7 +237,7 @@ def test_all_reasons_of_admission_are_reached():
         Reason.DAY_END, Reason.ROUNDS_EXHAUSTED, Reason.NO_FRESH_VENUE, Reason.FOK_NOT_FILLABLE, Reason.TTL_EXPIRED,
         Reason.SIMULATED, Reason.MASS_CANCEL, Reason.CROSSED_QUOTE, Reason.UNKNOWN_CLIENT, Reason.PAUSED,
         Reason.STEP_FAILED, Reason.BROKEN_INVARIANT, Reason.WORKFLOW_TIMEOUT, Reason.DISK_FULL, Reason.DISK_ERROR,
-        Reason.CORRECTED, Reason.RECOVERED, Reason.UNSOLICITED,
+        Reason.CORRECTED, Reason.RECOVERED, Reason.UNSOLICITED, Reason.RECORDS_GONE,
     }  # fmt: skip
     assert reached | elsewhere | not_refusals == set(Reason)
     assert not reached & not_refusals

@@ -124,7 +124,8 @@ def test_cancel_that_comes_too_late_is_refused():
     w, child = taking()
     w.cancel("a")
     outputs = w.fill(child)
-    assert reports(outputs) == [("FILL", "a", "F", "2"), ("CANCEL_REJECT", "a", "0", "2")]
+    told = [("FILL", "a", "F", "6"), ("CANCEL_REJECT", "a", "0", "2")]
+    assert reports(outputs) == told, "PendingCancel goes before Filled (FIX B.1.c)"
     assert last_report(outputs).reason == Reason.ORDER_TERMINAL
     assert w.counter("parents_filled") == 1
 

@@ -12,6 +12,7 @@ from engine.core.ids import (
     child_slot,
     drop_client_id,
     find_client_id,
+    find_execution,
     mix,
     parent_slot,
     remember_execution,
@@ -109,9 +110,13 @@ def test_executions_are_the_newest_of_a_list(seen):
     state = allocate(SMALL)
     newest: list[tuple[int, int, int]] = []
     for execution in seen:
-        assert remember_execution(state, *execution) == (execution not in newest)
-        if execution not in newest:
+        e = find_execution(state, *execution)
+        assert (e == NONE) == (execution not in newest)
+        if e == NONE:
+            e = remember_execution(state, *execution)
             newest = [*newest, execution][-8:]
+        row = state.execs[e]
+        assert (row.venue, row.word0, row.word1, row.next) == (*execution, NONE)
     index = [int(e) for e in state.exec_index if e != NONE]
     assert len(index) == len(set(index)) == len(newest)
 

@@ -15,7 +15,8 @@ from engine.core.state import CANCELED, FAILED, FAILING, RESTING, Event, State, 
 from engine.record.records import OrdStatus, Reason, Template
 from strategies.sweep import machine
 from tests.core import failing
-from tests.core.test_twin import CONFIGS, STORY, Both
+from tests.core.both import CONFIGS
+from tests.core.stories import STORY, Both
 from tests.core.world import FOK, IOC, World, children, kinds, make_config, of, reports
 from tests.modes import flagged_mode
 

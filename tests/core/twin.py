@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.record.records import Liquidity, Side, Template
+from engine.record.records import Template
 from engine.run.config import Config
 from tests.core.twin_market import Market, opposite
 from tests.core.twin_orders import FINAL, STRENGTH, Child, Parent
-from tests.core.twin_sweep import Routing
+from tests.core.twin_reports import Reports
 
 MS = 1_000_000
 
 
-class Twin(Routing, Market):
+class Twin(Reports, Market):
     """The whole: market, parents, children, timers, sessions, positions."""
 
     def __init__(self, config: Config, id_base: int, day_end_ns: int) -> None:
@@ -31,8 +31,6 @@ class Twin(Routing, Market):
         self.armed = 0
         self.up: set[int] = set()
         self.killed = False
-        self.executions: list[tuple[int, int]] = []
-        self.positions: dict[tuple[int, int], list[int]] = {}
         self.sessions = [session.name for session in config.session]
         self.out: list[tuple[Any, ...]] = []
 
@@ -226,102 +224,6 @@ class Twin(Routing, Market):
         if lost:
             self.out.append(("ALERT", "UNKNOWN_CHILD", 0, len(lost)))
 
-    def live(self, e: dict[str, Any]) -> Child | None:
-        """The live child that a report is about."""
-        child = self.children.get(e["order_id"])
-        if child is None or child.venue != e["venue_id"]:
-            self.refuse(e["kind"], "UNKNOWN_ORDER")
-        elif not child.live:
-            self.refuse(e["kind"], "ORDER_TERMINAL")
-        else:
-            return child
-        return None
-
-    def on_ack(self, e: dict[str, Any]) -> None:
-        """Accepted, ended, or the status that we asked for."""
-        child = self.live(e)
-        if child is None:
-            return
-        kind, status = e["exec_type"], e["ord_status"]
-        if kind in ("CANCELED", "EXPIRED") or (kind == "ORDER_STATUS" and status in FINAL):
-            if e["cum_qty"] > child.cum:
-                self.lose(child)
-                self.arm(child, self.now_ns + self.timeout())
-            elif status == "FILLED" or status not in FINAL:
-                self.end(child, "EXPIRED" if kind == "EXPIRED" else "CANCELED")
-            else:
-                self.end(child, status)
-            return
-        was = child.status
-        if was in ("PENDING_NEW", "UNKNOWN"):
-            child.status = "PARTIALLY_FILLED" if child.cum else "NEW"
-        if child.tif == "DAY" and not child.cancels:
-            self.timers.pop(child, None)
-        elif was == "UNKNOWN":
-            self.arm(child, self.now_ns + self.timeout())
-        if was == "UNKNOWN" and kind == "ORDER_STATUS":
-            child.cancels = 0
-            self.cancel_child(child)
-
-    def on_reject(self, e: dict[str, Any]) -> None:
-        """It never lived."""
-        if child := self.live(e):
-            self.end(child, "REJECTED")
-
-    def on_cancel_reject(self, e: dict[str, Any]) -> None:
-        """Ask for the status next."""
-        if child := self.live(e):
-            if not child.cancels:
-                self.refuse("CANCEL_REJECT", "NOT_IN_ORDER")
-            else:
-                child.cancels = max(child.cancels, self.config.routing.max_cancels)
-
-    def on_fill(self, e: dict[str, Any]) -> None:
-        """Book it, once."""
-        child = self.children.get(e["order_id"])
-        if child is None or child.venue != e["venue_id"]:
-            self.refuse("FILL", "UNKNOWN_ORDER")
-            return
-        key = (child.venue, e["exec_id"])
-        if key in self.executions:
-            self.refuse("FILL", "DUPLICATE_EXEC")
-            return
-        self.executions.append(key)
-        parent, qty, px = child.parent, e["last_qty"], e["last_px"]
-        taken = min(qty, child.leaves)
-        late = not child.live and child.cum + qty <= child.qty
-        child.cum += qty
-        child.leaves -= taken
-        if taken < qty:
-            self.out.append(("ALERT", "ORDER_TERMINAL" if late else "OVERFILL", child.order_id, qty))
-        self.book(parent, child.venue, px, qty, e["liquidity"])
-        parent.cum += qty
-        if parent.cum >= parent.qty and parent.status != "PENDING_REPLACE":
-            parent.status = "FILLED"
-        elif parent.status == "NEW":
-            parent.status = "PARTIALLY_FILLED"
-        self.out.append(("FILL", parent.name, px, qty, parent.cum, parent.leaves(), parent.status, child.venue))
-        if child.live:
-            if child.leaves == 0:
-                self.end(child, "FILLED")
-            elif child.status in ("PENDING_NEW", "NEW"):
-                child.status = "PARTIALLY_FILLED"
-        if parent.phase != "DONE" and parent.cum >= parent.qty:
-            self.wake(parent, "CHILDREN_DONE")
-
-    def book(self, parent: Parent, venue: int, px: int, qty: int, liquidity: int) -> None:
-        """Position and money."""
-        v, money = self.config.venue[venue], px * qty * 10**7
-        added = liquidity == Liquidity.ADDED
-        rate, bps = (v.make_fee, v.make_bps) if added else (v.take_fee, v.take_bps)
-        fee = round(float(rate) * 10**9) * qty + money * round(float(bps) * 100) // 10**6
-        parent.money += money
-        parent.fee += fee
-        sums = self.positions.setdefault((parent.account, parent.instrument), [0, 0, 0])
-        sign = 1 if parent.side == Side.BUY else -1
-        for n, amount in enumerate((sign * qty, sign * money, fee)):
-            sums[n] += amount
-
     # ---- time
 
     def on_timer(self, e: dict[str, Any]) -> None:
@@ -341,12 +243,18 @@ class Twin(Routing, Market):
             self.lose(child)
             return
         most = self.config.routing.max_cancels
-        if not child.cancels:
+        if not child.cancels and not child.asked:
             self.out.append(("ALERT", "TIMEOUT", child.order_id, 0))
+            if child.amends:
+                child.asked = True
+                self.out.append(("STATUS_REQUEST", child.order_id))
+                self.arm(child, self.now_ns + self.timeout())
+                return
         if child.cancels < most:
             self.cancel_child(child)
             return
         self.lose(child)
+        child.asked = True
         self.out.append(("STATUS_REQUEST", child.order_id))
         tries = child.cancels - most
         child.cancels += tries < 6

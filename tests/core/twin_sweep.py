@@ -65,14 +65,15 @@ class Routing(Market):
                 self.tell(p, "ACK", "NEW", "CLIENT_REQUEST", "CONTROL")
             else:
                 self.tell(p, "CANCEL_REJECT", "NEW", "NOT_IN_ORDER", "CONTROL")
-        complete = p.cum >= p.qty
+        complete = p.left() == 0
         if p.family:
             if complete:
                 self.recall(p)
         elif complete and p.pending != "REPLACE":
+            p.status = "FILLED" if p.cum >= p.qty else "CANCELED"
             if p.pending in ASKED:
                 self.tell(p, "CANCEL_REJECT", "NEW", "ORDER_TERMINAL", ASKED[p.pending])
-            self.finish(p, "FILLED", "NONE")
+            self.complete(p)
         elif p.pending:
             self.settle(p)
         elif p.phase == "PAUSED":
@@ -118,19 +119,24 @@ class Routing(Market):
         else:
             qty, px = p.wanted
             paused = p.phase == "PAUSED"
-            p.qty, p.px = max(qty, p.cum), px
+            p.qty, p.px = max(qty, p.cum + p.busted), px
             p.status = "PARTIALLY_FILLED" if p.cum else "NEW"
             if p.cum >= p.qty:
                 p.status = "FILLED"
             elif paused:
                 p.status = "SUSPENDED"
             self.tell(p, "ACK", "REPLACED", "NONE", "ORDER_REPLACE")
-            if p.cum >= p.qty:
-                self.finish(p, "FILLED", "NONE")
+            if p.left() == 0:
+                self.complete(p)
             elif paused:
                 p.phase = "PAUSED"
             else:
                 self.episode(p, "START")
+
+    def complete(self, p: Parent) -> None:
+        """Nothing is left: filled, or a part of it was busted."""
+        p.reason = p.reason if p.cum >= p.qty else "BUSTED"
+        self.finish(p, *(("FILLED", "NONE") if p.cum >= p.qty else ("CANCELED", "BUSTED")))
 
     def unwatch(self, p: Parent) -> None:
         """Who rests no longer begins anew."""
@@ -175,8 +181,8 @@ class Routing(Market):
 
     def cancel_child(self, child: Child) -> None:
         """Ask its venue to cancel it."""
-        if child.status != "UNKNOWN":
-            child.status = "PENDING_CANCEL"
+        child.canceling = True
+        child.rank()
         child.cancels += 1
         self.out.append(("CANCEL", child.order_id))
         self.arm(child, self.now_ns + self.timeout())
@@ -190,7 +196,8 @@ class Routing(Market):
     def end(self, child: Child, status: str) -> None:
         """It has ended: what is left of it is its parent's again."""
         p = child.parent
-        child.status, child.leaves = status, 0
+        child.status, child.leaves, child.amends = status, 0, []
+        child.canceling = child.asked = False
         if status == "REJECTED":
             p.excluded.add(child.venue)
         p.family.remove(child)
@@ -217,7 +224,7 @@ class Routing(Market):
             qty = self.left(quote, p.side) // lot * lot
             if v not in p.excluded and self.venue_session(v) in self.up and qty > 0 and self.within(p, px):
                 rows.append((self.net(v, p.side, px), -qty, self.config.venue[v].mic, v, px))
-        left, plan = p.qty - p.cum, list[tuple[int, int, int, int]]()
+        left, plan = p.left(), list[tuple[int, int, int, int]]()
         for net, size, _, v, px in sorted(rows):
             lot = self.lot(p.instrument, v)
             qty = min(-size, left - sum(row[2] for row in plan)) // lot * lot
@@ -267,6 +274,8 @@ class Routing(Market):
     def gate(self, mark: int) -> None:
         """Stop each child among the outputs from `mark` on that breaks a rule."""
         for k in range(mark, len(self.out)):
+            if self.out[k][0] == "REPLACE":
+                self.gate_replace(k)
             if self.out[k][0] != "CHILD":
                 continue
             child = self.children[self.out[k][1]]
@@ -280,6 +289,34 @@ class Routing(Market):
                 if child.tif == "IOC":
                     self.quotes[p.instrument, child.venue].taken[opposite(p.side)] -= child.qty
                 self.end(child, "REJECTED")
+
+    def gate_replace(self, k: int) -> None:
+        """Stop a replace that asks for more, or comes nearer to the other side, where that breaks a rule."""
+        _, order_id, px, qty = self.out[k]
+        child = self.children[order_id]
+        nearer = px > child.px if child.parent.side == Side.BUY else px < child.px
+        if qty <= child.qty and not nearer:
+            return
+        broken = ("KILL", 1, 0) if self.killed else self.size(px, qty)
+        if not broken and self.venue_session(child.venue) not in self.up:
+            broken = ("VENUE_DOWN", child.venue, 0)
+        broken = broken or self.collar(child.parent.instrument, child.parent.side, px)
+        if broken:
+            self.out[k] = ("BLOCK", order_id, *broken)
+            child.amends.pop()
+            child.asked = child.asked and bool(child.amends)
+            if child.accepted:
+                self.hear(child)
+            else:
+                child.rank()
+
+    def hear(self, child: Child) -> None:
+        """Its venue says that it lives; a timer is for what waits for an answer."""
+        was, child.status = child.status, child.true()
+        if child.tif == "DAY" and not child.cancels and not child.amends:
+            self.timers.pop(child, None)
+        elif was == "UNKNOWN":
+            self.arm(child, self.now_ns + self.timeout())
 
 
 assert set(ASKED.values()).isdisjoint(FINAL)

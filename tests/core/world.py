@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 
 from engine.core.limits import OUTBOX
-from engine.core.state import C_FILLS, COUNTERS, make_outbox, state_hash, view_events
+from engine.core.state import C_BUSTS, C_CORRECTS, C_FILLS, COUNTERS, make_outbox, state_hash, view_events
 from engine.core.step import next_deadline
 from engine.record.records import (
     DTYPES,
     ControlAction,
-    ExecType,
-    OrdStatus,
     OrdType,
     Reason,
     Side,
@@ -33,6 +31,7 @@ from engine.run import config as c
 from engine.run.bind import bind
 from engine.run.reference import build_state
 from tests.core.invariants import Booked, validate
+from tests.core.world_venues import Venues
 
 DAY = dt.date(2018, 1, 2)
 #: 14:30 UTC of the day.
@@ -118,7 +117,7 @@ def bound_step() -> Any:
     return bind("strategies.sweep").step
 
 
-class World:
+class World(Venues):
     """A state, and one record after another. `send` returns the outputs as records."""
 
     #: A live child that a scene wants to be remembered.
@@ -153,16 +152,22 @@ class World:
         raw = np.frombuffer(rows.tobytes(), np.uint8)
         self.buffer[:] = 0xAA  # what lies behind a record must not matter
         self.buffer[: len(raw)] = raw
-        fills = int(self.state.counts[C_FILLS])
+        fills, changes = int(self.state.counts[C_FILLS]), self._changes()
         count = self.step(self.state, self.events, 0, self.outbox)
-        outputs = [self._output(k) for k in range(count)]
+        outputs = [self.output(k) for k in range(count)]
         if int(self.state.counts[C_FILLS]) > fills:
             self.booked.add(self.state, rows[0])
+        if self._changes() > changes:
+            self.booked.change(self.state, rows[0])
         if self.check:
             self.facts = validate(self.state, self.booked)
         return outputs
 
-    def _output(self, k: int) -> Any:
+    def _changes(self) -> int:
+        return int(self.state.counts[C_BUSTS]) + int(self.state.counts[C_CORRECTS])
+
+    def output(self, k: int) -> Any:
+        """The k-th output as a record."""
         template = Template(int(self.outbox.head[k].template_id))
         dtype = DTYPES[template]
         raw = self.outbox.words[k * 16 : k * 16 + dtype.itemsize // 8].tobytes()
@@ -174,7 +179,7 @@ class World:
         rows["ts_recv_ns"] = self.now_ns
         rows["ts_event_ns"] = self.now_ns
         for name, value in fields.items():
-            if name in ("cl_ord_id", "exec_id", "peer_id"):
+            if name in ("cl_ord_id", "exec_id", "exec_ref_id", "peer_id"):
                 value = text16(value) if isinstance(value, str) else (value, 0)
             rows[name] = value
         return self.put(rows)
@@ -245,62 +250,6 @@ class World:
         """A CONTROL of the control link."""
         return self.send(Template.CONTROL, action=ControlAction.KILL_ON if on else ControlAction.KILL_OFF)
 
-    # ---- venues
-
-    def up(self, session: int, **more: Any) -> list[Any]:
-        """A peer's SESSION_UP."""
-        return self.on_session(Template.SESSION_UP, session, **more)
-
-    def silent(self, session: int) -> list[Any]:
-        """The driver's SESSION_DOWN: a peer was silent too long."""
-        return self.send(Template.SESSION_DOWN, stream_id=session, reason=Reason.PEER_SILENT)
-
-    def venue_session(self, venue: int) -> int:
-        """The session that reaches a venue."""
-        return self.sessions[self.config.venue[venue].session]
-
-    def report(self, template: Template, child: Any, **more: Any) -> list[Any]:
-        """A report of its venue on a child, named by the ORDER_NEW (or request) that went out."""
-        venue = int(child.venue_id)
-        fields = {
-            "venue_id": venue,
-            "order_id": int(child.order_id),
-            "instrument_id": int(child.instrument_id),
-            "side": int(child.side),
-            **more,
-        }
-        return self.on_session(template, fields.pop("session", self.venue_session(venue)), **fields)
-
-    def ack(self, child: Any, **more: Any) -> list[Any]:
-        """ACK New."""
-        return self.report(Template.ACK, child, **{"exec_type": ExecType.NEW, "ord_status": OrdStatus.NEW, **more})
-
-    def fill(self, child: Any, qty: int | None = None, px: int | None = None, **more: Any) -> list[Any]:
-        """FILL of all (or `qty`) at the child's price (or `px`), with an ExecID of its own."""
-        self.execs += 1
-        fields = {
-            "exec_id": self.execs,
-            "last_qty": int(child.qty) if qty is None else qty,
-            "last_px": int(child.px) if px is None else px,
-            "exec_type": ExecType.TRADE,
-            **more,
-        }
-        return self.report(Template.FILL, child, **fields)
-
-    def done(self, child: Any, cum: int = 0, **more: Any) -> list[Any]:
-        """ACK Canceled: the venue gives the rest back."""
-        kind = {"exec_type": ExecType.CANCELED, "ord_status": OrdStatus.CANCELED, "cum_qty": cum}
-        return self.report(Template.ACK, child, **{**kind, **more})
-
-    def reject(self, child: Any, **more: Any) -> list[Any]:
-        """REJECT."""
-        return self.report(Template.REJECT, child, **{"reason": Reason.SIMULATED, **more})
-
-    def status(self, child: Any, status: int, cum: int = 0, **more: Any) -> list[Any]:
-        """ACK OrderStatus: the answer to a STATUS_REQUEST."""
-        kind = {"exec_type": ExecType.ORDER_STATUS, "ord_status": status, "cum_qty": cum}
-        return self.report(Template.ACK, child, **{**kind, **more})
-
     # ---- time
 
     def timer(self) -> list[Any]:
@@ -362,12 +311,17 @@ def kinds(outputs: Iterable[Any]) -> list[str]:
 
 def reports(outputs: Iterable[Any]) -> list[tuple[str, str, str, str]]:
     """(kind, ClOrdID, ExecType, OrdStatus) of what clients are told."""
-    told = (Template.ACK, Template.FILL, Template.REJECT, Template.CANCEL_REJECT)
+    told = (Template.ACK, Template.FILL, Template.REJECT, Template.CANCEL_REJECT, Template.BUST, Template.CORRECT)
     return [
-        (Template(int(row.template_id)).name, from_text16(row.peer_id), chr(row.exec_type), chr(row.ord_status))
+        (Template(int(row.template_id)).name, _name(row), chr(row.exec_type), chr(row.ord_status))
         for row in outputs
         if row.template_id in told
     ]
+
+
+def _name(row: Any) -> str:
+    """The ClOrdID of a report; a bust or correction has none, it names the order."""
+    return "" if row.template_id in (Template.BUST, Template.CORRECT) else from_text16(row.peer_id)
 
 
 def reasons(outputs: Iterable[Any]) -> list[Reason]:

@@ -75,7 +75,7 @@ def plant(tree: Path, path: str, old: str, new: str) -> None:
             "without a report that ends it", 1, id="a time-out releases quantity",
         ),
         pytest.param(
-            "engine/core/reports.py", "        if report.cum_qty > child.cum_qty:\n", "        if child.cum_qty < 0:\n",
+            "engine/core/reports.py", "    if report.cum_qty > child.cum_qty:\n", "    if child.cum_qty < 0:\n",
             "its venue owes the reports of 1", 1, id="an end that tells of more than was heard",
         ),
     ],
