@@ -57,11 +57,22 @@ def doctor(
             result["measured"] = measure(core, seconds, folder)
         found += checks.check(result["measured"], core, checks.MEASURED)
     result["checks"] = [row._asdict() for row in found]
+    result["kernel_cache"] = kernel_cache()
     result["summary"] = {verdict: sum(row.verdict == verdict for row in found) for verdict in _MARKS}
     if json is not None:
         write_json(json, result)
     if json != "-":
         show(screen, core, found, result)
+
+
+def kernel_cache() -> dict[str, int]:
+    """How many builds' kernels are kept, what they take, and how many of them living processes use."""
+    from engine.cache import entries
+    from engine.jit import cache_home
+
+    found = entries(cache_home(), "kernels-*")
+    size = sum(entry.size_bytes for entry in found)
+    return {"builds": len(found), "size_bytes": size, "in_use": sum(entry.in_use for entry in found)}
 
 
 def show(screen: Console, core: int, found: Sequence[checks.Check], result: dict[str, Any]) -> None:
@@ -91,6 +102,11 @@ def show(screen: Console, core: int, found: Sequence[checks.Check], result: dict
         screen.print("\n[bold]what to do[/], in the order of the list")
         for row in warnings:
             screen.print(f"  {row.name}: {row.why}\n    {row.remedy}", markup=False)
+    kept = result["kernel_cache"]
+    screen.print(
+        f"\nkernel cache: {kept['builds']} builds, {kept['size_bytes'] / 2**20:,.0f} MiB, {kept['in_use']} in use; the "
+        "next build removes what nobody has used for a day, but the dozen used last"
+    )
     totals = ", ".join(f"{count} {verdict}" for verdict, count in result["summary"].items())
     screen.print(f"\n{totals}")
 

@@ -3,7 +3,8 @@
 numba's own cache does not notice that a callee in another module changed, and it ignores NUMBA_BOUNDSCHECK when
 it looks a kernel up. So the cache directory's name is a hash of everything that can change the machine code: all
 our sources, every NUMBA_* flag, and the versions of numba, llvmlite, numpy and the CPU.
-A stale entry is then in another directory, and cannot be loaded.
+A stale entry is then in another directory, and cannot be loaded. Whoever makes a directory removes those that
+nobody has used for long (`engine.cache`).
 
 This module must be imported before numba is imported anywhere else: it sets NUMBA_CACHE_DIR.
 
@@ -20,6 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+from engine.cache import claim, prune
 
 # Helper threads of the numeric libraries wake up on the loop's core and stall it by about 20 ms.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -75,7 +78,8 @@ def cache_home() -> Path:
 
 
 def _point_cache_at(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
+    if claim(path):
+        prune(path.parent, f"{path.name.partition('-')[0]}-*")
     os.environ["NUMBA_CACHE_DIR"] = str(path)
     if "numba" in sys.modules:
         sys.modules["numba"].config.CACHE_DIR = str(path)
