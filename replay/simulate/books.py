@@ -61,6 +61,11 @@ class Books:
             slot.halted = record["status"] != 0
             slot.good = False if slot.halted else slot.good
 
+    def void(self) -> None:
+        """The engine was away: no quote counts any more."""
+        for slot in self.slots.values():
+            slot.good = False
+
     def _quote(self, slot: Slot, record: Record, now_ns: int) -> None:
         for name in ("bid_px", "bid_qty", "ask_px", "ask_qty"):
             setattr(slot, name, record[name])

@@ -40,8 +40,8 @@ class Client(Peer):
     def __init__(self, session: int, wire: Wire) -> None:
         super().__init__(session, wire)
         self.views: dict[str, View] = {}
-        #: Numbers of the engine's records that never came.
-        self.missed: list[int] = []
+        #: How many of the engine's records never came.
+        self.missed = 0
 
     def ask(self, what: str, cl: str, how: Record) -> None:
         """Ask for something; an order that was never sent cannot be asked about."""
@@ -68,7 +68,7 @@ class Client(Peer):
         before = self.seen_seq
         record = self.admit(data)
         if self.seen_seq > before + 1:
-            self.missed += range(before + 1, self.seen_seq)
+            self.missed += self.seen_seq - before - 1
         if record is None or record["template_id"] not in (
             Template.ACK,
             Template.FILL,

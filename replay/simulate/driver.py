@@ -22,20 +22,24 @@ from engine.core.limits import OUTBOX
 from engine.core.state import make_outbox, state_hash, view_events
 from engine.core.step import next_deadline
 from engine.io.journal_format import LAST, JournalError, Kind
-from engine.io.journal_reader import JournalReader
+from engine.io.journal_reader import End, JournalReader
 from engine.io.journal_writer import set_aside
 from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE, SCHEMA_ID, SCHEMA_VERSION, UNIT, Reason, Template
 from engine.run import manifest as manifests
 from engine.run.bind import bind
-from engine.run.config import to_canonical_json
-from engine.run.rerun import Rerun
+from engine.run.config import Config, to_canonical_json
+from engine.run.life import REBOOT_SKIP, Life
+from engine.run.life import to_bytes as life_bytes
+from engine.run.recover import RecoveryError, recover
 from replay.simulate.disk import Disk, write_image
 from replay.simulate.setup import DAY, Setup, config
-from replay.simulate.violation import Violation
+from replay.simulate.violation import Violation, must
 from replay.simulate.wire import Record, name, pack, stamped, unpack
 
 _ORDER_NEW = int(Template.ORDER_NEW)
 _EPOCH = 7
+#: The smallest frame that an output takes.
+_OUTPUT_BYTES = 96
 
 
 class Death(NamedTuple):
@@ -61,6 +65,7 @@ class Engine:
 
     def __init__(self, setup: Setup, send: Callable[[int, bytes], bool], note: Callable[..., None]) -> None:
         self.setup = setup
+        self.config = config(setup)
         self.manifest = make_manifest(setup)
         self.step = bind(setup.strategy).step
         self.state = self.manifest.initial_state()
@@ -80,6 +85,7 @@ class Engine:
         #: Outputs that could not be put on the journal yet, and outputs that wait for the disk.
         self._unfinished: tuple[int, list[bytes], int] | None = None
         self._held: list[tuple[int, list[bytes]]] = []
+        self._seen_at_sync = [(0, 0)] * setup.sessions
         self.sent_seq = -1
         self.hash_at_death = ""
         self._commit(Kind.MANIFEST, LAST, 0, -1, manifests.to_bytes(self.manifest))
@@ -195,6 +201,13 @@ class Engine:
             self.frames.append(Frame(kind, batch_index, input_seq, data))
         return seq
 
+    def seen(self, session: int) -> tuple[int, int]:
+        """(epoch, number) up to which the engine may say that it has seen a peer's records: what a crash leaves."""
+        if self.setup.durability == "disk":
+            return self._seen_at_sync[session]
+        line = self.state.sessions[session]
+        return int(line.epoch_in), int(line.seq_in)
+
     # ---- the disk
 
     def disk_full(self, full: bool) -> None:
@@ -208,6 +221,8 @@ class Engine:
     def synced(self) -> None:
         """The disk has all that is there: what waited for that is sent."""
         self.disk.sync()
+        lines = self.state.sessions[: self.setup.sessions]
+        self._seen_at_sync = [(int(line.epoch_in), int(line.seq_in)) for line in lines]
         held, self._held = self._held, []
         for last_seq, outputs in held:
             if last_seq <= self.disk.synced_seq:
@@ -228,8 +243,8 @@ class Engine:
         self._local, self._held, self._unfinished, self.death = [], [], None, None
         self.linked = [False] * self.setup.sessions
 
-    def recover(self, lost_pages: list[int], lost_sectors: list[int]) -> int:
-        """A new process on what is found of the journal; the number of its last frame.
+    def recover(self, lost_pages: list[int], lost_sectors: list[int], check: Callable[[int], None]) -> None:
+        """A new process on what is found of the journal, by the engine's own recovery. `check` gets its last frame.
 
         Lost pages and sectors count where the machine died (durability `disk`); else the process died alone.
         """
@@ -238,42 +253,56 @@ class Engine:
         with tempfile.TemporaryDirectory(prefix="tickroute-simulate-") as folder:
             run_dir = Path(folder)
             write_image(run_dir, image)
-            end, rerun = self._read(run_dir, cut=power)
-            set_aside(run_dir, end)
-            self.disk.load(run_dir, end)
+            given_up = self._give_up(run_dir) if power else 0
+            try:
+                recovery = recover(_in_folder(self.config, run_dir))
+            except (JournalError, RecoveryError) as error:
+                raise Violation("a death is recovered from", str(error)) from error
+            self._compare(run_dir)
+            set_aside(run_dir, recovery.end)
+            self.disk.load(run_dir, recovery.end)
+        end = recovery.end
         self._check_prefix(end.last_seq, power)
-        self.state = rerun.state
+        self.state = recovery.state
         del self.frames[end.last_seq + 1 :]
         self.alive = True
-        if self.setup.durability == "disk":
-            self.disk.sync()
-        recovered = pack(Template.RECOVERED, last_seq=end.last_seq, torn_bytes=end.torn_bytes)
-        self._commit(Kind.RECOVERED, LAST, 0, -1, recovered)
-        return end.last_seq
+        check(end.last_seq)
+        self.clock_ns = max(recovery.clock_ns, self.reading_ns)
+        if power or self.setup.durability == "disk":
+            self.synced()
+        skip = (REBOOT_SKIP if power else 0) + given_up + recovery.start.watch.given_up
+        self._commit(Kind.RECOVERED, LAST, 0, -1, _life(end))
+        self.take(pack(Template.RECOVERED, last_seq=end.last_seq, torn_bytes=end.torn_bytes, skip=skip))
 
-    def _read(self, run_dir: Path, *, cut: bool):  # type: ignore[no-untyped-def]
-        """Read the journal and run it through the core again: (End, Rerun)."""
-        rerun = Rerun(self.manifest)
+    def _give_up(self, run_dir: Path) -> int:
+        """Whole frames behind a page that was lost are an operator's to give up; how many outputs they may have held.
+
+        The disk wrote them before others, so nothing that was sent is among them.
+        """
         try:
-            with JournalReader(run_dir, cut=cut) as reader:
-                for chunk in reader.chunks():
-                    self._compare(chunk)
-                    stop = rerun.feed(chunk)
-                    if stop is not None:
-                        raise Violation("the journal replays", f"frame {stop.row} of a chunk: reason {stop.why}")
-                return reader.end, rerun
-        except JournalError as error:
-            raise Violation("a death never damages the journal", str(error)) from error
+            with JournalReader(run_dir) as reader:
+                for _ in reader.chunks():
+                    pass
+            return 0
+        except JournalError:
+            pass
+        with JournalReader(run_dir, cut=True) as reader:
+            for _ in reader.chunks():
+                pass
+            assert reader.end is not None, "a reader that is not live comes to an end"
+            end = reader.end
+        set_aside(run_dir, end)
+        return end.torn_bytes // _OUTPUT_BYTES + 1
 
-    def _compare(self, chunk) -> None:  # type: ignore[no-untyped-def]
+    def _compare(self, run_dir: Path) -> None:
         """What is read is what was written, frame by frame."""
-        for frame in chunk.frames():
-            if frame.kind == Kind.PAD:
-                continue
-            if frame.seq >= len(self.frames):
-                raise Violation("recovery finds a prefix", f"frame {frame.seq} was never committed")
-            if frame.payload.tobytes() != self.frames[frame.seq].payload:
-                raise Violation("recovery finds a prefix", f"frame {frame.seq} is not as it was written")
+        with JournalReader(run_dir) as reader:
+            for frame in reader.frames():
+                if frame.kind == Kind.PAD:
+                    continue
+                must(frame.seq < len(self.frames), "recovery finds a prefix", f"frame {frame.seq} was never committed")
+                same = frame.payload.tobytes() == self.frames[frame.seq].payload
+                must(same, "recovery finds a prefix", f"frame {frame.seq} is not as it was written")
 
     def _check_prefix(self, last_seq: int, power: bool) -> None:
         least = self.disk.synced_seq if power else len(self.frames) - 1
@@ -293,6 +322,28 @@ class Engine:
         """The record of a committed frame; None where it is none."""
         frame = self.frames[seq]
         return unpack(frame.payload) if frame.kind in (Kind.INPUT, Kind.OUTPUT) else None
+
+
+def _in_folder(made: Config, run_dir: Path) -> Config:
+    return msgspec.structs.replace(made, engine=msgspec.structs.replace(made.engine, run_dir=str(run_dir)))
+
+
+def _life(end: End) -> bytes:
+    """The payload of a RECOVERED frame: the same on every machine."""
+    return life_bytes(
+        Life(
+            number=2,
+            last_seq=end.last_seq,
+            ending=end.ending.name.lower(),
+            torn_bytes=end.torn_bytes,
+            boot_id="0" * 32,
+            clock_offset_ns=0,
+            started_utc="2018-01-02T14:30:00+00:00",
+            source_hash="simulation",
+            build_hash="simulation",
+            versions={},
+        )
+    )
 
 
 def make_manifest(setup: Setup) -> manifests.Manifest:

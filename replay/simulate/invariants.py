@@ -12,7 +12,7 @@ from typing import Any
 from engine.core.state import COUNTERS, FAILED, NONE, State
 from engine.record.records import ExecType, OrdStatus, Reason, Side, Template, Tif
 from replay.simulate.ledger import CHILD_BIT, REPORTS, TERMINAL, Child, Ledger, Parent
-from replay.simulate.violation import Violation
+from replay.simulate.violation import must
 from replay.simulate.wire import Record, name, unpack
 
 _IMMEDIATE = (int(Tif.IOC), int(Tif.FOK))
@@ -30,7 +30,7 @@ class Invariants(Ledger):
         touched = self.take(data)
         self._routed: dict[int, int] = {}
         self._told = 0
-        self._used = getattr(self, "_used", set())
+        self._used: set[Any] = getattr(self, "_used", set())
         parents = {touched.parent.order_id: touched.parent} if touched is not None else {}
         last_timeout = 0
         for out in map(unpack, outputs):
@@ -259,9 +259,3 @@ class Invariants(Ledger):
         heap = list(zip(state.timer_at[:count].tolist(), state.timer_arm[:count].tolist(), strict=True))
         for place in range(1, count):
             must(heap[(place - 1) // 2] < heap[place], "the timers are in order", f"place {place} of {count}")
-
-
-def must(holds: Any, rule: str, seen: str) -> None:
-    """Violation where a rule does not hold."""
-    if not holds:
-        raise Violation(rule, seen)

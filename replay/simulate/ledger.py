@@ -105,6 +105,7 @@ class Ledger:
             self.books.take(record, self.now_ns)
         elif template == Template.RECOVERED:
             self.up = [False] * self.setup.sessions
+            self.books.void()
         elif session < 0 or self._in_place(record):
             return self._admitted(record, template, session)
         return None
@@ -203,11 +204,11 @@ class Ledger:
 
     def holds_parent(self, parent: Parent) -> bool:
         """Whether the engine still has this parent: its slot was not taken again."""
-        return self._parent_slots.get(parent.order_id & self.parent_mask) == parent.order_id
+        return bool(self._parent_slots.get(parent.order_id & self.parent_mask) == parent.order_id)
 
     def holds_child(self, child: Child) -> bool:
         """Whether the engine still has this child."""
-        return self._child_slots.get(child.order_id & self.child_mask) == child.order_id
+        return bool(self._child_slots.get(child.order_id & self.child_mask) == child.order_id)
 
     def in_child_slot(self, order_id: int) -> Child | None:
         """The child that has the slot of an id now."""

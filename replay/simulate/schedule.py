@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from engine.record.records import Template
 from gateways.feeds.draws import below, draw, exponential
@@ -54,9 +55,14 @@ class Dice:
         """A waiting time with this mean."""
         return 1 + int(exponential(self.word(), mean_ns))
 
-    def one(self, *choices):  # type: ignore[no-untyped-def]
+    def one(self, *choices: Any) -> Any:
         """One of the choices."""
         return choices[self.below(len(choices))]
+
+
+def _hello(session: int) -> Iterator[Event]:
+    """The event of a peer that comes up."""
+    return iter([{"do": "up", "session": session}])
 
 
 def draw_setup(seed: int, strategy: str) -> Setup:
@@ -95,9 +101,9 @@ class Schedule:
         self._mids = [_MID] * self.setup.instruments
         self._cls = [0] * CLIENTS
         for session in range(self.setup.sessions):
-            self._at(0, lambda session=session: iter([{"do": "up", "session": session}]))
+            self._at(0, partial(_hello, session))
         for venue in range(self.setup.venues):
-            self._repeat(profile.quote_ms * self.setup.venues, _MARKET, lambda venue=venue: self._quote(venue))
+            self._repeat(profile.quote_ms * self.setup.venues, _MARKET, partial(self._quote, venue))
         self._repeat(profile.ask_ms, _CLIENTS, self._ask)
         self._repeat(profile.work_ms, _VENUES, self._work)
         self._repeat(profile.publisher_ms, _MARKET, self._publisher)
@@ -146,7 +152,7 @@ class Schedule:
                 while self._due[session][way] < len(flight):
                     self._due[session][way] += 1
                     at = self._now + 50_000 + self._dice[_WIRES].wait_ns(MS)
-                    self._at(at, lambda session=session, way=way: self._arrival(session, way))
+                    self._at(at, partial(self._arrival, session, way))
 
     def _arrival(self, session: int, way: int) -> Iterator[Event]:
         dice, profile = self._dice[_WIRES], self.profile
@@ -287,7 +293,7 @@ class Schedule:
         yield event
         for session in range(self.setup.sessions):
             at = self._now + dice.wait_ns(10 * MS)
-            self._at(at, lambda session=session: iter([{"do": "up", "session": session}]))
+            self._at(at, partial(_hello, session))
 
     def _full(self) -> Iterator[Event]:
         yield {"do": "disk", "full": 1}

@@ -12,9 +12,8 @@ from typing import Final
 from engine.core.state import COUNTERS, FAILED
 from engine.record.records import OrdStatus
 from replay.simulate.clients import TERMINAL
-from replay.simulate.invariants import must
 from replay.simulate.setup import CLIENTS, START_NS
-from replay.simulate.violation import Violation
+from replay.simulate.violation import Violation, must
 from replay.simulate.world import World
 
 #: Rounds of delivering everything, and how far ahead a deadline is waited for.
@@ -31,6 +30,10 @@ def settle(world: World) -> None:
         for cl, view in client.views.items():
             if view.status == OrdStatus.PENDING_NEW:
                 _do(world, {"do": "ask", "client": client.session, "what": "again", "cl": cl})
+    _ask_status(world)
+    for gateway in world.gateways:
+        gateway.now_ns = START_NS + world.now
+        gateway.tell_missed(world.ledger.was_booked)
     rest(world)
     world.ledger.whole(world.engine.state)
     for client in world.clients:
@@ -38,14 +41,19 @@ def settle(world: World) -> None:
             if view.open:
                 _do(world, {"do": "ask", "client": client.session, "what": "cancel", "cl": cl})
     rest(world)
-    for client in world.clients:
-        for cl in client.views:
-            _do(world, {"do": "ask", "client": client.session, "what": "status", "cl": cl})
-    rest(world)
+    _ask_status(world)
     world.ledger.whole(world.engine.state)
     _nothing_lives(world)
     _venues(world)
     _clients(world)
+
+
+def _ask_status(world: World) -> None:
+    """Each client asks where its orders stand."""
+    for client in world.clients:
+        for cl in client.views:
+            _do(world, {"do": "ask", "client": client.session, "what": "status", "cl": cl})
+    rest(world)
 
 
 def _do(world: World, event: dict[str, object]) -> None:

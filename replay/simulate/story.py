@@ -9,11 +9,14 @@ from typing import Any
 from engine.record.records import ExecType, OrdStatus, Reason, Side, Template
 from replay.simulate.ledger import CHILD_BIT
 from replay.simulate.run import Result
+from replay.simulate.settle import settle
 from replay.simulate.violation import Violation
 from replay.simulate.wire import Record, name, text, unpack
 from replay.simulate.world import Event, World
 
 _COUNTER = CHILD_BIT - 1
+#: Lines of the end that are shown at most.
+_LAST = 200
 _SHOWN = ("venue_id", "px", "qty", "last_px", "last_qty", "cum_qty", "leaves_qty")
 _QUOTE = ("bid_px", "bid_qty", "ask_px", "ask_qty")
 
@@ -35,6 +38,11 @@ def lines(result: Result) -> Iterator[str]:
         yield f"{event['at'] / 1e6:10.3f} ms  {_event(event)}"
         yield from told
         told.clear()
+    with contextlib.suppress(Violation):
+        settle(world)
+    if told:
+        yield "and then, with no more faults:"
+        yield from told[-_LAST:]
 
 
 def _event(event: Event) -> str:

@@ -151,6 +151,13 @@ class Gateway(Peer):
         if order.status in (OrdStatus.CANCELED, OrdStatus.EXPIRED) and left > 0:
             self.execute(order, max(left * fill // 1000, 1), int(Liquidity.REMOVED))
 
+    def tell_missed(self, booked: Callable[[int, bytes], bool]) -> None:
+        """Report again what the engine never booked: what was lost on the way is the venue's to send again."""
+        for order in self.orders.values():
+            for execution in order.executions:
+                if not booked(order.venue, execution.exec_id):
+                    self._tell(order, execution)
+
     def report(self, template: int, order: Order, **fields: int) -> None:
         """Report on an order as it stands."""
         named = {name: int(value) for name, value in fields.items()}

@@ -39,7 +39,7 @@ from replay.simulate.market import Publisher
 from replay.simulate.network import Peer, Wire
 from replay.simulate.setup import CLIENTS, START_NS, Setup
 from replay.simulate.venues import Gateway, Order
-from replay.simulate.violation import Violation
+from replay.simulate.violation import Violation, must
 from replay.simulate.wire import pack
 
 #: One thing that happens.
@@ -170,6 +170,8 @@ class World:
         if data is not None:
             session = int(event["session"])
             self.give(data[:12] + session.to_bytes(2, "little", signed=True) + data[14:])
+            if self.engine.alive and self.peers[session].up:
+                self.peers[session].forget(*self.engine.seen(session))  # by a heartbeat
 
     def _take(self, event: Event) -> None:
         data = _pick(self.wires[event["session"]].to_peer, event)
@@ -222,7 +224,8 @@ class World:
 
     def _up(self, event: Event) -> None:
         session = event["session"]
-        peer, line = self.peers[session], self.engine.state.sessions[session]
+        peer = self.peers[session]
+        line: Any = self.engine.state.sessions[session]
         # A hello is said again until the engine has heard it.
         if self.engine.alive and not (peer.up and self.engine.linked[session] and line.up):
             peer.connect(int(line.epoch_in), int(line.seq_in))
@@ -242,25 +245,20 @@ class World:
         for peer in self.peers:
             peer.break_off()
         self.engine.disk.full = False  # with a full disk it would not start
-        pages, sectors = event.get("pages", []), event.get("sectors", [])
-        last_seq = self.engine.recover(pages, sectors)
+        self.engine.recover(event.get("pages", []), event.get("sectors", []), self._recovered)
+
+    def _recovered(self, last_seq: int) -> None:
+        """The journal has been recovered up to a frame, and the engine has its state back."""
         lost = [row for row in self._seen if row[0] > last_seq]
         if lost:
             self._seen = [row for row in self._seen if row[0] <= last_seq]
             self.ledger = Invariants(self.setup, self.engine.state)
             for _, data, outputs in self._seen:
                 self.ledger.step(data, outputs, None)
-        elif state_hash(self.engine.state) != self.engine.hash_at_death:
-            raise Violation("recovery gives the state back", "the state's hash is another")
+        else:
+            now = state_hash(self.engine.state)
+            must(now == self.engine.hash_at_death, "recovery gives the state back", "the state's hash is another")
         self.ledger.whole(self.engine.state)
-        self._begin_again()
-
-    def _begin_again(self) -> None:
-        """What the new process tells the core."""
-        for session in range(self.setup.sessions):
-            if self.engine.state.sessions[session].up:
-                silent = {"stream_id": session, "session_id": session, "reason": int(Reason.PEER_SILENT)}
-                self.give(pack(Template.SESSION_DOWN, **silent))
 
     def _clock(self, event: Event) -> None:
         self.skew_ns += int(event["ns"])
