@@ -16,6 +16,7 @@ from rich.table import Table
 from cli.output import JsonOption, console, write_json
 
 if TYPE_CHECKING:
+    from engine.workflow.explore import Exploration
     from engine.workflow.machine import Machine, Transition
 
 
@@ -48,10 +49,13 @@ def machine(
         out.print(f"wrote {diagram}", markup=False)
     if table:
         out.print(table_of(found))
-    if check:
-        result["good"] = not findings
-        if not findings:
-            out.print(f"machine {found.name}: the declaration verifies")
+    violated: list[str] = []
+    if check and not findings:
+        out.print(f"machine {found.name}: the declaration verifies", markup=False)
+        explored = prove(out, resolve(name))
+        result["explored"] = explored
+        violated = [row.name for row in explored if not row.good]
+    result["good"] = not findings and not violated
     if not (check or table or diagram):
         summary(out, found)
     if json is not None:
@@ -59,6 +63,40 @@ def machine(
     if findings:
         lines = "\n".join(f"  {finding}" for finding in findings)
         raise MachineError(f"machine {found.name} does not verify:\n{lines}")
+    if violated:
+        raise MachineError(f"machine {found.name} does not hold: {'; '.join(violated)}; see above")
+
+
+def prove(out: Console, strategy: str) -> list[Exploration]:
+    """Explore every variant of a strategy, and tell each as it is done."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from engine.run.prove import prove as explore
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:
+        task = bar.add_task("compiling, then exploring", total=None)
+        return explore(
+            strategy,
+            each=lambda found: show_explored(bar.console, found),
+            progress=lambda name, states, transitions: bar.update(
+                task, description=f"exploring {name}: {states:,} states, {transitions:,} transitions"
+            ),
+        )
+
+
+def show_explored(out: Console, found: Exploration) -> None:
+    """What exploring one variant found, and the shortest way to what does not hold."""
+    word = "holds" if found.good else "[bold red]does not hold[/]" if found.violated else "[yellow]not complete[/]"
+    out.print(
+        f"  {found.name}: {word}; {found.states:,} states, {found.transitions:,} transitions, "
+        f"{found.depth} events deep, {found.seconds:.1f} s",
+        soft_wrap=True,
+    )
+    if found.violated:
+        out.print(f"    {found.violated}; the shortest way there:", markup=False, soft_wrap=True)
+        for line in found.counterexample:
+            out.print(f"    {line}", markup=False, soft_wrap=True)
 
 
 def resolve(name: str) -> str:
@@ -73,8 +111,11 @@ def resolve(name: str) -> str:
 def _draw(found: Machine, target: Path) -> None:
     from engine.errors import UsageError
     from engine.workflow.diagram import mermaid
+    from engine.workflow.drawing import svg
 
-    if target.suffix == ".mmd":
+    if target.suffix == ".svg":
+        target.write_text(svg(found), encoding="utf-8")
+    elif target.suffix == ".mmd":
         target.write_text(mermaid(found), encoding="utf-8")
     else:
         raise UsageError(f"--diagram {target}: name a file that ends in .svg or .mmd")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -45,7 +46,7 @@ def small_config(strategy: str, rest: str = "engine") -> c.Config:
             child_timeout_ms=500,
             max_cancels=1,
             day_end="21:00:00",
-            sweep=c.Sweep(max_rounds=2, rest=rest),
+            sweep=c.Sweep(max_rounds=2, rest="venue" if rest == "venue" else "engine"),
         ),
     )
 
@@ -64,12 +65,29 @@ def make_state(strategy: str, rest: str) -> Callable[[], State]:
     return lambda: build_state(small_config(strategy, rest), _DAY, 1)
 
 
-def prove(strategy: str, only: str = "", **changes: Any) -> list[Exploration]:
-    """Explore the variants of a strategy whose name begins with `only`; `changes` are fields of Options."""
+def prove(
+    strategy: str,
+    only: str = "",
+    each: Callable[[Exploration], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    **changes: Any,
+) -> list[Exploration]:
+    """Explore the variants of a strategy whose name begins with `only`; `changes` are fields of Options.
+
+    `each` is called with what was found of a variant, `progress` with (its name, states, transitions) now and then.
+    BindError, MachineError.
+    """
     bound = bind(strategy)
     phases = {state.code: state.name for state in bound.machine.states}
-    return [
-        explore(bound.step, make_state(strategy, rest), msgspec.structs.replace(options, **changes), phases)
-        for rest, options in variants()
-        if options.name.startswith(only)
-    ]
+    found = []
+    # Compiled and loaded here, so that the seconds of the first variant are those of exploring it.
+    explore(bound.step, make_state(strategy, "engine"), Options(max_transitions=1), phases)
+    for rest, options in variants():
+        if not options.name.startswith(only):
+            continue
+        chosen = msgspec.structs.replace(options, **changes)
+        told = partial(progress, options.name) if progress is not None else None
+        found.append(explore(bound.step, make_state(strategy, rest), chosen, phases, told))
+        if each is not None:
+            each(found[-1])
+    return found

@@ -24,12 +24,33 @@ SHARED_BY: Final = 3
 
 
 @dataclass(frozen=True)
+class Label:
+    """Why an arrow is taken: events, the step that they run, and its outcome where it has more than one.
+
+    `own`: the strategy's own declaration, not one that all orders share.
+    """
+
+    events: tuple[str, ...]
+    step: str
+    outcome: str = ""
+    own: bool = False
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.events)} / {self.action}" if self.step else ", ".join(self.events)
+
+    @property
+    def action(self) -> str:
+        """The step and its outcome."""
+        return f"{self.step} → {self.outcome}" if self.outcome else self.step
+
+
+@dataclass(frozen=True)
 class Arrow:
-    """From one state to another: a line a step and outcome."""
+    """From one state to another: a label a step and outcome."""
 
     source: State
     target: State
-    labels: tuple[str, ...]
+    labels: tuple[Label, ...]
 
 
 @dataclass(frozen=True)
@@ -38,7 +59,7 @@ class Entry:
 
     sources: tuple[State, ...]
     target: State
-    labels: tuple[str, ...]
+    labels: tuple[Label, ...]
 
 
 @dataclass
@@ -50,7 +71,7 @@ class Picture:
     arrows: list[Arrow] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     #: What happens in a state without leaving it.
-    inner: dict[State, tuple[str, ...]] = field(default_factory=dict)
+    inner: dict[State, tuple[Label, ...]] = field(default_factory=dict)
 
 
 def picture(machine: Machine) -> Picture:
@@ -91,24 +112,20 @@ def _failing(machine: Machine, states: list[State]) -> Entry | None:
     sources = tuple(s for s in stepping if s is not machine.failing and not s.terminal)
     if machine.failing is None or not sources:
         return None
-    return Entry(sources, machine.failing, ("a step fails and is undone",))
+    return Entry(sources, machine.failing, (Label(("a step fails and is undone",), ""),))
 
 
-def _labels(ways: Iterable[tuple[Step, int, Transition]]) -> tuple[str, ...]:
-    """A line a step and outcome, with the events that lead there; the outcome is left out where there is but one."""
-    events: dict[tuple[Step, int], list[str]] = {}
-    alone: set[tuple[Step, int]] = set()
-    names: dict[tuple[Step, int], str] = {}
+def _labels(ways: Iterable[tuple[Step, int, Transition]]) -> tuple[Label, ...]:
+    """A label a step and outcome, with the events that lead there."""
+    found: dict[tuple[Step, int], list[Transition]] = {}
     for step, outcome, t in ways:
-        events.setdefault((step, outcome), []).append(t.event.name)
-        names[step, outcome] = outcome_name(t, outcome)
-        if len(t.outcomes) == 1:
-            alone.add((step, outcome))
-    lines = []
-    for (step, outcome), found in events.items():
-        text = f"{', '.join(dict.fromkeys(found))} / {step_name(step)}"
-        lines.append(text if (step, outcome) in alone else f"{text} → {names[step, outcome]}")
-    return tuple(lines)
+        found.setdefault((step, outcome), []).append(t)
+    labels = []
+    for (step, outcome), transitions in found.items():
+        events = tuple(dict.fromkeys(t.event.name for t in transitions))
+        name = outcome_name(transitions[0], outcome) if any(len(t.outcomes) > 1 for t in transitions) else ""
+        labels.append(Label(events, step_name(step), name, not all(t.default for t in transitions)))
+    return tuple(labels)
 
 
 def name_set(states: Iterable[State], all_states: Iterable[State]) -> str:
@@ -128,12 +145,14 @@ def mermaid(machine: Machine) -> str:
     shown = picture(machine)
     lines = ["stateDiagram-v2", "    direction LR", f"    %% machine {machine.name}; tickroute machine draws this"]
     for state in shown.states:
-        lines += [f"    {state.name} : {text}" for text in (state.name, *notes(state), *shown.inner.get(state, ()))]
+        lines += [
+            f"    {state.name} : {text}" for text in (state.name, *notes(state), *map(str, shown.inner.get(state, ())))
+        ]
     lines += [f"    [*] --> {state.name}" for state in shown.states if state.initial]
-    lines += [f"    {a.source.name} --> {a.target.name} : {'<br/>'.join(a.labels)}" for a in shown.arrows]
+    lines += [f"    {a.source.name} --> {a.target.name} : {'<br/>'.join(map(str, a.labels))}" for a in shown.arrows]
     for n, entry in enumerate(shown.entries, start=1):
         lines += [f'    state "from {name_set(entry.sources, shown.states)}" as from_{n}']
-        lines += [f"    from_{n} --> {entry.target.name} : {'<br/>'.join(entry.labels)}"]
+        lines += [f"    from_{n} --> {entry.target.name} : {'<br/>'.join(map(str, entry.labels))}"]
     lines += [f"    {state.name} --> [*]" for state in shown.states if state.terminal]
     lines += ["    classDef shared fill:none,stroke-dasharray:4", ""]
     if shown.entries:

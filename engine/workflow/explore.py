@@ -109,7 +109,7 @@ class _Search:
             following: list[tuple[int, bytes, bytes]] = []
             for node, saved, ghost in level:
                 self._expand(node, saved, ghost, following)
-                if self.found.violated or self.found.transitions > self.options.max_transitions:
+                if self._over():
                     break
             if self.found.transitions > self.options.max_transitions:
                 break
@@ -146,6 +146,10 @@ class _Search:
             if self.judge.ended():
                 self.ends.append(node)
         return node
+
+    def _over(self) -> bool:
+        """Whether there is nothing more to look for: something was found, or the limit is reached."""
+        return bool(self.found.violated) or self.found.transitions > self.options.max_transitions
 
     def _expand(self, node: int, saved: bytes, ghost: bytes, following: list[tuple[int, bytes, bytes]]) -> None:
         arena, world = self.arena, self.world

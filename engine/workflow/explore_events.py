@@ -88,7 +88,7 @@ class World:
         self.buffer = np.zeros(192, dtype=np.uint8)
         self.input = view_events(self.buffer)
         self.outbox = make_outbox()
-        self._bytes = memoryview(self.buffer)
+        self._bytes = self.buffer.data
         self._words = self._bytes.cast("q")
         self._halves = self._bytes.cast("i")
         self.venues = int(arena.state.params[0].n_venues)

@@ -75,7 +75,7 @@ class Judge:
 
     def __init__(self, world: World) -> None:
         self.world, arena = world, world.arena
-        box = memoryview(world.outbox.words).cast("B")
+        box = world.outbox.words.data.cast("B")
         self._words, self._quarters, self._halves, self._bytes = box.cast("q"), box.cast("h"), box.cast("i"), box
         assert len(box) >= OUTBOX * RECORD_MAX
         place = arena.place

@@ -15,7 +15,7 @@ age only.
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -66,20 +66,20 @@ class Arena:
             views[name][:] = array
         self.state = State(**views)
         self.arrays = views
-        self.words = memoryview(self.memory).cast("B").cast("q")
-        self.halves = memoryview(self.memory).cast("B").cast("i")
-        self.bytes = memoryview(self.memory).cast("B").cast("b")
+        self.words = self.memory.data.cast("B").cast("q")
+        self.halves = self.memory.data.cast("B").cast("i")
+        self.bytes = self.memory.data.cast("B").cast("b")
         sessions = int(state.params[0].n_sessions)
         self.saved_bytes = self.offsets["sessions"] + -(-sessions * arrays["sessions"].itemsize // 64) * 64
-        self._saved = memoryview(self.memory)[: self.saved_bytes]
+        self._saved = self.memory.data[: self.saved_bytes]
         self._now = self.place("core", 0, "now_ns") // _WORD
         self._timer_count = self.place("core", 0, "timer_count") // _WORD
         self._make_mask()
 
     def place(self, array: str, row: int, field: str) -> int:
         """Offset of a field in the buffer, in bytes."""
-        dtype = self.arrays[array].dtype
-        return self.offsets[array] + row * dtype.itemsize + int(dtype.fields[field][1])
+        dtype: Any = self.arrays[array].dtype
+        return int(self.offsets[array] + row * dtype.itemsize + dtype.fields[field][1])
 
     def has(self, array: str, field: str) -> bool:
         """Whether this core's array has such a column."""
@@ -121,7 +121,7 @@ class Arena:
             for due, _, who in rows:
                 times.append(FAR_NS if due - now > FAR_NS else min(max(due - now, 0), self._patience_ns))
                 times.append(who)
-        digest = blake2b(self._picked, digest_size=16)
+        digest = blake2b(self._picked.data, digest_size=16)
         digest.update(repr(times).encode())
         digest.update(ghost)
         return digest.digest()
@@ -177,4 +177,4 @@ class Arena:
         words = slice(*np.searchsorted(self._kept, (begin // _WORD, (begin + size) // _WORD)))
         over, no_cancels = (mask[self._kept[words] - begin // _WORD] for mask in masks)
         places = (self.place("children", slot, name) for name in ("ord_status", "cancels"))
-        return (*places, self._picked[words], over, no_cancels)
+        return (next(places), next(places), self._picked[words], over, no_cancels)

@@ -165,7 +165,7 @@ class Machine:
         return made
 
     def on(
-        self, states: State | Iterable[State], events: IntEnum | Iterable[IntEnum], step: Step, to: Mapping[int, State]
+        self, states: State | Iterable[State], events: IntEnum | Iterable[IntEnum], step: Step, to: Mapping[Any, State]
     ) -> None:
         """In each of `states`, each of `events` runs `step`; each outcome that it may return leads to a state."""
         place = here()
