@@ -145,7 +145,7 @@ def write(run_dir: str | Path, rerun: Rerun, watch: Watch, reader: JournalReader
             file.write(head)
             for place in places:
                 file.seek(first + place.offset)
-                file.write(memoryview(arrays[place.name]))
+                file.write(arrays[place.name].data)
             file.truncate(first + offset)
             os.fsync(file.fileno())
         draft.replace(path)
@@ -162,7 +162,7 @@ def _header(rerun: Rerun, watch: Watch, reader: JournalReader, before: Header | 
         layout=layout_of(rerun.state),
         build_hash=build_hash(),
         run_id=reader.run_id.hex(),
-        mark=tuple(reader.mark),
+        mark=(*map(int, reader.mark),),  # type: ignore[arg-type]
         input_seq=rerun.input_seq,
         inputs=rerun.inputs + (before.inputs if before else 0),
         outputs=rerun.outputs + (before.outputs if before else 0),
@@ -199,7 +199,7 @@ def load(path: Path, state: State) -> Header:
     arrays = counted_arrays(state)
     with path.open("rb", buffering=0) as file:
         for place in header.arrays:
-            target = memoryview(arrays[place.name].view(np.uint8))
+            target = arrays[place.name].view(np.uint8).data
             file.seek(first + place.offset)
             if len(target) != place.size or file.readinto(target) != place.size:
                 raise SnapshotError(f"{path}: is cut short")

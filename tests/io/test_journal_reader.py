@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def twin_of(count: int, size: int = SIZE) -> JournalTwin:
     return twin
 
 
-def read(run_dir: Path, **options: bool):
+def read(run_dir: Path, **options: Any):
     """All frames as the twin has them, and the end."""
     with JournalReader(run_dir, **options) as reader:
         rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 
 import msgspec
@@ -179,7 +180,7 @@ def rewritten(data, header):
     ) = snapshot._PREFIX.unpack(data[: snapshot._PREFIX.size])[1:3]
     first = -(-(snapshot._PREFIX.size + size) // 4096) * 4096
     text = msgspec.json.encode(header)
-    digest = snapshot.hashlib.sha256(text).digest()
+    digest = hashlib.sha256(text).digest()
     head = snapshot._PREFIX.pack(snapshot.MAGIC, snapshot.FORMAT, len(text), digest) + text
     return head + bytes(-len(head) % 4096) + data[first:]
 
