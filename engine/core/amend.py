@@ -253,7 +253,7 @@ def adopt(state: State, events: Events, i: int, outbox: Outbox, c: int) -> None:
             return
     child.marks = int(child.marks) & ~M_STATUS
     hear(state, c)
-    if was == _S_UNKNOWN:
+    if was == _S_UNKNOWN and child.ord_status != _S_UNKNOWN:
         # Live after all, and nobody waits for it any more: take it back.
         child.cancels = 0
         cancel_child(state, outbox, c)

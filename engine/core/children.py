@@ -223,15 +223,26 @@ def renew_status(state: State, c: int) -> None:
 
 @kernel
 def hear(state: State, c: int) -> None:
-    """Its venue says that child c lives: it is not UNKNOWN, and its timer is for what still waits for an answer."""
+    """Its venue says that child c lives: it is not UNKNOWN, and its timer is for what still waits for an answer.
+
+    What it said before its session was lost proves nothing when read after that: UNKNOWN stays, to be asked about.
+    """
     child = state.children[c]
     was = int(child.ord_status)
+    if was == _S_UNKNOWN and not reachable(state, c):
+        return
     _unmark_unknown(state, c)
     child.ord_status = child_status(state, c)
     if child.cancels == 0 and child.amends == 0 and not immediate(int(state.child_orders[c].tif)):
         timers.disarm(state, len(state.parents) + c)
     elif was == _S_UNKNOWN:
         arm_child(state, c, 1)
+
+
+@kernel
+def reachable(state: State, c: int) -> bool:
+    """Whether the session of child c's venue is up."""
+    return bool(state.sessions[int(state.venues[int(state.child_orders[c].venue_id)].session)].up != 0)
 
 
 @kernel
@@ -285,8 +296,7 @@ def on_child_timer(state: State, outbox: Outbox, c: int) -> None:
     if child.parent == NONE or step_of(int(child.ord_status), _E_TIMEOUT) != _D_WATCH:
         return
     params = state.params[0]
-    session = int(state.venues[int(state.child_orders[c].venue_id)].session)
-    if state.sessions[session].up == 0:
+    if not reachable(state, c):
         mark_unknown(state, outbox, c)
         return
     asked = int(child.marks) & M_STATUS != 0

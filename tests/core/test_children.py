@@ -140,14 +140,6 @@ def test_end_with_executions_that_we_have_not_heard_of_is_asked_about(scene):
     assert decision(outputs).leaves_qty == 40
 
 
-def test_late_acknowledgement_of_a_lost_child_does_not_forget_it():
-    w, child = taking()
-    w.silent(w.venue_session(0))
-    w.ack(child)
-    w.up(w.venue_session(0))
-    assert "ORDER_CANCEL" in kinds(w.advance(500 * MS)), "it is watched again"
-
-
 # ---- executions
 
 
@@ -297,6 +289,24 @@ def test_lost_session_makes_its_children_unknown_and_its_return_asks():
     (question,) = w.drain()
     assert (question.template_id, question.order_id) == (Template.STATUS_REQUEST, mine.order_id)
     w.status(mine, OrdStatus.CANCELED)
+    assert w.state.core[0].unknown_children == 0
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_what_a_venue_said_before_it_was_lost_does_not_tell_where_a_child_stands(live):
+    w, child = taking()
+    session = w.venue_session(0)
+    w.silent(session)
+    if live:
+        w.status(child, OrdStatus.NEW)
+    else:
+        w.ack(child)
+    assert w.row(child)[1].ord_status == OrdStatus.UNKNOWN
+    assert w.state.core[0].unknown_children == 1
+    assert of(w.advance(10 * SECOND), Template.ORDER_CANCEL) == [], "nobody is there to hear it"
+    w.up(session)
+    assert [row.order_id for row in of(w.drain(), Template.STATUS_REQUEST)] == [child.order_id]
+    w.status(child, OrdStatus.NEW)
     assert w.state.core[0].unknown_children == 0
 
 

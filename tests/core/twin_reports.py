@@ -147,7 +147,7 @@ class Reports(Routing):
                 return
         child.asked = False
         self.hear(child)
-        if was == "UNKNOWN":
+        if was == "UNKNOWN" != child.status:
             child.cancels = 0
             self.cancel_child(child)
 

@@ -312,7 +312,10 @@ class Routing(Market):
 
     def hear(self, child: Child) -> None:
         """Its venue says that it lives; a timer is for what waits for an answer."""
-        was, child.status = child.status, child.true()
+        was = child.status
+        if was == "UNKNOWN" and self.venue_session(child.venue) not in self.up:
+            return
+        child.status = child.true()
         if child.tif == "DAY" and not child.cancels and not child.amends:
             self.timers.pop(child, None)
         elif was == "UNKNOWN":
