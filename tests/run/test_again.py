@@ -93,7 +93,7 @@ class House:
     def stream(self, session: int = 0) -> list[bytes]:
         return reports_on(self.engine.run_dir, session)
 
-    def wait(self, condition, seconds: float = 20.0) -> None:
+    def wait(self, condition, seconds: float = 60.0) -> None:
         until = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < until, "it did not happen in time"
@@ -261,8 +261,9 @@ def test_fills_that_came_while_nobody_was_there(house, transport):
     wait_for(lambda: it.engine.gauge("live_parents") == 0, venue)
     with OrderClient(it.endpoint, "desk", 0, peer_timeout_ms=400, seen=seen) as back:
         back.connect()
-        wait_for(lambda: back.caught_up or (back.poll() and False), venue)
-        reports = back.poll()
+        reports: list[Report] = []
+        wait_for(lambda: reports.extend(back.poll()) or back.caught_up, venue)
+        reports += back.poll()
     assert [report.last_qty for report in reports if report.template == r.Template.FILL] == [100, 100, 100]
     assert reports[-1].ord_status == r.OrdStatus.FILLED
     assert [report.record.tobytes() for report in reports] == it.stream()[-len(reports) :]
