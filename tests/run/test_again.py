@@ -262,7 +262,12 @@ def test_fills_that_came_while_nobody_was_there(house, transport):
     with OrderClient(it.endpoint, "desk", 0, peer_timeout_ms=400, seen=seen) as back:
         back.connect()
         reports: list[Report] = []
-        wait_for(lambda: reports.extend(back.poll()) or back.caught_up, venue)
+
+        def caught_up() -> bool:
+            reports.extend(back.poll())
+            return back.caught_up
+
+        wait_for(caught_up, venue)
         reports += back.poll()
     assert [report.last_qty for report in reports if report.template == r.Template.FILL] == [100, 100, 100]
     assert reports[-1].ord_status == r.OrdStatus.FILLED
