@@ -171,7 +171,9 @@ def _declare() -> dict[tuple[OrdStatus, ChildEvent], tuple[Step, tuple[OrdStatus
     on(_E.PARTIAL_FILL, [_S.PENDING_NEW, _S.NEW], _D.BOOK, _S.PARTIALLY_FILLED)
     on(_E.PARTIAL_FILL, [_S.PARTIALLY_FILLED, _S.PENDING_CANCEL, _S.PENDING_REPLACE, _S.UNKNOWN], _D.BOOK)
     on(_E.FULL_FILL, fall, _D.BOOK, *out)
-    on(_E.FULL_FILL, [_S.PENDING_CANCEL, _S.PENDING_REPLACE, _S.UNKNOWN], _D.BOOK, _STAY, *out)
+    on(_E.FULL_FILL, [_S.PENDING_CANCEL, _S.UNKNOWN], _D.BOOK, _STAY, *out)
+    # Beyond the leaves it may say that a raise has taken effect, of which more is left.
+    on(_E.FULL_FILL, [_S.PENDING_REPLACE], _D.BOOK, _STAY, _S.PARTIALLY_FILLED, *out)
     on(_E.PARTIAL_FILL, TERMINAL, _D.BOOK, _STAY, *out)
     on(_E.FULL_FILL, TERMINAL, _D.BOOK, _STAY, *out)
     on(_E.CANCELED, LIVE, _D.END, _S.CANCELED, _S.UNKNOWN)
@@ -198,13 +200,9 @@ def _declare() -> dict[tuple[OrdStatus, ChildEvent], tuple[Step, tuple[OrdStatus
         ends = out if event == _E.CORRECT else (_S.NEW,)
         on(event, [_S.PENDING_NEW, _S.NEW, _S.REJECTED], _D.REFUSE_ORDER)
         on(event, [_S.PARTIALLY_FILLED], step, _STAY, *ends)
-        on(
-            event,
-            [_S.PENDING_CANCEL, _S.PENDING_REPLACE, _S.UNKNOWN],
-            step,
-            _STAY,
-            *(out if event == _E.CORRECT else ()),
-        )
+        more = out if event == _E.CORRECT else ()
+        on(event, [_S.PENDING_CANCEL, _S.UNKNOWN], step, _STAY, *more)
+        on(event, [_S.PENDING_REPLACE], step, _STAY, *((_S.PARTIALLY_FILLED, *out) if more else ()))
         on(event, [_S.FILLED], step, _STAY, _S.CANCELED)
         on(event, [_S.CANCELED, _S.EXPIRED], step, _STAY, *((_S.FILLED,) if event == _E.CORRECT else ()))
     on(_E.TIMEOUT, LIVE, _D.WATCH, _STAY, _S.PENDING_CANCEL, _S.UNKNOWN)

@@ -238,7 +238,12 @@ def nothing_more(state: State, p: int, event: int, outbox: Outbox) -> int:
 
 @kernel
 def apply_replace(state: State, p: int, event: int, outbox: Outbox) -> int:
-    """Give parent p its new quantity and price; FILLED where the new quantity is no more than CumQty."""
+    """Give parent p its new quantity and price; FILLED where the new quantity is no more than CumQty.
+
+    One that leaves the quantity as it is comes too late where nothing is left (FIX order state changes, C.2.a).
+    """
+    if state.parents[p].new_qty == state.parent_orders[p].qty and left_of(state, p) == 0:
+        return complete(state, p, event, outbox)
     return _replace(state, p, 0, outbox)
 
 

@@ -16,12 +16,13 @@ def resting(**more):
     return w
 
 
-def posted(qty=100):
-    """A world in which parent "a" is posted at a venue, and its child."""
+def posted(qty=100, acknowledge=True):
+    """A world in which parent "a" is posted at a venue, and its child, which the venue has accepted."""
     w = World(make_config(sweep={"rest": "venue"}))
     w.quote(0, 9_900, 100, 10_100, 100)
     (child,) = children(w.new("a", qty=qty))
-    w.ack(child)
+    if acknowledge:
+        w.ack(child)
     return w, child
 
 

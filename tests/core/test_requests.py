@@ -227,3 +227,12 @@ def test_time_never_falls():
     w.now_ns -= 500 * MS
     w.quote(0, 9_900, 100, 10_100, 100)
     assert w.state.core[0].now_ns == now
+
+
+def test_replace_that_leaves_the_quantity_comes_too_late_for_what_is_filled_meanwhile():
+    w, child = posted()
+    w.replace("a", 100, 10_050)
+    outputs = w.fill(child)
+    assert reports(outputs) == [("FILL", "a", "F", "E"), ("CANCEL_REJECT", "a", "0", "2")]
+    assert last_report(outputs).reason == Reason.ORDER_TERMINAL
+    assert w.parent("a")[0].px == 10_000

@@ -69,7 +69,7 @@ class Routing(Market):
         if p.family:
             if complete:
                 self.recall(p)
-        elif complete and p.pending != "REPLACE":
+        elif complete and (p.pending != "REPLACE" or p.wanted[0] == p.qty):
             p.status = "FILLED" if p.cum >= p.qty else "CANCELED"
             if p.pending in ASKED:
                 self.tell(p, "CANCEL_REJECT", "NEW", "ORDER_TERMINAL", ASKED[p.pending])
