@@ -205,9 +205,9 @@ def rows(matrix: str, level: str) -> list[Row]:
             found.append(Row(">", words[1], None, None, int(words[2]) if len(words) > 2 else 0, 0, 0, 0))
             continue
         told, _, known = words[2].partition("/")
-        numbers = [int(word) for word in words[3:]]
-        reason = numbers[3] if words[1] == "Reject" else 0
-        found.append(Row(words[0], words[1], STATUSES[told], STATUSES[known or told], *numbers[:3], reason))
+        qty, cum, leaves, *more = (int(word) for word in words[3:])
+        statuses = STATUSES[told], STATUSES[known or told]
+        found.append(Row(words[0], words[1], *statuses, qty, cum, leaves, more[0] if more else 0))
     return found
 
 
