@@ -48,7 +48,12 @@ def claim(path: Path) -> bool:
     made = False
     while True:
         if not path.is_dir():
-            path.mkdir(parents=True, exist_ok=True)
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except FileExistsError:
+                if path.exists() and not path.is_dir():
+                    raise
+                continue  # made by another, and removed since
             made = True
         try:
             fd = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
