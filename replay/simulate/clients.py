@@ -74,7 +74,12 @@ class Client(Peer):
             Template.FILL,
             Template.REJECT,
             Template.CANCEL_REJECT,
+            Template.BUST,
+            Template.CORRECT,
         ):
+            return
+        if record["template_id"] in (Template.BUST, Template.CORRECT):
+            self._change(record)
             return
         view = self.views.get(text(record["peer_id"]))
         if view is None:
@@ -86,6 +91,15 @@ class Client(Peer):
             view.status = int(record["ord_status"])
             view.cum, view.leaves = int(record["cum_qty"]), int(record["leaves_qty"])
             view.order_id = int(record["order_id"])
+
+    def _change(self, record: Record) -> None:
+        """An execution that it was told of was busted, or is another."""
+        for view in self.views.values():
+            if view.order_id == record["order_id"]:
+                view.cum, view.leaves = int(record["cum_qty"]), int(record["leaves_qty"])
+                view.status = int(record["ord_status"])
+                if record["exec_ref_id"] in view.executions:
+                    view.executions[record["exec_ref_id"]] = int(record["last_qty"])
 
 
 def _order(cl: str, client: int, how: Record) -> dict[str, Any]:

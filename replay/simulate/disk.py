@@ -9,6 +9,7 @@ For recovery the image is written out as files, so that the real reader and `set
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -89,26 +90,30 @@ class Disk:
         self._synced = [segment.tobytes() for segment in self.segments]
         self.synced_seq = self.next_seq - 1
 
-    def image(self, lost_pages: list[int] | None = None, lost_sectors: list[int] | None = None) -> list[bytes]:
+    def image(
+        self, lost_pages: Sequence[int] = (), lost_sectors: Sequence[int] = (), stale: bool = False
+    ) -> list[bytes]:
         """The segments as they are found after a death.
 
         Lost pages and sectors (the machine died) are counted over all segments from the first that is not as it was
-        synced; they are as they were synced. None: the process died, and nothing is lost.
+        synced; they are as they were synced, or `stale`, where nothing was synced: as the first segment is there. None
+        are lost where the process died alone.
         """
         now = [segment.tobytes() for segment in self.segments]
         for size, lost in ((PAGE, lost_pages), (SECTOR, lost_sectors)):
             if lost:
-                now = self._without(now, size, lost)
+                now = self._without(now, size, lost, stale)
         return now
 
-    def _without(self, now: list[bytes], size: int, lost: list[int]) -> list[bytes]:
+    def _without(self, now: list[bytes], size: int, lost: Sequence[int], stale: bool) -> list[bytes]:
         changed = []
         images = [bytearray(data) for data in now]
         for number, data in enumerate(images):
             old = self._synced[number] if number < len(self._synced) else bytes(len(data))
             for at in range(0, len(data), size):
                 if data[at : at + size] != old[at : at + size]:
-                    changed.append((number, at, old[at : at + size]))
+                    found = now[0] if stale and number > 0 and not any(old[at : at + size]) else old
+                    changed.append((number, at, found[at : at + size]))
         for place in lost:
             if place < len(changed):
                 number, at, old_bytes = changed[place]

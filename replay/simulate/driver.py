@@ -10,9 +10,8 @@ Worst case: a death with recovery writes and reads the run's files once, some mi
 from __future__ import annotations
 
 import hashlib
-import tempfile
+from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -21,25 +20,22 @@ import numpy as np
 from engine.core.limits import OUTBOX
 from engine.core.state import make_outbox, state_hash, view_events
 from engine.core.step import next_deadline
-from engine.io.journal_format import LAST, JournalError, Kind
-from engine.io.journal_reader import End, JournalReader
-from engine.io.journal_writer import set_aside
+from engine.io.journal_format import LAST, Kind
+from engine.io.journal_reader import End
 from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE, SCHEMA_ID, SCHEMA_VERSION, UNIT, Reason, Template
 from engine.run import manifest as manifests
 from engine.run.bind import bind
-from engine.run.config import Config, to_canonical_json
+from engine.run.config import to_canonical_json
 from engine.run.life import REBOOT_SKIP, Life
 from engine.run.life import to_bytes as life_bytes
-from engine.run.recover import RecoveryError, recover
-from replay.simulate.disk import Disk, write_image
+from replay.simulate.disk import Disk
+from replay.simulate.reboot import Files, Found, Frame
 from replay.simulate.setup import DAY, Setup, config
-from replay.simulate.violation import Violation, must
+from replay.simulate.violation import Violation
 from replay.simulate.wire import Record, name, pack, stamped, unpack
 
 _ORDER_NEW = int(Template.ORDER_NEW)
 _EPOCH = 7
-#: The smallest frame that an output takes.
-_OUTPUT_BYTES = 96
 
 
 class Death(NamedTuple):
@@ -51,19 +47,12 @@ class Death(NamedTuple):
     sent: int
 
 
-class Frame(NamedTuple):
-    """A frame that was committed."""
-
-    kind: int
-    batch_index: int
-    input_seq: int
-    payload: bytes
-
-
 class Engine:
     """One engine over all its lives. `send(session, record)` hands a record to a peer and says whether it left."""
 
-    def __init__(self, setup: Setup, send: Callable[[int, bytes], bool], note: Callable[..., None]) -> None:
+    def __init__(
+        self, setup: Setup, send: Callable[[int, bytes], bool], note: Callable[..., None], faults: Counter[str]
+    ) -> None:
         self.setup = setup
         self.config = config(setup)
         self.manifest = make_manifest(setup)
@@ -73,6 +62,8 @@ class Engine:
         self.events, self.outbox = view_events(self.buffer), make_outbox(OUTBOX)
         self._words = self.outbox.words.view(np.uint8)
         self.disk = Disk(setup.segment_bytes, hashlib.sha256(b"simulation").digest()[:16])
+        self.faults = faults
+        self.files = Files(self.config, self.disk, faults)
         self.frames: list[Frame] = []
         self._send, self._note = send, note
         self.alive = True
@@ -126,7 +117,7 @@ class Engine:
         data = stamped(data, self.reading_ns)
         if death is not None and death.frames == 0:
             self.disk.append_torn(Kind.INPUT, LAST, 0, -1, data, death.torn)
-            self._die()
+            self._die(death.torn)
             return True
         seq = self._commit(Kind.INPUT, LAST, 0, -1, data)
         if seq < 0:
@@ -160,7 +151,7 @@ class Engine:
             mark = LAST if k == len(outputs) - 1 else 0
             if death is not None and death.frames == k + 1:
                 self.disk.append_torn(Kind.OUTPUT, mark, k, seq, outputs[k], death.torn)
-                self._die()
+                self._die(death.torn)
                 return
             last_seq = self._commit(Kind.OUTPUT, mark, k, seq, outputs[k])
             if last_seq < 0:
@@ -237,30 +228,25 @@ class Engine:
         if self.alive:
             self._die()
 
-    def _die(self) -> None:
+    def _die(self, torn: int = 0) -> None:
         self.alive = False
+        self.faults["torn"] += torn > 0
         self.hash_at_death = state_hash(self.state)
         self._local, self._held, self._unfinished, self.death = [], [], None, None
         self.linked = [False] * self.setup.sessions
 
-    def recover(self, lost_pages: list[int], lost_sectors: list[int], check: Callable[[int], None]) -> None:
+    def snapshot(self) -> bool:
+        """Have the follower write a snapshot; False where it cannot now."""
+        return self.files.follow()
+
+    def recover(self, found: Found, check: Callable[[int], None]) -> None:
         """A new process on what is found of the journal, by the engine's own recovery. `check` gets its last frame.
 
         Lost pages and sectors count where the machine died (durability `disk`); else the process died alone.
         """
-        power = self.setup.durability == "disk" and bool(lost_pages or lost_sectors)
-        image = self.disk.image(lost_pages, lost_sectors) if power else self.disk.image()
-        with tempfile.TemporaryDirectory(prefix="tickroute-simulate-") as folder:
-            run_dir = Path(folder)
-            write_image(run_dir, image)
-            given_up = self._give_up(run_dir) if power else 0
-            try:
-                recovery = recover(_in_folder(self.config, run_dir))
-            except (JournalError, RecoveryError) as error:
-                raise Violation("a death is recovered from", str(error)) from error
-            self._compare(run_dir)
-            set_aside(run_dir, recovery.end)
-            self.disk.load(run_dir, recovery.end)
+        power = self.setup.durability == "disk" and bool(found.pages or found.sectors)
+        self.faults["power" if power else "killed"] += 1
+        recovery, given_up = self.files.recover(found, self.frames, power=power)
         end = recovery.end
         self._check_prefix(end.last_seq, power)
         self.state = recovery.state
@@ -273,36 +259,6 @@ class Engine:
         skip = (REBOOT_SKIP if power else 0) + given_up + recovery.start.watch.given_up
         self._commit(Kind.RECOVERED, LAST, 0, -1, _life(end))
         self.take(pack(Template.RECOVERED, last_seq=end.last_seq, torn_bytes=end.torn_bytes, skip=skip))
-
-    def _give_up(self, run_dir: Path) -> int:
-        """Whole frames behind a page that was lost are an operator's to give up; how many outputs they may have held.
-
-        The disk wrote them before others, so nothing that was sent is among them.
-        """
-        try:
-            with JournalReader(run_dir) as reader:
-                for _ in reader.chunks():
-                    pass
-            return 0
-        except JournalError:
-            pass
-        with JournalReader(run_dir, cut=True) as reader:
-            for _ in reader.chunks():
-                pass
-            assert reader.end is not None, "a reader that is not live comes to an end"
-            end = reader.end
-        set_aside(run_dir, end)
-        return end.torn_bytes // _OUTPUT_BYTES + 1
-
-    def _compare(self, run_dir: Path) -> None:
-        """What is read is what was written, frame by frame."""
-        with JournalReader(run_dir) as reader:
-            for frame in reader.frames():
-                if frame.kind == Kind.PAD:
-                    continue
-                must(frame.seq < len(self.frames), "recovery finds a prefix", f"frame {frame.seq} was never committed")
-                same = frame.payload.tobytes() == self.frames[frame.seq].payload
-                must(same, "recovery finds a prefix", f"frame {frame.seq} is not as it was written")
 
     def _check_prefix(self, last_seq: int, power: bool) -> None:
         least = self.disk.synced_seq if power else len(self.frames) - 1
@@ -322,10 +278,6 @@ class Engine:
         """The record of a committed frame; None where it is none."""
         frame = self.frames[seq]
         return unpack(frame.payload) if frame.kind in (Kind.INPUT, Kind.OUTPUT) else None
-
-
-def _in_folder(made: Config, run_dir: Path) -> Config:
-    return msgspec.structs.replace(made, engine=msgspec.structs.replace(made.engine, run_dir=str(run_dir)))
 
 
 def _life(end: End) -> bytes:

@@ -11,7 +11,8 @@ from typing import Any
 
 from engine.core.state import COUNTERS, FAILED, NONE, State
 from engine.record.records import ExecType, OrdStatus, Reason, Side, Template, Tif
-from replay.simulate.ledger import CHILD_BIT, REPORTS, TERMINAL, Child, Ledger, Parent
+from replay.simulate.executions import key_of
+from replay.simulate.ledger import CHANGES, CHILD_BIT, REPORTS, TERMINAL, Child, Ledger, Parent
 from replay.simulate.violation import must
 from replay.simulate.wire import Record, name, unpack
 
@@ -42,6 +43,8 @@ class Invariants(Ledger):
                 self._requested(out)
             elif template in REPORTS:
                 self._told_client(out)
+            elif template in CHANGES:
+                self._told_bust(out)
             elif template == Template.RISK_BLOCK and out["order_id"] & CHILD_BIT:
                 self._use(out["order_id"])
                 self.enter_blocked(out["order_id"])
@@ -49,14 +52,21 @@ class Invariants(Ledger):
             elif template == Template.DECISION:
                 self.books.look(out["instrument_id"], self.now_ns)
             elif template == Template.ALERT and out["code"] == Reason.TIMEOUT:
-                must(out["order_id"] > last_timeout, "timers fire in order", f"{out['order_id']} after {last_timeout}")
-                last_timeout = out["order_id"]
+                last_timeout = self._fired(out["order_id"], last_timeout)
         self._batch()
         if state is not None:
             self._rows(state, touched, parents.values())
             self._steps += 1
             if self._steps % _EVERY == 0:
                 self.whole(state)
+
+    def _fired(self, order_id: int, before: int) -> int:
+        """A child's timer has fired; those that are as they were armed at first fire in that order, which is ids'."""
+        child = self.children.get(order_id)
+        if child is None or not child.untouched:
+            return before
+        must(order_id > before, "timers fire in order", f"{order_id} after {before}")
+        return order_id
 
     # ---- what leaves
 
@@ -82,7 +92,7 @@ class Invariants(Ledger):
         must(not parent.stopping, "no order leaves for a parent that is being cancelled", what)
         for key in ("side", "instrument_id", "account_id", "client_id"):
             must(out[key] == parent.order[key], "a child is its parent's order", f"{what}: {key} {out[key]}")
-        room = parent.qty - parent.cum - parent.live_qty
+        room = parent.left - parent.live_qty
         must(0 < qty <= room, "no more is routed than is left", f"{what}, {room} left")
         buys = out["side"] == Side.BUY
         limit = parent.px
@@ -135,8 +145,10 @@ class Invariants(Ledger):
             self._told_change(parent, kind, out)
         what = f"{parent}: {name(template)}, cum {out['cum_qty']} leaves {out['leaves_qty']}, should be {parent.cum}"
         must(out["cum_qty"] == parent.cum, "a client is told what was executed", what)
-        left = 0 if parent.ended or out["ord_status"] in TERMINAL else max(parent.qty - parent.cum, 0)
+        left = 0 if parent.ended or out["ord_status"] in TERMINAL else parent.left
         must(out["leaves_qty"] == left, "a client is told what is left", f"{what} and {left}")
+        filled = out["ord_status"] == OrdStatus.FILLED
+        must(not filled or parent.cum >= parent.qty, "filled is what is executed whole", f"{what} of {parent.qty}")
 
     def _told_fill(self, parent: Parent, out: Record) -> None:
         self._told += 1
@@ -145,6 +157,24 @@ class Invariants(Ledger):
         report = self.booked[1]
         same = (out["last_qty"], out["last_px"]) == (report["last_qty"], report["last_px"])
         must(same and self.booked[0].parent is parent, "a fill is told as it was", f"{parent}: {out['last_qty']}")
+        execution = self.executions.find(key_of(report["venue_id"], report["exec_id"]))
+        if execution is not None:
+            execution.told = out["exec_id"]
+
+    def _told_bust(self, out: Record) -> None:
+        """A client is told that an execution which it knows was busted, or is another."""
+        self._told += 1
+        what = f"{name(out['template_id'])} of order {out['order_id']}: {out['last_qty']} at {out['last_px']}"
+        must(self.changed is not None, "a bust is told once", f"{what} without a bust")
+        assert self.changed is not None
+        execution, report = self.changed
+        parent = execution.child.parent
+        same = out["template_id"] == report["template_id"] and out["exec_ref_id"] == execution.told
+        same = same and (out["last_qty"], out["last_px"]) == (report["last_qty"], report["last_px"])
+        must(same and out["order_id"] == parent.order_id, "a bust is told as it was", what)
+        must(out["cum_qty"] == parent.cum, "a client is told what was executed", f"{what}, should be {parent.cum}")
+        left = 0 if parent.ended or out["ord_status"] in TERMINAL else parent.left
+        must(out["leaves_qty"] == left, "a client is told what is left", f"{what}, {out['leaves_qty']}, not {left}")
 
     def _told_change(self, parent: Parent, kind: int, out: Record) -> None:
         if kind in (ExecType.CANCELED, ExecType.EXPIRED):
@@ -161,7 +191,9 @@ class Invariants(Ledger):
         elif kind == ExecType.REPLACED:
             qty = out["cum_qty"] + out["leaves_qty"]
             asked = [new for new, px in parent.asked if px == out["last_px"]]
-            right = any(qty == max(new, parent.cum) for new in asked)
+            # What was busted stays in the order: it is no longer cum, and not leaves.
+            qty += parent.busted
+            right = any(qty == max(new, parent.cum + parent.busted) for new in asked)
             must(right, "a replace does what was asked", f"{parent}: {qty} at {out['last_px']}, asked {parent.asked}")
             parent.qty, parent.px = qty, out["last_px"]
 
@@ -170,6 +202,10 @@ class Invariants(Ledger):
         if self.booked is not None:
             held = self.holds_parent(self.booked[0].parent)
             must(self._told == int(held), "an execution is told to the client", str(self.booked[0]))
+        if self.changed is not None:
+            child = self.changed[0].child
+            held = self.holds_child(child) and self.holds_parent(child.parent)
+            must(self._told == int(held), "a bust is told to the client", str(child))
         for parent_id, qty in self._routed.items():
             parent = self.parents[parent_id]
             if parent.order["tif"] == Tif.FOK:
@@ -186,9 +222,9 @@ class Invariants(Ledger):
             self._child_row(state, child)
         for parent in parents:
             self._parent_row(state, parent)
-        if self.booked is not None:
-            order = self.booked[0].order
-            self._position(state, order["account_id"], order["instrument_id"])
+        for booked in (self.booked and self.booked[0], self.changed and self.changed[0].child):
+            if booked:
+                self._position(state, booked.order["account_id"], booked.order["instrument_id"])
 
     def _child_row(self, state: State, child: Child) -> None:
         if not self.holds_child(child):
@@ -197,7 +233,10 @@ class Invariants(Ledger):
         seen = f"{child}: cum {row.cum_qty} leaves {row.leaves_qty}, should be {child.cum} and {child.leaves}"
         must(int(row.cum_qty) == child.cum, "a child's executions are booked", seen)
         must(int(row.leaves_qty) == child.leaves, "a child's leaves are its quantity less its executions", seen)
+        must(int(row.busted_qty) == child.busted, "what was busted is a term of its own", f"{seen}; {row.busted_qty}")
         must((int(row.ord_status) in TERMINAL) != child.live, "a child ends with a terminal report", seen)
+        filled = row.ord_status == OrdStatus.FILLED
+        must(child.live or filled == (child.cum >= child.qty), "filled is what is executed whole", seen)
         if child.live and not self.up[self.session_of(child)]:
             must(row.ord_status == OrdStatus.UNKNOWN, "what lives at a lost venue is unknown", seen)
 
@@ -207,6 +246,7 @@ class Invariants(Ledger):
         row = state.parents[parent.order_id & self.parent_mask]
         seen = f"{parent}: cum {row.cum_qty} live {row.live_qty}, should be {parent.cum} and {parent.live_qty}"
         must(int(row.cum_qty) == parent.cum, "a parent's executions are booked", seen)
+        must(int(row.busted_qty) == parent.busted, "what was busted is a term of its own", f"{seen}; {row.busted_qty}")
         must(int(row.live_qty) == parent.live_qty, "a parent's live quantity is its children's leaves", seen)
         must(int(row.live_children) == len(parent.live), "a parent's children are counted", seen)
         must(int(row.notional) == parent.notional, "a parent's money is its executions'", f"{parent}: {row.notional}")
@@ -235,9 +275,10 @@ class Invariants(Ledger):
             if self.holds_parent(parent):
                 self._parent_row(state, parent)
                 if int(state.parents[parent.order_id & self.parent_mask].phase) > FAILED:
-                    still += max(parent.qty - parent.cum, 0)
+                    still += parent.left
         counts = dict(zip(COUNTERS, state.counts.tolist(), strict=True))
-        total = counts["qty_filled"] - counts["qty_overfilled"] + counts["qty_canceled"] + counts["qty_rejected"]
+        total = sum(counts[key] for key in ("qty_filled", "qty_canceled", "qty_rejected", "qty_busted"))
+        total -= counts["qty_overfilled"]
         seen = f"{counts['qty_ordered']} ordered, {total} ended, {still} open"
         must(counts["qty_ordered"] == total + still, "quantities add up", seen)
         for account in range(2):

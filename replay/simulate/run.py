@@ -27,6 +27,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     inputs: int
     journal_hash: str
+    #: How often each family of faults (faults.py) took place.
+    faults: dict[str, int] = {}
     setup: Setup
     events: list[Event]
 
@@ -73,6 +75,7 @@ def _result(world: World, events: list[Event], found: Violation | None, seed: in
         seed=seed,
         inputs=world.inputs,
         journal_hash=world.engine.journal_hash(),
+        faults=dict(sorted(world.faults.items())),
         setup=world.setup,
         events=events,
     )

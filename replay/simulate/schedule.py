@@ -25,6 +25,8 @@ _SIDES: Final = ("buy", "buy", "sell", "sell", "sell_short")
 _TIFS: Final = ("day", "day", "gtc", "ioc", "fok")
 _ASKS: Final = ("new", "new", "new", "cancel", "replace", "replace", "pause", "resume", "status", "again", "mass")
 _WORK: Final = ("fill", "fill", "fill", "cancel", "expire", "again")
+#: Work that a profile asks for by its own chance.
+_RARE: Final = ("late", "over", "stray", "repeat", "bust", "correct", "restate")
 #: Lanes of the random numbers.
 _SETUP, _MARKET, _CLIENTS, _WIRES, _VENUES, _MACHINE = range(1, 7)
 
@@ -98,6 +100,8 @@ class Schedule:
         self._now = 0
         self._dice = {lane: Dice(seed, lane) for lane in (_MARKET, _CLIENTS, _WIRES, _VENUES, _MACHINE)}
         self._due = [[0, 0] for _ in range(self.setup.sessions)]
+        #: Until when each peer reads nothing.
+        self._silent = [0] * self.setup.sessions
         self._mids = [_MID] * self.setup.instruments
         self._cls = [0] * CLIENTS
         for session in range(self.setup.sessions):
@@ -111,6 +115,9 @@ class Schedule:
         self._repeat(profile.down_ms, _WIRES, self._down)
         self._repeat(profile.clock_ms, _MACHINE, self._clock)
         self._repeat(profile.stall_ms, _MACHINE, self._stall)
+        self._repeat(profile.silent_ms, _WIRES, self._silence)
+        self._repeat(profile.skew_ms, _MACHINE, self._skew)
+        self._repeat(profile.snapshot_ms, _MACHINE, lambda: iter([{"do": "snapshot"}]))
         self._repeat(profile.die_ms, _MACHINE, self._die)
         self._repeat(profile.full_ms, _MACHINE, self._full)
         self._repeat(profile.control_ms, _MACHINE, self._control)
@@ -154,12 +161,28 @@ class Schedule:
                     at = self._now + 50_000 + self._dice[_WIRES].wait_ns(MS)
                     self._at(at, partial(self._arrival, session, way))
 
-    def _arrival(self, session: int, way: int) -> Iterator[Event]:
+    def _silence(self) -> Iterator[Event]:
+        """A peer reads nothing, for some tens of ms or for seconds."""
+        dice = self._dice[_WIRES]
+        session = dice.below(self.setup.sessions)
+        self._silent[session] = self._now + dice.wait_ns(dice.one(30, 200, 5000) * MS)
+        yield {"do": "silent", "session": session}
+
+    def _arrival(self, session: int, way: int, slow: bool = False) -> Iterator[Event]:
         dice, profile = self._dice[_WIRES], self.profile
+        if way == 1 and self._now < self._silent[session]:
+            self._at(self._silent[session], partial(self._arrival, session, way, slow))
+            return
+        if not slow and dice.chance(profile.slow):
+            at = self._now + dice.wait_ns(dice.one(10, 100, 2000) * MS)
+            self._at(at, partial(self._arrival, session, way, slow=True))
+            return
         self._due[session][way] = max(self._due[session][way] - 1, 0)
         event: Event = {"session": session}
+        if slow:
+            event["slow"] = 1
         if dice.chance(profile.reordered):
-            event["k"] = 1 + dice.below(4)
+            event["k"] = 1 + dice.below(dice.one(4, 1000))
         if dice.chance(profile.lost):
             yield {"do": "lose", "way": "out" if way else "in", **event}
             return
@@ -257,7 +280,7 @@ class Schedule:
         dice, profile = self._dice[_VENUES], self.profile
         session = CLIENTS + dice.below(self.setup.gateways)
         event: Event = {"do": "work", "session": session, "n": dice.below(1000), "what": dice.one(*_WORK)}
-        for name in ("late", "over", "stray"):
+        for name in _RARE:
             if dice.chance(getattr(profile, name)):
                 event["what"] = name
         if event["what"] == "stray":
@@ -267,13 +290,18 @@ class Schedule:
 
     # ---- the machine
 
+    def _skew(self) -> Iterator[Event]:
+        dice = self._dice[_MACHINE]
+        off_ns = dice.one(-1, 1) * dice.wait_ns(dice.one(1, 100, 1_200_000) * MS)
+        yield {"do": "skew", "session": dice.below(self.setup.sessions), "ns": dice.one(0, off_ns)}
+
     def _clock(self) -> Iterator[Event]:
         dice = self._dice[_MACHINE]
         yield {"do": "clock", "ns": dice.one(-1, 1) * dice.wait_ns(dice.one(1, 100, 3_600_000) * MS)}
 
     def _stall(self) -> Iterator[Event]:
         dice = self._dice[_MACHINE]
-        yield {"do": "stall", "ns": dice.wait_ns(dice.one(1, 30, 1000) * MS)}
+        yield {"do": "stall", "ns": min(MS + dice.wait_ns(dice.one(1, 30, 1000, 20_000) * MS), 60_000 * MS)}
 
     def _die(self) -> Iterator[Event]:
         dice = self._dice[_MACHINE]
@@ -285,6 +313,11 @@ class Schedule:
         if dice.chance(500):
             restart["pages"] = sorted({dice.below(6) for _ in range(dice.below(3))})
             restart["sectors"] = sorted({dice.below(24) for _ in range(dice.below(4))})
+            restart["stale"] = dice.below(2)
+        if dice.chance(300):
+            restart["flips"] = [dice.word() for _ in range(1 + dice.below(3))]
+        if dice.chance(200):
+            restart["snap"] = dice.word()
         at = self._now + 20 * MS + dice.wait_ns(20 * MS)
         self._at(at, lambda: self._restart(restart))
 
@@ -296,9 +329,10 @@ class Schedule:
             self._at(at, partial(_hello, session))
 
     def _full(self) -> Iterator[Event]:
-        yield {"do": "disk", "full": 1}
+        told = self._dice[_MACHINE].below(2)
+        yield {"do": "disk", "full": 1, "told": told}
         at = self._now + self._dice[_MACHINE].wait_ns(30 * MS)
-        self._at(at, lambda: iter([{"do": "disk", "full": 0}]))
+        self._at(at, lambda: iter([{"do": "disk", "full": 0, "told": told}]))
 
     def _control(self) -> Iterator[Event]:
         yield {"do": "control", "what": "kill"}

@@ -126,8 +126,8 @@ def _nothing_lives(world: World) -> None:
 
 def _venues(world: World) -> None:
     """What venues executed is what the engine booked, and no order came twice or from nowhere."""
-    ledger = world.ledger
-    booked = 0
+    ledger, state = world.ledger, world.engine.state
+    booked = changed = 0
     for gateway in world.gateways:
         must(not gateway.repeated, "no order comes to a venue twice", str(gateway.repeated))
         for order in gateway.orders.values():
@@ -136,12 +136,15 @@ def _venues(world: World) -> None:
             assert child is not None
             for execution in order.executions:
                 if ledger.was_booked(order.venue, execution.exec_id):
-                    booked += 1
+                    booked += not execution.ref
+                    changed += bool(execution.ref)
                 else:
                     seen = f"{execution.qty} of {child}, {execution.exec_id.decode()}"
-                    must(not ledger.holds_child(child), "no execution is lost", seen)
-    fills = int(world.engine.state.counts[COUNTERS.index("fills")])
+                    lost = ledger.holds_child(child) if not execution.ref else ledger.stands(order.venue, execution.ref)
+                    must(not lost, "no execution is lost", seen)
+    fills, busts, corrects = (int(state.counts[COUNTERS.index(name)]) for name in ("fills", "busts", "corrects"))
     must(booked == fills, "what is booked was executed", f"{fills} booked, {booked} executed")
+    must(changed == busts + corrects, "what is undone was busted", f"{busts} and {corrects} booked, {changed} told")
 
 
 def _clients(world: World) -> None:

@@ -16,31 +16,39 @@ Timers are not events: before each event the engine is told of the deadlines tha
     take     session, k, keep, fill, reject, mute, hold   a gateway reads a request, and what it makes of it (venues.py)
     hear     session, k, keep  a client reads a report
     lose     session, way: in | out, k    a record in flight is lost
-    work     session, n, what, fill       a gateway does something with its n-th order
+    work     session, n, what, fill       a gateway does something with its n-th order (work.py)
+    silent   session                      a peer reads nothing for a while
+    skew     session, ns                  a peer's clock is off
+    snapshot                              the follower writes one
     down     session, noticed, lost_in, lost_out   a session breaks; up  it is there again; peer  its peer restarts
     die      frames, torn, sent | now     the process dies at the next input, or now
-    restart  pages, sectors               a new one recovers the journal (what the disk lost counts from the end)
+    restart  pages, sectors, stale, flips, snap   a new one recovers the journal: what the disk lost, counted from the
+                                          first byte not synced; bits that flip; what is wrong with the snapshot
     clock    ns    the driver's clock steps; stall  ns  the engine's process stands still
-    disk     full  no further segment, or again;  sync  the disk has all
+    disk     full, told  no further segment, or again;  sync  the disk has all
     control  what: kill | live            the control link
     bytes    session, hex                 a record that is none
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final, TypeAlias
 
 from engine.core.state import state_hash
-from engine.record.records import ControlAction, ExecType, Liquidity, Reason, Template
+from engine.record.records import ControlAction, Reason, Template
 from replay.simulate.clients import Client
 from replay.simulate.driver import Death, Engine
+from replay.simulate.faults import families
 from replay.simulate.invariants import Invariants
 from replay.simulate.market import Publisher
 from replay.simulate.network import Peer, Wire
+from replay.simulate.reboot import Found
 from replay.simulate.setup import CLIENTS, START_NS, Setup
-from replay.simulate.venues import Gateway, Order
+from replay.simulate.venues import Gateway
 from replay.simulate.violation import Violation, must
 from replay.simulate.wire import pack
+from replay.simulate.work import work
 
 #: One thing that happens.
 Event: TypeAlias = dict[str, Any]
@@ -55,13 +63,17 @@ class World:
         self.setup = setup
         self.now = 0
         self.skew_ns = 0
+        #: How often each family of faults took place (faults.py).
+        self.faults: Counter[str] = Counter()
+        #: How far each peer's clock is off.
+        self.skews = [0] * setup.sessions
         self.wires = [Wire() for _ in range(setup.sessions)]
         self._seen: list[tuple[int, bytes, list[bytes]]] = []
-        self.engine = Engine(setup, self._to_peer, self._note)
+        self.engine = Engine(setup, self._to_peer, self._note, self.faults)
         self.ledger = Invariants(setup, self.engine.state)
         self.clients = [Client(n, self.wires[n]) for n in range(CLIENTS)]
         self.gateways = [
-            Gateway(n, self.wires[n], lambda venue, exec_id: self.ledger.remembers(venue, exec_id))
+            Gateway(n, self.wires[n], lambda venue, exec_id: self.ledger.remembers(venue, exec_id), self.faults)
             for n in range(CLIENTS, setup.sessions)
         ]
         self.peers: list[Peer] = [*self.clients, *self.gateways]
@@ -111,10 +123,11 @@ class World:
     def apply(self, event: Event) -> None:
         """Make one event happen. Violation where an invariant breaks."""
         self.pass_time(int(event["at"]))
-        for peer in self.peers:
-            peer.now_ns = START_NS + self.now
+        for peer, skew_ns in zip(self.peers, self.skews, strict=True):
+            peer.now_ns = START_NS + self.now + skew_ns
         do = getattr(self, "_" + event["do"])
-        do(event)
+        if do(event) is not False:
+            self.faults.update(families(event))
 
     def _publish(self, event: Event, data: bytes) -> None:
         way = event.get("way", "now")
@@ -144,10 +157,9 @@ class World:
     def _open(self, event: Event) -> None:
         self._publish(event, self._publisher_at(event).status(event["instrument"], 0))
 
-    def _feed(self, event: Event) -> None:
+    def _feed(self, event: Event) -> bool:
         data = _pick(self.publishers[event["venue"]].flight, event)
-        if data is not None:
-            self.give(data)
+        return data is not None and self.give(data)
 
     def _publisher(self, event: Event) -> None:
         self.publishers[event["venue"]].restart()
@@ -163,53 +175,44 @@ class World:
         parents = [p for p in self.ledger.parents.values() if p.session == client and str(p) == f"parent {cl}"]
         return any(not self.ledger.holds_parent(parent) for parent in parents)
 
-    def _deliver(self, event: Event) -> None:
+    def _deliver(self, event: Event) -> bool:
         if self.engine.alive and not self.engine.ready:
-            return  # it stands still: what is in flight waits
+            return False  # it stands still: what is in flight waits
         data = _pick(self.wires[event["session"]].to_engine, event)
         if data is not None:
             session = int(event["session"])
             self.give(data[:12] + session.to_bytes(2, "little", signed=True) + data[14:])
             if self.engine.alive and self.peers[session].up:
                 self.peers[session].forget(*self.engine.seen(session))  # by a heartbeat
+        return data is not None
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Event) -> bool:
         data = _pick(self.wires[event["session"]].to_peer, event)
         if data is not None:
             self.gateways[event["session"] - CLIENTS].take(data, event)
+        return data is not None
 
-    def _hear(self, event: Event) -> None:
+    def _hear(self, event: Event) -> bool:
         data = _pick(self.wires[event["session"]].to_peer, event)
         if data is not None:
             self.clients[event["session"]].hear(data)
+        return data is not None
 
-    def _lose(self, event: Event) -> None:
+    def _lose(self, event: Event) -> bool:
         wire = self.wires[event["session"]]
-        _pick(wire.to_engine if event["way"] == "in" else wire.to_peer, event)
+        return _pick(wire.to_engine if event["way"] == "in" else wire.to_peer, event) is not None
 
-    def _work(self, event: Event) -> None:
-        gateway, what = self.gateways[event["session"] - CLIENTS], event["what"]
-        if what == "stray":
-            gateway.stray(event["session"] % self.setup.venues, 0, event["n"], event["template"])
-            return
-        wants_live = what != "late"
-        orders = [order for order in gateway.orders.values() if order.live == wants_live]
-        if orders:
-            self._work_on(gateway, orders[event["n"] % len(orders)], what, int(event.get("fill", 0)))
+    def _work(self, event: Event) -> bool:
+        return work(self.gateways[event["session"] - CLIENTS], self.setup, event)
 
-    def _work_on(self, gateway: Gateway, order: Order, what: str, fill: int) -> None:
-        if what == "fill":
-            gateway.execute(order, max(order.leaves * fill // 1000, 1), int(Liquidity.ADDED))
-        elif what == "over":
-            gateway.execute(order, order.leaves + max(order.qty * fill // 1000, 1), int(Liquidity.ADDED))
-        elif what == "cancel":
-            gateway.end(order, ExecType.CANCELED)
-        elif what == "expire":
-            gateway.end(order, ExecType.EXPIRED)
-        elif what == "again":
-            gateway.report(Template.ACK, order, exec_type=ExecType.NEW)
-        elif what == "late":
-            gateway.late(order, fill)
+    def _silent(self, event: Event) -> None:
+        """The scheduler holds what is in flight to this peer back."""
+
+    def _skew(self, event: Event) -> None:
+        self.skews[event["session"]] = int(event["ns"])
+
+    def _snapshot(self, _event: Event) -> bool:
+        return self.engine.snapshot()
 
     def _down(self, event: Event) -> None:
         session = event["session"]
@@ -245,7 +248,10 @@ class World:
         for peer in self.peers:
             peer.break_off()
         self.engine.disk.full = False  # with a full disk it would not start
-        self.engine.recover(event.get("pages", []), event.get("sectors", []), self._recovered)
+        found = Found(*(event[key] if key in event else Found._field_defaults[key] for key in Found._fields))
+        self.faults["pages"] += self.setup.durability == "disk" and bool(found.pages or found.sectors)
+        self.faults["stale"] += self.setup.durability == "disk" and found.stale and bool(found.pages or found.sectors)
+        self.engine.recover(found, self._recovered)
 
     def _recovered(self, last_seq: int) -> None:
         """The journal has been recovered up to a frame, and the engine has its state back."""
@@ -267,6 +273,9 @@ class World:
         self.now += int(event["ns"])
 
     def _disk(self, event: Event) -> None:
+        """A disk that is nearly full makes the driver stop all orders; with room again it lets them go."""
+        if event.get("told"):
+            self._control({"what": "kill" if event["full"] else "live"})
         self.engine.disk_full(bool(event["full"]))
 
     def _sync(self, _event: Event) -> None:
