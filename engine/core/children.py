@@ -206,8 +206,9 @@ def finish_child(state: State, outbox: Outbox, c: int, status: int, reason: int)
 
 @kernel
 def conclude(state: State, outbox: Outbox, c: int) -> None:
-    """End child c, of which nothing is left: Filled, or Canceled where a part of its executions was busted."""
-    filled = state.children[c].cum_qty >= state.child_orders[c].qty
+    """End child c, of which nothing is left: Filled, or Canceled where a part was busted, or all taken from it."""
+    cum_qty = int(state.children[c].cum_qty)
+    filled = cum_qty > 0 and cum_qty >= state.child_orders[c].qty
     finish_child(state, outbox, c, _S_FILLED if filled else _S_CANCELED, _R_NONE)
 
 

@@ -14,7 +14,7 @@ Worst case: one load a pair, and a walk over eleven bits for a status.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import Final
 
@@ -170,42 +170,69 @@ def _declare() -> dict[tuple[OrdStatus, ChildEvent], tuple[Step, tuple[OrdStatus
     on(_E.ACK_PENDING, LIVE, _D.IGNORE)
     on(_E.PARTIAL_FILL, [_S.PENDING_NEW, _S.NEW], _D.BOOK, _S.PARTIALLY_FILLED)
     on(_E.PARTIAL_FILL, [_S.PARTIALLY_FILLED, _S.PENDING_CANCEL, _S.PENDING_REPLACE, _S.UNKNOWN], _D.BOOK)
-    on(_E.FULL_FILL, fall, _D.BOOK, *out)
+    on(_E.PARTIAL_FILL, TERMINAL, _D.IGNORE)  # with nothing left every execution is a full one
+    on(_E.FULL_FILL, [_S.PENDING_NEW], _D.BOOK, _S.FILLED)
+    on(_E.FULL_FILL, [_S.NEW, _S.PARTIALLY_FILLED], _D.BOOK, *out)
     on(_E.FULL_FILL, [_S.PENDING_CANCEL, _S.UNKNOWN], _D.BOOK, _STAY, *out)
     # Beyond the leaves it may say that a raise has taken effect, of which more is left.
     on(_E.FULL_FILL, [_S.PENDING_REPLACE], _D.BOOK, _STAY, _S.PARTIALLY_FILLED, *out)
-    on(_E.PARTIAL_FILL, TERMINAL, _D.BOOK, _STAY, *out)
-    on(_E.FULL_FILL, TERMINAL, _D.BOOK, _STAY, *out)
+    on(_E.FULL_FILL, [_S.FILLED], _D.BOOK)
+    on(_E.FULL_FILL, [_S.CANCELED, _S.EXPIRED], _D.BOOK, _STAY, _S.FILLED)
+    on(_E.FULL_FILL, [_S.REJECTED], _D.BOOK, *out)
     on(_E.CANCELED, LIVE, _D.END, _S.CANCELED, _S.UNKNOWN)
     on(_E.EXPIRED, LIVE, _D.END, _S.EXPIRED, _S.UNKNOWN)
-    on(_E.REJECTED, LIVE, _D.REJECT, _S.REJECTED, _S.CANCELED)
+    on(_E.REJECTED, [_S.PENDING_NEW, _S.NEW], _D.REJECT, _S.REJECTED)
+    on(_E.REJECTED, [_S.PARTIALLY_FILLED], _D.REJECT, _S.CANCELED)
+    on(_E.REJECTED, LIVE[3:], _D.REJECT, _S.REJECTED, _S.CANCELED)
     on(_E.CANCEL_REJECT, [_S.PENDING_CANCEL], _D.KEEP, *fall, _S.PENDING_REPLACE)
     on(_E.CANCEL_REJECT, [_S.UNKNOWN], _D.KEEP)
     on(_E.CANCEL_REJECT, _OPEN, _D.REFUSE_ORDER)
     for event, step in ((_E.REPLACED, _D.REPLACE), (_E.RESTATED, _D.RESTATE)):
-        on(event, fall, _D.RESTATE, _S.NEW, _S.PARTIALLY_FILLED, _S.PENDING_CANCEL, *out)
+        on(event, [_S.PENDING_NEW, _S.NEW], _D.RESTATE, _S.NEW, _S.PENDING_CANCEL, _S.CANCELED)
+        on(event, [_S.PARTIALLY_FILLED], _D.RESTATE, _STAY, _S.PENDING_CANCEL, *out)
         on(event, [_S.PENDING_CANCEL], step, _STAY, *out)
-        on(event, [_S.PENDING_REPLACE], step, _STAY, _S.NEW, _S.PARTIALLY_FILLED, _S.PENDING_CANCEL, *out)
         on(event, [_S.UNKNOWN], step, _STAY, *LIVE[1:5], *out)
+    on(_E.REPLACED, [_S.PENDING_REPLACE], _D.REPLACE, _STAY, *fall[1:], _S.PENDING_CANCEL, *out)
+    on(_E.RESTATED, [_S.PENDING_REPLACE], _D.RESTATE, _STAY, _S.PENDING_CANCEL, *out)
     on(_E.REPLACE_REJECT, fall, _D.REFUSE_ORDER)
     on(_E.REPLACE_REJECT, [_S.PENDING_CANCEL, _S.UNKNOWN], _D.UNREPLACE, _STAY, *out)
     on(_E.REPLACE_REJECT, [_S.PENDING_REPLACE], _D.UNREPLACE, _STAY, *fall, *out)
     on(_E.STATUS_LIVE, [_S.PENDING_NEW], _D.ADOPT, _S.NEW)
     on(_E.STATUS_LIVE, [_S.NEW, _S.PARTIALLY_FILLED], _D.ADOPT)
     on(_E.STATUS_LIVE, [_S.PENDING_CANCEL], _D.ADOPT, _STAY, *out)
-    on(_E.STATUS_LIVE, [_S.PENDING_REPLACE], _D.ADOPT, _STAY, _S.NEW, _S.PARTIALLY_FILLED, _S.PENDING_CANCEL, *out)
+    on(_E.STATUS_LIVE, [_S.PENDING_REPLACE], _D.ADOPT, _STAY, _S.NEW, _S.PARTIALLY_FILLED, *out)
     on(_E.STATUS_LIVE, [_S.UNKNOWN], _D.ADOPT, _STAY, _S.PENDING_CANCEL, *out)
-    on(_E.STATUS_DONE, LIVE, _D.CONCLUDE, *TERMINAL, _S.UNKNOWN)
+    ends = (_S.CANCELED, _S.EXPIRED, _S.UNKNOWN)
+    on(_E.STATUS_DONE, [_S.PENDING_NEW, _S.NEW], _D.CONCLUDE, _S.REJECTED, *ends)
+    on(_E.STATUS_DONE, [_S.PARTIALLY_FILLED], _D.CONCLUDE, *ends)
+    on(_E.STATUS_DONE, LIVE[3:], _D.CONCLUDE, _S.REJECTED, _S.FILLED, *ends)
+    _declare_changes(on)
+    _declare_ours(on)
+    missing = [(s.name, e.name) for s in STATES for e in ChildEvent if (s, e) not in table]
+    assert not missing, f"no entry for {missing}"
+    return table
+
+
+def _declare_changes(on: Callable[..., None]) -> None:
+    """Busts and corrections."""
+    out = (_S.FILLED, _S.CANCELED)
+    on(_E.BUST, [_S.PARTIALLY_FILLED], _D.UNDO, _STAY, _S.NEW)
+    on(_E.BUST, LIVE[3:], _D.UNDO)
+    on(_E.BUST, [_S.CANCELED, _S.EXPIRED], _D.UNDO)
+    on(_E.CORRECT, [_S.PARTIALLY_FILLED, _S.PENDING_CANCEL, _S.UNKNOWN], _D.AMEND, _STAY, *out)
+    on(_E.CORRECT, [_S.PENDING_REPLACE], _D.AMEND, _STAY, _S.PARTIALLY_FILLED, *out)
+    on(_E.CORRECT, [_S.CANCELED, _S.EXPIRED], _D.AMEND, _STAY, _S.FILLED)
     for event, step in ((_E.BUST, _D.UNDO), (_E.CORRECT, _D.AMEND)):
-        ends = out if event == _E.CORRECT else (_S.NEW,)
-        on(event, [_S.PENDING_NEW, _S.NEW, _S.REJECTED], _D.REFUSE_ORDER)
-        on(event, [_S.PARTIALLY_FILLED], step, _STAY, *ends)
-        more = out if event == _E.CORRECT else ()
-        on(event, [_S.PENDING_CANCEL, _S.UNKNOWN], step, _STAY, *more)
-        on(event, [_S.PENDING_REPLACE], step, _STAY, *((_S.PARTIALLY_FILLED, *out) if more else ()))
         on(event, [_S.FILLED], step, _STAY, _S.CANCELED)
-        on(event, [_S.CANCELED, _S.EXPIRED], step, _STAY, *((_S.FILLED,) if event == _E.CORRECT else ()))
-    on(_E.TIMEOUT, LIVE, _D.WATCH, _STAY, _S.PENDING_CANCEL, _S.UNKNOWN)
+        on(event, [_S.PENDING_NEW, _S.NEW, _S.REJECTED], _D.REFUSE_ORDER)
+
+
+def _declare_ours(on: Callable[..., None]) -> None:
+    """Time, sessions, and what we ask for."""
+    on(_E.TIMEOUT, LIVE[:3], _D.WATCH, _S.PENDING_CANCEL, _S.UNKNOWN)
+    on(_E.TIMEOUT, [_S.PENDING_CANCEL], _D.WATCH, _STAY, _S.UNKNOWN)
+    on(_E.TIMEOUT, [_S.PENDING_REPLACE], _D.WATCH, _STAY, _S.PENDING_CANCEL, _S.UNKNOWN)
+    on(_E.TIMEOUT, [_S.UNKNOWN], _D.WATCH)
     on(_E.SESSION_LOST, LIVE, _D.LOSE, _S.UNKNOWN)
     on(_E.SESSION_BACK, [_S.UNKNOWN], _D.INQUIRE)
     on(_E.SESSION_BACK, LIVE[:5], _D.IGNORE)
@@ -213,9 +240,6 @@ def _declare() -> dict[tuple[OrdStatus, ChildEvent], tuple[Step, tuple[OrdStatus
     on(_E.ASK_CANCEL, LIVE[:5], _D.SEND_CANCEL, _S.PENDING_CANCEL)
     on(_E.ASK_REPLACE, _OPEN, _D.SEND_REPLACE, _S.PENDING_REPLACE)
     on(_E.ASK_REPLACE, [_S.PENDING_CANCEL, _S.UNKNOWN], _D.REFUSE_ORDER)
-    missing = [(s.name, e.name) for s in STATES for e in ChildEvent if (s, e) not in table]
-    assert not missing, f"no entry for {missing}"
-    return table
 
 
 #: (state, event) -> (step, states that it may lead to).
@@ -282,7 +306,7 @@ def ended_status(state: State, c: int) -> int:
     true = bit_of(_EXPIRED) if was == _EXPIRED else bit_of(_CANCELED)
     if was == _REJECTED and cum_qty == 0:
         true = bit_of(_REJECTED)
-    if cum_qty >= state.child_orders[c].qty:
+    if cum_qty > 0 and cum_qty >= state.child_orders[c].qty:
         true |= bit_of(_FILLED)
     return status_by_precedence(true)
 

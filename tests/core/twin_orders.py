@@ -112,7 +112,7 @@ class Child:
         """Its status, of all that are true the strongest."""
         if self.live:
             self.status = self.status if self.status == "UNKNOWN" else self.true()
-        elif self.cum >= self.qty:
+        elif self.cum and self.cum >= self.qty:
             self.status = "FILLED"
         elif self.status == "FILLED" or (self.status == "REJECTED" and self.cum):
             self.status = "CANCELED"

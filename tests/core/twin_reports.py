@@ -116,7 +116,7 @@ class Reports(Routing):
 
     def out_of_leaves(self, child: Child) -> None:
         """Nothing is left of it."""
-        self.end(child, "FILLED" if child.cum >= child.qty else "CANCELED")
+        self.end(child, "FILLED" if child.cum and child.cum >= child.qty else "CANCELED")
 
     def ended(self, child: Child, kind: str, status: str, cum: int) -> None:
         """Its venue says that it is over."""
