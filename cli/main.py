@@ -94,6 +94,14 @@ COMMANDS: dict[str, Command] = {
             ("tickroute explain runs/today P000042 --html order.html", "the same as a page to hand on"),
         ),
     ),
+    "state": Command(
+        "cli.state:state",
+        "what the engine had in memory at any input of a run: books, orders, positions, timers",
+        (
+            ("tickroute state runs/today --at 14:30:05", "the state at that time"),
+            ("tickroute state runs/today --at 41200 --json -", "after that frame of the journal, as JSON"),
+        ),
+    ),
     "perf": Command(
         "cli.perf:perf",
         "benchmarks: what an event costs, on the wire and off it, and whether it stays so",

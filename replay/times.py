@@ -26,6 +26,11 @@ def clock_text(ns: int) -> str:
     return utc_ns(ns)[11:-1]
 
 
+def clock_text_of(utc: str) -> str:
+    """The time of day of a `utc_ns` text."""
+    return utc[11:-1]
+
+
 def time_text(ns: float) -> str:
     """A duration with its unit: 850 ns, 12.3 µs, 4.56 ms, 1.2 s; three digits."""
     for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):

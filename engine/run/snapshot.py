@@ -213,12 +213,14 @@ def begin(
     *,
     live: bool = False,
     most_seq: int | None = None,
+    most_ns: int | None = None,
     use: bool = True,
     oldest: bool = False,
 ) -> Start:
     """Make a run ready to be driven, from its newest good snapshot, else from the journal's first frame.
 
-    `most_seq`: no snapshot of later frames. `use=False`: no snapshot, unless the journal does not reach back without.
+    `most_seq`, `most_ns`: no snapshot of later frames, or of a later time. `use=False`: no snapshot, unless the
+    journal does not reach back without.
     `oldest`: the oldest good one. JournalError, ManifestError: the journal cannot be read, or no snapshot reaches back
     to where it begins.
     """
@@ -230,7 +232,8 @@ def begin(
             rerun = Rerun(run)
             began = time.perf_counter()
             try:
-                header = _usable(path, reader, most_seq, foreign_build=pruned)
+                header = _usable(path, reader, foreign_build=pruned)
+                _check_age(path, header, most_seq, most_ns)
                 load(path, rerun.state)
                 placed = JournalReader(run_dir, live=live, at=Mark(*header.mark))
             except (SnapshotError, JournalError) as error:
@@ -250,7 +253,13 @@ def begin(
         raise
 
 
-def _usable(path: Path, reader: JournalReader, most_seq: int | None, *, foreign_build: bool) -> Header:
+def _check_age(path: Path, header: Header, most_seq: int | None, most_ns: int | None) -> None:
+    """SnapshotError where a snapshot is of later frames or of a later time than is wanted."""
+    if (most_seq is not None and header.seq > most_seq) or (most_ns is not None and header.clock_ns > most_ns):
+        raise SnapshotError(f"{path}: is of later frames")
+
+
+def _usable(path: Path, reader: JournalReader, *, foreign_build: bool) -> Header:
     """The header of a snapshot, if it is of this run; SnapshotError says why it is not used."""
     header, _ = read_header(path)
     if header.run_id != reader.run_id.hex():
@@ -259,8 +268,6 @@ def _usable(path: Path, reader: JournalReader, most_seq: int | None, *, foreign_
         raise SnapshotError(f"{path}: is of schema version {header.schema_version}")
     if header.build_hash != build_hash() and not foreign_build:
         raise SnapshotError(f"{path}: was made by another build")
-    if most_seq is not None and header.seq > most_seq:
-        raise SnapshotError(f"{path}: is of later frames")
     return header
 
 

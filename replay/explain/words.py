@@ -28,6 +28,10 @@ class Units:
         """A price, exact, with two decimals at least where it has any."""
         return _trim(from_units(int(units), self.px_decimals), 2)
 
+    def half_px(self, units2: int) -> str:
+        """Half of a doubled price, exact."""
+        return _trim(from_units(5 * units2, self.px_decimals + 1), 2)
+
     def qty(self, units: Any) -> str:
         """A quantity, exact."""
         return _trim(from_units(int(units), self.qty_decimals), 0)
@@ -230,7 +234,7 @@ class Speaker:
         if rule == r.RiskRule.MAX_NOTIONAL:
             return f"{name}: {commas(from_money(value))}, allowed {commas(from_money(limit))}"
         if rule == r.RiskRule.COLLAR:
-            half = [_trim(from_units(5 * n, self.units.px_decimals + 1), 2) for n in (value, limit)]
+            half = [self.units.half_px(n) for n in (value, limit)]
             return f"{name}: {half[0]}, allowed {half[1]} (reference {self.units.px(row['reference_px'])})"
         if rule == r.RiskRule.VENUE_DOWN:
             return f"{name}: {self.venue(value)}"
