@@ -108,7 +108,7 @@ def test_a_restarted_venue_is_asked_and_its_answer_ends_the_child(desk):
     desk.venue.hello()
     question = desk.take(desk.venue, T.STATUS_REQUEST)[0]
     assert question.order_id == child.order_id
-    assert desk.engine.gauge("live_children") == 1
+    wait_for(lambda: desk.engine.gauge("live_children") == 1, desk.client, desk.venue)
     answer = r.blank(T.REJECT)
     for name in ("order_id", "venue_id", "instrument_id"):
         answer[name] = child[name]
