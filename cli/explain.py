@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cli.output import JsonOption, console, write_json, write_text
+from cli.output import JsonOption, checked, console, write_json, write_text
 from cli.verify import DIFFERENT, progress_bar, readable
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def explain(
     ] = None,
     json: JsonOption = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write the story as one self-contained page.", show_default=False)
+        Path | None,
+        typer.Option(help="Write the story as one self-contained page.", show_default=False, callback=checked),
     ] = None,
 ) -> None:
     """Tell one order's whole story: every decision with the books it saw, and why each venue was taken or left.

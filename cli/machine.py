@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.output import JsonOption, console, write_json
+from cli.output import JsonOption, checked, console, write_json
 
 if TYPE_CHECKING:
     from engine.workflow.explore import Exploration
@@ -28,7 +28,9 @@ def machine(
         bool, typer.Option("--check", help="Prove it: the declaration, then every order of events.")
     ] = False,
     table: Annotated[bool, typer.Option("--table", help="Every state and event, and what is done.")] = False,
-    diagram: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it: FILE.svg or FILE.mmd.")] = None,
+    diagram: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw it: FILE.svg or FILE.mmd.", callback=checked)
+    ] = None,
     json: JsonOption = None,
 ) -> None:
     """Show a strategy's machine: states, time-outs, steps, and what takes a step back.

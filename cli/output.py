@@ -2,6 +2,9 @@
 
 With `--json -` standard output carries the JSON alone, so that it can be piped; text for people then goes to standard
 error. A JSON file is written whole or not at all: to a temporary name beside it, then renamed.
+
+Every option that names a file to write is declared with `checked` as its callback: a place that cannot be written to is
+refused before the work, not after it.
 """
 
 from __future__ import annotations
@@ -15,11 +18,38 @@ import msgspec
 import typer
 from rich.console import Console
 
+from engine.errors import UsageError
+
+
+def checked(target: Any) -> Any:
+    """The file that an option names, its folder made where it was missing; None and "-" as they are.
+
+    UsageError where it cannot be written. A disk that fills up later is an OSError of the writing.
+    """
+    if target is None or str(target) == "-":
+        return target
+    path = Path(target)
+    if path.is_dir():
+        raise UsageError(f"{path}: is a directory; name a file to write")
+    probe = _beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}; name another file") from error
+    return target
+
+
 #: The option that every subcommand with a result has.
 JsonOption = Annotated[
     str | None,
     typer.Option(
-        "--json", metavar="FILE", help="Write the result as JSON to FILE; - is standard output.", show_default=False
+        "--json",
+        metavar="FILE",
+        help="Write the result as JSON to FILE; - is standard output.",
+        show_default=False,
+        callback=checked,
     ),
 ]
 
@@ -51,10 +81,15 @@ def write_text(path: Path, text: str) -> None:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: to a temporary name beside it, then renamed. OSError as is."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = _beside(path)
     try:
         temporary.write_bytes(data)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _beside(path: Path) -> Path:
+    """A name beside a file's, of this process alone."""
+    return path.with_name(f".{path.name}.{os.getpid()}")

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.output import JsonOption, console, write_json, write_text
+from cli.output import JsonOption, checked, console, write_json, write_text
 from cli.verify import DIFFERENT, progress_bar, readable
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def report(
     *,
     json: JsonOption = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write the report as one self-contained page.", show_default=False)
+        Path | None,
+        typer.Option(help="Write the report as one self-contained page.", show_default=False, callback=checked),
     ] = None,
     verify: Annotated[bool, typer.Option(help="Replay the run and compare every output.")] = True,
 ) -> None:

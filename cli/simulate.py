@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from cli.output import JsonOption, console, write_json
+from cli.output import JsonOption, checked, console, write_json
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def simulate(
     strategy: Annotated[str, typer.Option(help="The strategy, a Python module.")] = "strategies.sweep",
     inputs: Annotated[int, typer.Option(min=1, help="Inputs that the engine takes in each seed.")] = 250,
     shrink: Annotated[bool, typer.Option(help="Make a failing list of events short.")] = True,
-    keep: Annotated[Path, typer.Option(help="Where a failing list of events is written.")] = Path(
+    keep: Annotated[Path, typer.Option(help="Where a failing list of events is written.", callback=checked)] = Path(
         "simulate-failed.json"
     ),
     replay: Annotated[

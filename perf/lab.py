@@ -5,9 +5,13 @@ that time to the receipt of the order that the quote set off. A stalled engine t
 due meanwhile (no coordinated omission), and so does a stalled harness: read ratios to the forwarder, which is fired at
 alike.
 
-Each quote goes to the next of INSTRUMENTS instruments, and every `marked_every`th is marked: its offer is one share at
-the price at which that instrument's one resting parent buys, so exactly one child leaves; the venue fills it, and the
-parent rests again long before its instrument's next turn. The other quotes are a tick away and set nothing off.
+Each quote goes to the next of INSTRUMENTS instruments, and every `marked_every`th is marked: its offer is one share
+within the limit of that instrument's one resting parent, so exactly one child leaves; the venue fills it, and the
+parent rests again long before its instrument's next turn. The other quotes are a tick beyond and set nothing off.
+
+Marks go through MARKS prices, and a child is sent at the price of the quote that it goes after: instrument and price
+say which mark an order answers. After a stall, an order is so never taken for the answer to a newer quote, and a mark
+that found the mark before it still at work, and set nothing off, stays open and is counted.
 
 `forward` is what the engine is compared with: receive, look at the mark, send; same sockets, no journal, no core. Worst
 case: on two cores, harness and I/O threads share one; it yields when it has nothing to do.
@@ -33,6 +37,9 @@ from engine.record.records import ORDER, QUOTE, RECORD_MAX, REPORT, UNIT, OrdTyp
 #: Prime, so that the marks come round to every instrument; a capacity of 64 holds them.
 INSTRUMENTS: Final = 61
 LIMIT_PX, TICK_PX = 1_000_000, 100
+#: Prices of marks, from the limit down: an instrument's mark has the price of another after 256 rounds, six seconds at
+#: 10,000 quotes a second. A power of two, so that INSTRUMENTS has no divisor in common with it.
+MARKS: Final = 256
 PARENT_QTY: Final = 20_000
 ZMQ, SHM = 0, 1
 _BUFFER: Final = 1 << 16
@@ -40,8 +47,8 @@ _BURST, _DESK_EVERY, _YIELD_EVERY = 16, 8, 256
 _ORDER_NEW = int(Template.ORDER_NEW)
 
 LINE: Final = ints(
-    "transport feed orders desk orders_tx stop interval_ns marked_every turn seq venue_seq exec_no count_from_ns open"
-    " sent refused received reports buffer_address name_bytes"
+    "transport feed orders desk orders_tx stop interval_ns marked_every turn mark seq venue_seq exec_no count_from_ns"
+    " open sent refused received reports buffer_address name_bytes"
 )
 
 
@@ -69,7 +76,7 @@ def make(transport: int, epoch: int) -> tuple[Lab, Events]:
         row["stream_epoch"] = epoch
         row["venue_id"] = 0
     quote["stream_id"] = 0
-    quote["bid_px"], quote["bid_qty"] = LIMIT_PX - TICK_PX, 100
+    quote["bid_px"], quote["bid_qty"] = LIMIT_PX - (MARKS + 1) * TICK_PX, 100
     fill["liquidity"], fill["side"] = 2, Side.BUY
     order["side"], order["ord_type"], order["tif"] = Side.BUY, OrdType.LIMIT, Tif.DAY
     order["px"], order["qty"] = LIMIT_PX, PARENT_QTY
@@ -77,7 +84,7 @@ def make(transport: int, epoch: int) -> tuple[Lab, Events]:
     line[0].transport, line[0].buffer_address = transport, buffer.ctypes.data
     lab = Lab(
         line=line,
-        tags=np.zeros(INSTRUMENTS, dtype="<i8"),
+        tags=np.zeros(INSTRUMENTS * MARKS, dtype="<i8"),
         hist=empty(),
         quote=quote,
         fill=fill,
@@ -124,11 +131,12 @@ def _quote(lab: Lab, k: int, planned_ns: int) -> None:
     quote.stream_seq = line.seq
     quote.ts_event_ns = planned_ns
     quote.instrument_id = instrument
-    quote.ask_px = LIMIT_PX if marked else LIMIT_PX + TICK_PX
+    quote.ask_px = LIMIT_PX - TICK_PX * int(line.mark) if marked else LIMIT_PX + TICK_PX
     quote.ask_qty = 1 if marked else 100
     quote.user_tag = planned_ns if marked else 0
     if marked:
-        lab.tags[instrument] = planned_ns
+        lab.tags[instrument * MARKS + int(line.mark)] = planned_ns
+        line.mark = (line.mark + 1) % MARKS
         line.open += 1
     if line.transport == ZMQ:
         sent = zmq.send(line.feed, lab.quote.ctypes.data, RECORD_MAX, 0) >= 0
@@ -164,10 +172,11 @@ def _orders(lab: Lab, events: Events) -> int:
 def _order(lab: Lab, events: Events, at: int, now_ns: int) -> None:
     line, order = lab.line[0], events.order[at]
     instrument = int(order.instrument_id)
-    tag = int(lab.tags[instrument])
+    slot = instrument * MARKS + (LIMIT_PX - int(order.px)) // TICK_PX
+    tag = int(lab.tags[slot]) if 0 <= slot < len(lab.tags) else 0
     line.received += 1
     if tag > 0:
-        lab.tags[instrument] = 0
+        lab.tags[slot] = 0
         line.open -= 1
         if tag >= line.count_from_ns:
             record(lab.hist, now_ns - tag)
@@ -228,6 +237,7 @@ def forward(lab: Lab, events: Events) -> int:
             worked = 1
             if events.quote[0].user_tag != 0:
                 lab.order[0].instrument_id = events.quote[0].instrument_id
+                lab.order[0].px = events.quote[0].ask_px
                 if line.transport == SHM:
                     ring_push(line.orders_tx, lab.order.ctypes.data, RECORD_MAX)
                 elif zmq.send(line.orders, name, line.name_bytes, 1) >= 0:

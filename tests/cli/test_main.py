@@ -138,3 +138,31 @@ def test_a_closed_pipe_is_no_traceback():
         done = subprocess.run([sys.executable, "-c", code], stdout=out, stderr=subprocess.PIPE, timeout=60, check=False)
     assert b"Traceback" not in done.stderr
     assert done.returncode in (0, 1)
+
+
+WRITERS = [
+    ["perf", "core", "--json"],
+    ["verify", "nowhere", "--json"],
+    ["report", "nowhere", "--html"],
+    ["explain", "nowhere", "1", "--html"],
+    ["machine", "sweep", "--diagram"],
+    ["simulate", "--seeds", "1", "--keep"],
+    ["run", "nowhere.toml", "--json"],
+]
+
+
+@pytest.mark.parametrize("arguments", WRITERS, ids=lambda row: f"{row[0]} {row[-1]}")
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(arguments, capsys, tmp_path):
+    (tmp_path / "file").touch()
+    began = time.perf_counter()
+    for target, why in ((tmp_path / "file" / "x.svg", "cannot be written"), (tmp_path, "is a directory")):
+        assert cli.main([*arguments, str(target)]) == 2
+        assert capsys.readouterr().err.startswith(f"error: {target}: {why}")
+    assert time.perf_counter() - began < 5
+
+
+def test_the_folder_of_an_output_file_is_made(tmp_path):
+    target = tmp_path / "new" / "place" / "found.json"
+    assert cli.main(["perf", "--list", "--json", str(target)]) == 0
+    assert target.read_bytes().startswith(b"{")
+    assert [path.name for path in target.parent.iterdir()] == ["found.json"]
