@@ -1,7 +1,8 @@
 """`tickroute verify RUN_DIR`: the journal through the core again; every output must come out byte for byte.
 
-Exit codes: 0 identical, 1 different (the first differing frame is shown, both sides), 3 unreadable or not replayable by
-this build. Worst case: one pass over the journal, after a minute of compiling the first time.
+Exit codes: 0 identical, 1 different (the first differing frame is shown, both sides), 3 damaged (a CRC, or the chain
+of closed segments), unreadable, or not replayable by this build. Worst case: two passes over the journal, after a
+minute of compiling the first time.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ def verify(
 ) -> None:
     """Replay a run's journal through the core and compare every output, byte for byte.
 
-    Exits 0 where all are identical, 1 at the first that differs (decoded, both sides), 3 where the journal cannot be
-    read. A batch cut off by a crash is a torn tail and no difference; another build is said, and is none either.
+    Every frame's CRC and the SHA-256 chain of the closed segments are checked too. Exits 0 where all are identical, 1
+    at the first that differs (decoded, both sides), 3 where the journal is damaged or cannot be read. A batch cut off
+    by a crash is a torn tail and no difference; another build is said, and is none either.
     """
     out = console(json)
     with readable(), progress_bar(out, run_dir) as progress:
@@ -48,6 +50,9 @@ def verify(
     if json is not None:
         write_json(json, verdict)
     show(out, verdict)
+    if verdict.chain_broken is not None:
+        remedy = "restore it from a copy, or find out who changed it: what follows cannot be trusted"
+        raise Unreadable(f"{verdict.chain_broken}; {remedy}")
     if verdict.difference is not None:
         raise typer.Exit(DIFFERENT)
 
@@ -87,14 +92,17 @@ def progress_bar(out: Console, run_dir: Path) -> Iterator[Progress]:
 
 def show(out: Console, verdict: Verdict) -> None:
     """Print a verdict, and the first difference where there is one."""
-    same = verdict.difference is None
-    word = "[bold green]identical[/]" if same else "[bold red]different[/]"
-    out.print(f"verify: {word}")
+    color = "green" if verdict.result == "identical" else "red"
+    out.print(f"verify: [bold {color}]{verdict.result}[/]")
     rate = f"{verdict.events_per_s:,} events/s"
     out.print(f"  {verdict.inputs:,} inputs, {verdict.outputs:,} outputs compared, {verdict.seconds:.3f} s, {rate}")
     out.print(
         f"  strategy {verdict.strategy}, journal {verdict.ending.replace('_', ' ')}, state {verdict.state_hash[:16]}"
     )
+    if verdict.chain_broken is None:
+        out.print(f"  {verdict.chained_segments} closed segments as the chain says, its head {verdict.chain_head[:16]}")
+    if verdict.after_seq >= 0:
+        out.print(f"  the journal's beginning was let go: compared from the snapshot of frame {verdict.after_seq} on")
     if verdict.torn_outputs or verdict.torn_bytes:
         out.print(
             f"  torn tail: the run ended within a batch; {verdict.torn_outputs} outputs were not committed and never "

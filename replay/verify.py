@@ -1,7 +1,8 @@
 """verify: the journal's inputs through the core again, and every output held to the journal's, byte for byte.
 
 Compared are the outputs' payloads, the input that caused them, their order and the mark of the last one of a batch;
-never other frame headers or observations (the reader has checked CRCs and chain of all frames). A batch that was not
+never other frame headers or observations (the reader has checked CRCs and links of all frames). The closed segments'
+files are held to the SHA-256 chain. A batch that was not
 complete when the journal ended without being closed was never sent: that is a torn tail, and no difference. The same
 goes for one that a recovery gave up. Another build may still give the same bytes: that it
 is another is said, and no more.
@@ -19,9 +20,10 @@ from typing import Any, Final
 import msgspec
 
 from engine.core.state import COUNTERS
+from engine.io import journal_chain
 from engine.io.journal_reader import Chunk, Ending, JournalReader
 from engine.jit import build_hash, source_hash
-from engine.run import drive, manifest
+from engine.run import drive, snapshot
 from engine.run.rerun import Rerun, Stop
 from replay.decode import decode
 
@@ -61,13 +63,16 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What a verification found. `result` is "identical" or "different"."""
+    """What a verification found. `result` is "identical", "different", or "damaged": a closed segment is not what the
+    chain says (then `difference` may be there too)."""
 
     result: str
     run_dir: str
     strategy: str
     inputs: int
     outputs: int
+    #: Behind which frame it began: that of the oldest good snapshot where the journal's beginning was let go, else -1.
+    after_seq: int
     #: Last journal sequence number read.
     last_seq: int
     #: How the journal ends: closed, open or torn.
@@ -87,19 +92,25 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     #: The core's own counters after the last input.
     counters: dict[str, int]
     difference: Difference | None = None
+    #: Closed segments whose SHA-256 is that of the chain, the hash of the chain's last line, and what is wrong with it.
+    chained_segments: int
+    chain_head: str
+    chain_broken: str | None
 
 
 Progress = Callable[[int, int], None]
 
 
 def verify(run_dir: str | Path, progress: Progress | None = None) -> Verdict:
-    """Replay a run and compare. `progress` is called with (segment, offset) as it goes.
+    """Replay a run and compare, and hold its closed segments to the chain. `progress` is called with (segment, offset).
 
     JournalError: the journal cannot be read. ManifestError, ConfigError, BindError: this build cannot replay it.
     """
-    with JournalReader(run_dir) as reader:
-        run = manifest.from_bytes(reader.manifest)
-        rerun = Rerun(run)
+    # The chain is read first: what is closed while we look is not in it.
+    start = snapshot.begin(run_dir, use=False, oldest=True)
+    run, rerun = start.manifest, start.rerun
+    with start.reader as reader:
+        chain = journal_chain.check(Path(run_dir), reader.run_id, reader.manifest)
         began = time.perf_counter()
         last_seq, difference = -1, None
         before: Chunk | None = None
@@ -122,12 +133,14 @@ def verify(run_dir: str | Path, progress: Progress | None = None) -> Verdict:
             else:
                 torn_outputs = rerun.outstanding
         end = reader.end
+    result = "identical" if difference is None else "different"
     return Verdict(
-        result="identical" if difference is None else "different",
+        result=result if chain.broken is None else "damaged",
         run_dir=str(run_dir),
         strategy=run.strategy,
         inputs=rerun.inputs,
         outputs=rerun.outputs,
+        after_seq=start.header.seq if start.header else -1,
         last_seq=last_seq,
         ending=end.ending.name.lower() if end is not None else "not reached",
         torn_bytes=end.torn_bytes if end is not None else 0,
@@ -140,6 +153,9 @@ def verify(run_dir: str | Path, progress: Progress | None = None) -> Verdict:
         events_per_s=int(rerun.inputs / seconds),
         counters={name: int(value) for name, value in zip(COUNTERS, rerun.state.counts, strict=True)},
         difference=difference,
+        chained_segments=chain.segments,
+        chain_head=chain.head,
+        chain_broken=chain.broken,
     )
 
 

@@ -87,6 +87,24 @@ class Journal(Struct, frozen=True):
     durability: Literal["process"] = "process"
 
 
+class Snapshots(Struct, frozen=True):
+    """How often the follower, a process of its own, writes the state; see engine/run/follow.py."""
+
+    #: Seconds between snapshots, and before the first; 0 writes none.
+    every_s: NonNegative = 300
+    #: How many are kept.
+    keep: Annotated[int, Meta(ge=2, le=1000)] = 2
+
+
+class Retention(Struct, frozen=True):
+    """Which segments of the journal are kept beyond what the snapshots need; both 0: all of them."""
+
+    #: The newest so many MiB.
+    mib: NonNegative = 0
+    #: Those that were closed so many hours ago, or less.
+    hours: NonNegative = 0
+
+
 class Feed(Struct, frozen=True):
     """One market-data connection: the engine connects to it."""
 
@@ -240,6 +258,8 @@ class Config(Struct, frozen=True):
     tick_table: list[TickTable] = []
     capacity: Capacity = Capacity()
     journal: Journal = Journal()
+    snapshots: Snapshots = Snapshots()
+    retention: Retention = Retention()
     simulation: Simulation = Simulation()
     routing: Routing = Routing()
 

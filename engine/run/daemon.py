@@ -6,6 +6,8 @@
     RUN_DIR/latency.hlog  histograms by interval and stage, written by the main thread
     RUN_DIR/*.hgrm        percentile distribution a stage, at the end
     RUN_DIR/lock          held for as long as the engine lives: one engine a run
+    RUN_DIR/snapshots/    the state now and then, written by a process of its own (see follow)
+    RUN_DIR/follow.log    what that process says
     RUN_DIR/lives/N/      stats and histograms of the run's life N, where it has had more than one
 
 The main thread keeps out of the loop's memory: it sets the stop flag with an atomic store, pushes control records into
@@ -38,6 +40,7 @@ from engine.record.records import Scope, Template, blank
 from engine.run import manifest
 from engine.run.assemble import Figures, assemble, calibrate_tsc
 from engine.run.backlog import Backlog
+from engine.run.beside import Beside
 from engine.run.bind import bind
 from engine.run.config import Config
 from engine.run.life import Life, first_life
@@ -92,6 +95,8 @@ class Engine:
         self.bound = self.recovery.start.rerun.bound if self.recovery else bind(config.routing.strategy)
         tsc_mul = calibrate_tsc()
         self.rehearsed = rehearse(config, self.bound, tsc_mul)
+        self.beside = Beside(config, self.run_dir)
+        stack.callback(self.beside.close)  # before the journal is opened: it is closed after that
         self.life = self._begin(stack)
         self.links = Links(config, self.run_dir)
         stack.callback(self.links.close)
@@ -177,8 +182,9 @@ class Engine:
         return self._thread is not None and self._thread.is_alive()
 
     def poll(self) -> None:
-        """Main thread, a few times a second: the stats file's heartbeat, and the interval log."""
+        """Main thread, a few times a second: the stats file's heartbeat, the interval log, and the follower."""
         self.stats.beat(monotonic_ns())
+        self.beside.poll()
         now = realtime_ns()
         if now - self._interval_ns >= INTERVAL_S * 1e9:
             self._log_interval(now)

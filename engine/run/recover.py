@@ -56,6 +56,8 @@ FREE: Final = (
     "feed.*.endpoint",
     "session.*.endpoint",
     "journal.durability",
+    "snapshots.*",
+    "retention.*",
     "simulation.*",
     "venue.*.simulation*",
 )

@@ -17,6 +17,7 @@ Worst case: writing takes as long as the disk does; reading is one pass over som
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import os
@@ -208,6 +209,23 @@ def load(path: Path, state: State) -> Header:
     return header
 
 
+def check(path: Path) -> Header:
+    """Hold a snapshot to its own hashes, without a state to load it into. SnapshotError: it is not whole."""
+    header, first = read_header(path)
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for place in header.arrays:
+            file.seek(first + place.offset)
+            digest.update(place.name.encode())
+            data = file.read(place.size)
+            if len(data) != place.size:
+                raise SnapshotError(f"{path}: is cut short")
+            digest.update(data)
+    if digest.hexdigest() != header.state_hash:
+        raise SnapshotError(f"{path}: its state is damaged: the SHA-256 is another")
+    return header
+
+
 def begin(
     run_dir: str | Path,
     *,
@@ -272,17 +290,17 @@ def _usable(path: Path, reader: JournalReader, *, foreign_build: bool) -> Header
 
 
 def keep_newest(run_dir: str | Path, count: int) -> list[Header]:
-    """Remove all but the newest `count` snapshots, and drafts that were left; headers of those kept, newest first."""
+    """Remove all but the newest `count` good snapshots, and drafts that were left; headers of those kept, newest first.
+
+    One that is damaged counts for none, and stays for whoever wants to know why, until `count` newer ones are good.
+    """
     kept: list[Header] = []
     for path in snapshots(run_dir):
-        try:
-            header = read_header(path)[0]
-        except SnapshotError:
-            continue
-        if len(kept) < count:
-            kept.append(header)
-        else:
+        if len(kept) == count:
             path.unlink(missing_ok=True)
+            continue
+        with contextlib.suppress(SnapshotError):
+            kept.append(check(path))
     for draft in folder_of(run_dir).glob("*.draft"):
         if draft.name.split(".")[-2] != str(os.getpid()):
             draft.unlink(missing_ok=True)

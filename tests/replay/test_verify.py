@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 
 from cli.main import main
-from engine.io.journal import append
+from engine.io.journal import NOT_READY, append
+from engine.io.journal_chain import let_go, read_chain
 from engine.io.journal_format import Kind
 from engine.io.journal_reader import JournalReader
 from engine.io.journal_writer import JournalWriter
 from engine.record.records import DTYPES, Template
+from engine.run import snapshot
+from engine.run.follow import Policy, retain
 from replay.verify import verify
 from tests.replay.desk import record_day
+from tests.run.test_recover import shoot
 
 # The first test of a worker compiles the core where the cache is empty.
 pytestmark = pytest.mark.timeout(600)
@@ -30,12 +34,17 @@ def frames_of(run_dir):
         ]
 
 
-def write(run_dir, frames):
-    """A journal of these frames, with true CRCs; `input_seq` of outputs must fit their new places."""
+def write(run_dir, frames, segment_bytes=1 << 20):
+    """A journal of these frames, with true CRCs; `input_seq` is a place in `frames`, and pads move the numbers."""
     assert not any(frame[0] == Kind.PAD for frame in frames)
-    with JournalWriter(run_dir, 1 << 20, frames[0][4].tobytes()) as writer:
+    with JournalWriter(run_dir, segment_bytes, frames[0][4].tobytes()) as writer:
+        seqs = [0]
         for kind, flags, index, cause, payload in frames[1:]:
-            assert append(writer.table, int(kind), flags, index, cause, int(payload.ctypes.data), len(payload)) > 0
+            cause = seqs[cause] if 0 <= cause < len(seqs) else cause
+            address = int(payload.ctypes.data)
+            while (seq := append(writer.table, int(kind), flags, index, cause, address, len(payload))) < 0:
+                assert seq == NOT_READY
+            seqs.append(seq)
     return run_dir
 
 
@@ -127,6 +136,8 @@ def test_an_incomplete_batch_is_a_torn_tail(run_dir, tmp_path):
     with segment.open("r+b") as file:  # as a kill leaves it: the end was never published
         file.seek(56)
         file.write(bytes(8))
+    chain = path / "journal" / "chain"
+    chain.write_text(chain.read_text().splitlines(keepends=True)[0])  # nor was the segment hashed
     verdict = verify(path)
     assert verdict.result == "identical"
     assert verdict.ending == "open"
@@ -165,6 +176,48 @@ def test_damage_is_unreadable(run_dir, tmp_path, capsys):
     segment.write_bytes(data)
     assert main(["verify", str(path)]) == 3
     assert "000000.seg at byte" in capsys.readouterr().err
+
+
+def test_the_chain_of_closed_segments_is_checked(run_dir, tmp_path, capsys):
+    """A journal that somebody wrote again, with true CRCs, is found by its SHA-256 alone."""
+    frames = frames_of(run_dir)
+    path = write(tmp_path / "chained", frames, 1 << 16)
+    verdict = verify(path)
+    assert (verdict.result, verdict.chain_broken) == ("identical", None)
+    assert verdict.chained_segments == len(list((path / "journal").glob("*.seg"))) > 2
+    assert verdict.chain_head == read_chain(path)[-1].chain
+    forged = write(tmp_path / "forged", frames, 1 << 16)
+    shutil.copy(path / "journal" / "chain", forged / "journal" / "chain")
+    with JournalReader(path) as one, JournalReader(forged) as two:
+        assert (one.manifest, one.run_id != two.run_id) == (two.manifest, True)
+    assert main(["verify", str(forged), "--json", str(tmp_path / "told.json")]) == 3
+    assert "line 1: the manifest is not the one that the chain begins with" in capsys.readouterr().err
+    assert json.loads((tmp_path / "told.json").read_bytes())["result"] == "damaged"
+    chain = path / "journal" / "chain"
+    digest = read_chain(path)[2].digest
+    chain.write_text(chain.read_text().replace(digest, digest[::-1]))
+    verdict = verify(path)
+    assert verdict.result == "damaged"
+    assert verdict.difference is None
+    assert "chain line 3: does not follow on the line before it" in str(verdict.chain_broken)
+
+
+def test_a_journal_whose_beginning_was_let_go_is_compared_from_its_oldest_snapshot(run_dir, tmp_path, capsys):
+    path = write(tmp_path / "long", frames_of(run_dir), 1 << 16)
+    last = verify(path)
+    with JournalReader(path) as reader:
+        seqs = [frame.seq for frame in reader.frames() if frame.segment == 2]
+    shoot(path, seqs[0], seqs[-1] + 10)
+    headers = snapshot.keep_newest(path, 2)
+    assert retain(path, headers, Policy(mib=1)) == []
+    assert retain(path, headers[:1], Policy(hours=1, mib=0)) == []
+    let_go(path, 2)
+    assert retain(path, headers, Policy()) == [0, 1]
+    verdict = verify(path)
+    assert (verdict.result, verdict.state_hash, verdict.last_seq) == ("identical", last.state_hash, last.last_seq)
+    assert verdict.after_seq == headers[-1].seq >= seqs[0]
+    assert main(["verify", str(path)]) == 0
+    assert f"compared from the snapshot of frame {verdict.after_seq} on" in capsys.readouterr().out
 
 
 def test_another_build_is_said_and_is_no_difference(run_dir, tmp_path, capsys):

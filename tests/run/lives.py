@@ -10,7 +10,7 @@ import json
 import random
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import zmq
@@ -178,7 +178,14 @@ def children(run_dir: Path) -> list[int]:
     return found
 
 
-def settled(lives: Lives, venues: dict[str, Any]) -> State:
+class Desk(Protocol):
+    """What `settled` looks at: a run's directory, and its one client."""
+
+    run_dir: Path
+    client: OrderClient
+
+
+def settled(lives: Desk, venues: dict[str, Any]) -> State:
     """Hold venues, client and journal against each other; AssertionError says what differs. The state at the end."""
     state = rerun(lives.run_dir)
     ours = children(lives.run_dir)
