@@ -55,7 +55,9 @@ from engine.io.journal_scan import (
 )
 from engine.io.mapping import Mapping
 
-_RESTORE: Final = "restore it from a copy, or give up what follows with `tickroute repair RUN_DIR --cut`"
+_RESTORE: Final = (
+    "restore it from a copy, or see with `tickroute repair RUN_DIR --dry-run` what giving it up would lose"
+)
 _COPY: Final = "restore it from a copy"
 _MASK32 = 0xFFFF_FFFF
 #: Rows of a chunk at most.
@@ -330,7 +332,7 @@ class JournalReader:
     def _damage(self, segment: int, offset: int, why: str) -> End:
         if not self._cut:
             raise self._error(segment, offset, why, _RESTORE)
-        return self._here(Ending.DAMAGED, self._behind()[1])
+        return self._here(Ending.DAMAGED, self._behind(to_the_end=True)[1])
 
     def _verdict(self) -> End:
         """How the journal ends here, where no next frame is."""
@@ -350,23 +352,34 @@ class JournalReader:
             return self._here(Ending.CLOSED, 0)
         return self._here(Ending.TORN if torn_bytes else Ending.OPEN, torn_bytes)
 
-    def _behind(self) -> tuple[tuple[str, int] | None, int]:
-        """The first whole frame behind this place (file, offset), and up to where bytes behind it are not zero."""
+    def _behind(self, *, to_the_end: bool = False) -> tuple[tuple[str, int] | None, int]:
+        """The first whole frame behind this place (file, offset), and how many bytes up to it (or in all) are used."""
         at = self._cursor[0]
         segment, offset, seq = int(at["segment"]), int(at["offset"]), int(at["next_seq"])
-        torn_bytes = 0
-        mapping: Mapping | None = self._mapping
-        while mapping is not None:
-            size = mapping.size & -8
-            found = int(find_frame(mapping.address, size, segment, offset, seq))
-            torn_bytes += int(last_byte(mapping.address, offset, size)) - offset
-            if mapping is not self._mapping:
-                mapping.close()
-            if found >= 0:
-                return (mapping.path.name, found), torn_bytes
-            segment, offset = segment + 1, 0
-            mapping = self._map(segment)
-            if mapping is not None and not self.thorough and load_acquire(mapping.address) == 0:
-                mapping.close()
+        first, torn_bytes = self._look_through(self._mapping, segment, offset, seq)
+        for number in [number for number in segment_numbers(self.run_dir) if number > segment]:
+            if first is not None and not to_the_end:
                 break
-        return None, torn_bytes
+            mapping = self._map(number)
+            if mapping is None:
+                continue
+            idle = not self.thorough and load_acquire(mapping.address) == 0
+            found, size = (None, 0) if idle else self._look_through(mapping, number, 0, seq)
+            mapping.close()
+            if idle:
+                break
+            # What a segment held that is missing before one in use counts; one that is empty may follow on a gap.
+            if size:
+                torn_bytes += size + (number - segment - 1) * self.segment_bytes
+                segment = number
+            first = first or found
+        return first, torn_bytes
+
+    def _look_through(
+        self, mapping: Mapping, segment: int, offset: int, seq: int
+    ) -> tuple[tuple[str, int] | None, int]:
+        """The first whole frame from `offset` on (file, offset), and up to where its bytes are not zero."""
+        size = mapping.size & -8
+        found = int(find_frame(mapping.address, size, segment, offset, seq))
+        used = int(last_byte(mapping.address, offset, size)) - offset
+        return (mapping.path.name, found) if found >= 0 else None, used

@@ -28,6 +28,7 @@ from engine.io.journal_format import (
     JournalError,
     Kind,
     end_word,
+    segment_numbers,
     segment_path,
 )
 from engine.io.journal_keeper import Keeper
@@ -197,14 +198,13 @@ def set_aside(run_dir: Path, end: End) -> list[Path]:
                 os.fsync(copy.fileno())
             file.seek(end.offset)
             file.write(bytes(len(tail)))
-    segment = end.segment + 1
-    while (path := segment_path(run_dir, segment)).exists():
+    for segment in [number for number in segment_numbers(run_dir) if number > end.segment]:
+        path = segment_path(run_dir, segment)
         path.with_suffix(".sha256").unlink(missing_ok=True)
         if np.fromfile(path, dtype=np.uint8).any():
             made.append(path.rename(_torn_name(path, 0)))
         else:
             path.unlink()
-        segment += 1
     return made
 
 

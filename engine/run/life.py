@@ -44,7 +44,7 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     last_seq: int
     ending: str
     torn_bytes: int
-    #: Whether whole frames were given up (`tickroute repair --cut`).
+    #: Whether whole frames were given up (`tickroute repair`).
     cut: bool = False
     boot_id: str
     clock_offset_ns: int

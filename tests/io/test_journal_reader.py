@@ -206,7 +206,7 @@ def test_a_zeroed_sector_or_page_leaves_the_exact_prefix(tmp_path, grain):
             assert len(got) < len(whole)
             if number < len(files) - 1:
                 assert end.ending is Ending.DAMAGED
-                with pytest.raises(JournalError, match=r"tickroute repair RUN_DIR --cut"):
+                with pytest.raises(JournalError, match=r"tickroute repair RUN_DIR --dry-run"):
                     read(run_dir)
 
 

@@ -92,6 +92,38 @@ def test_a_damaged_journal_is_resumed_only_when_told_to_cut(tmp_path):
     ]
 
 
+def test_a_writer_killed_while_it_removed_what_was_prepared_leaves_a_gap_that_is_none(tmp_path):
+    twin = twin_of(20)
+    (data,) = twin.files(closed=False)
+    lay(tmp_path, [data])
+    for number in (2, 3):
+        (tmp_path / "journal" / f"{number:06d}.seg").write_bytes(bytes(SIZE))
+    with JournalWriter.resume(tmp_path) as writer:
+        assert writer.recovered is not None
+        assert (writer.recovered.ending, writer.recovered.torn_bytes) == (Ending.OPEN, 0)
+        for _ in range(200):
+            put(writer, bytes(64))
+    assert list((tmp_path / "journal").glob("*.torn")) == []
+
+
+def test_segments_behind_damage_go_aside_and_count_though_one_is_missing(tmp_path):
+    twin = twin_of(250)
+    files = twin.files(closed=True)
+    assert len(files) > 5
+    lay(tmp_path, files)
+    (tmp_path / "journal" / "000002.seg").unlink()
+    with JournalReader(tmp_path, cut=True) as reader:
+        for _ in reader.chunks():
+            pass
+        assert reader.end is not None
+        assert (reader.end.ending, reader.end.segment) == (Ending.DAMAGED, 1)
+        assert (len(files) - 2) * SIZE - reader.end.torn_bytes < SIZE
+    with JournalWriter.resume(tmp_path, cut=True) as writer:
+        for _ in range(250):
+            put(writer, bytes(64))
+    assert len(list((tmp_path / "journal").glob("*.torn"))) == len(files) - 3
+
+
 def test_a_living_journal_is_not_resumed(tmp_path):
     with JournalWriter(tmp_path, SIZE, b"{}") as writer:
         put(writer, bytes(64))

@@ -134,7 +134,7 @@ def test_damage_in_the_middle_is_refused_with_the_place_and_the_command(day, tmp
     data = bytearray(path.read_bytes())
     data[offset + 40] ^= 1
     path.write_bytes(data)
-    with pytest.raises(JournalError, match=rf"000000\.seg at byte {offset}: .*tickroute repair RUN_DIR --cut"):
+    with pytest.raises(JournalError, match=rf"000000\.seg at byte {offset}: .*tickroute repair RUN_DIR --dry-run"):
         recover(settings(run_dir))
     assert path.read_bytes() == data, "nothing is repaired silently"
 
