@@ -32,7 +32,8 @@ def run(
     """Run the engine: connect to feeds, take orders, route, journal.
 
     Nothing is sent before every kernel is compiled, loaded and rehearsed. SIGINT (Ctrl-C) and SIGTERM cancel what is
-    live, wait up to two seconds for the venues, and close the journal.
+    live, wait up to two seconds for the venues, and close the journal. An engine that finds itself broken cancels what
+    is live, writes why into RUN_DIR/halted.txt, and ends with exit code 1.
 
     Where the run directory holds a run, however it ended, it is recovered and goes on: the journal is driven through
     the core to the state that it had, every live order is asked about at its venue, and nothing is sent twice.
@@ -41,6 +42,7 @@ def run(
     """
     from engine.run.config import load
     from engine.run.daemon import Engine
+    from engine.run.halt import HaltedError
 
     settings = load(config)
     # Until the loop runs there is nothing to end in order: a signal ends the compiler as Ctrl-C does.
@@ -74,7 +76,10 @@ def run(
     )
     if json is not None:
         recovered = _figures(engine.recovery, engine.life, ready_ms) if engine.recovery is not None else None
-        write_json(json, {"run_dir": str(engine.run_dir), "figures": final, "recovery": recovered})
+        halted = engine.halted._asdict() if engine.halted is not None else None
+        write_json(json, {"run_dir": str(engine.run_dir), "figures": final, "recovery": recovered, "halted": halted})
+    if engine.halted is not None:
+        raise HaltedError(engine.halted.text(engine.run_dir))
 
 
 def since_exec_ms() -> float:

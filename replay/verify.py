@@ -35,6 +35,8 @@ WHY: Final = {
     drive.PLACE: "the output belongs to another input or place in its batch",
     drive.LENGTH: "the output has another length",
     drive.BYTES: "the output has other content",
+    drive.RAISED: "the core raises at an input before this frame, and the engine did not halt",
+    drive.NOT_RAISED: "the engine halted where the core does not raise: its memory was not as the journal says",
 }
 
 
@@ -164,8 +166,8 @@ def _difference(reader: JournalReader, rerun: Rerun, chunk: Chunk, stop: Stop) -
     here = stop.row < len(chunk.rows)
     row = min(stop.row, len(chunk.rows) - 1)
     frame = chunk.rows[row]
-    theirs = chunk.payload(row).tobytes() if here and stop.why != drive.MISSING else None
-    mine = rerun.expected() if stop.why != drive.NO_RECORD else None
+    theirs = chunk.payload(row).tobytes() if here and stop.why not in (drive.MISSING, drive.RAISED) else None
+    mine = rerun.expected() if stop.why not in (drive.NO_RECORD, drive.RAISED) else None
     journal_name, journal_fields = decode(theirs) if theirs is not None else (None, {})
     core_name, core_fields = decode(mine) if mine is not None else (None, {})
     if stop.why == drive.PLACE:

@@ -16,6 +16,7 @@ from engine.core.state import FROM_CLIENT, FROM_CONTROL, FROM_FEED, FROM_VENUE, 
 from engine.jit import kernel
 from engine.record.records import (
     DTYPES,
+    N_REASONS,
     SBE_HEADER_SIZE,
     SCHEMA_ID,
     SCHEMA_VERSION,
@@ -79,7 +80,7 @@ _R_TIF, _R_TICK, _R_LOT, _R_ACCOUNT = _R["BAD_TIF"], _R["BAD_TICK"], _R["ODD_LOT
 _R_ID, _R_UNSUPPORTED = _R["MISSING_ID"], _R["UNSUPPORTED"]
 _R_REPEATED, _R_OLD_EPOCH, _R_ORDER = _R["DUPLICATE_RECORD"], _R["OLD_EPOCH"], _R["NOT_IN_ORDER"]
 _PAUSE, _RESUME = int(ControlAction.PAUSE), int(ControlAction.RESUME)
-_KILL_ON, _KILL_OFF = int(ControlAction.KILL_ON), int(ControlAction.KILL_OFF)
+_KILL_ON, _KILL_OFF, _STOP = int(ControlAction.KILL_ON), int(ControlAction.KILL_OFF), int(ControlAction.STOP)
 _SCOPE_MAX = int(Scope.INSTRUMENT)
 #: Numbers that one recovery may leave out; a day's order counter has room for many such.
 _SKIP_MAX = 1 << 32
@@ -134,7 +135,7 @@ def admit(state: State, events: Events, i: int, outbox: Outbox) -> tuple[int, in
         scope = int(events.mass_cancel[i].scope)
         return (0, 0, 0) if 0 <= scope <= _SCOPE_MAX else (_R_UNSUPPORTED, scope, _SCOPE_MAX)
     if template == _CONTROL:
-        return _admit_control(events, i, session)
+        return _admit_control(state, events, i, session)
     if template == _RECOVERED:
         skip = int(events.recovered[i].skip)
         return (0, 0, 0) if 0 <= skip <= _SKIP_MAX else (_R_UNSUPPORTED, skip, _SKIP_MAX)
@@ -199,12 +200,15 @@ def _admit_quote(state: State, events: Events, i: int, instrument: int) -> tuple
 
 
 @kernel
-def _admit_control(events: Events, i: int, session: int) -> tuple[int, int, int]:
-    """Clients pause and resume their parents; the kill flag is for the control link alone."""
-    action = int(events.control[i].action)
-    if action == _PAUSE or action == _RESUME or (session < 0 and (action == _KILL_ON or action == _KILL_OFF)):
+def _admit_control(state: State, events: Events, i: int, session: int) -> tuple[int, int, int]:
+    """Clients pause and resume their parents; the kill flag (with a Reason) and STOP are for the control link alone."""
+    action, value = int(events.control[i].action), int(events.control[i].value)
+    if action == _PAUSE or action == _RESUME:
         return 0, 0, 0
-    return _R_UNSUPPORTED, action, 0
+    if session >= 0 or (action != _KILL_ON and action != _KILL_OFF and action != _STOP):
+        return _R_UNSUPPORTED, action, 0
+    most = len(state.children) if action == _STOP else N_REASONS - 1
+    return (0, 0, 0) if 0 <= value <= most else (_R_UNSUPPORTED, value, most)
 
 
 @kernel

@@ -179,11 +179,11 @@ def _same_order(state: State, events: Events, i: int, p: int) -> bool:
 
 @kernel
 def on_control(state: State, events: Events, i: int, outbox: Outbox) -> None:
-    """CONTROL: pause or resume one parent of the sender's; the kill flag by way of the control link."""
+    """CONTROL: pause or resume one parent of the sender's; the kill flag (1, or why) by way of the control link."""
     control = events.control[i]
     action, session = int(control.action), int(control.stream_id)
     if action != _PAUSE and action != _RESUME:
-        state.core[0].killed = 1 if action == _KILL_ON else 0
+        state.core[0].killed = max(int(control.value), 1) if action == _KILL_ON else 0
         alert(state, outbox, _R_KILLED, -1, 0, int(state.core[0].killed))
         return
     p = NONE

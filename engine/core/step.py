@@ -17,6 +17,8 @@ from engine.core.books import on_clear, on_quote, on_status, on_trade
 from engine.core.changes import on_change
 from engine.core.children import on_child_timer, wake
 from engine.core.emit import client_reject, refusal, seal
+from engine.core.guard import check_report
+from engine.core.halt import on_stop
 from engine.core.limits import OUTBOX, TIMERS_A_STEP, TURN_OUTPUTS
 from engine.core.reports import on_fill, on_report
 from engine.core.requests import on_control, on_mass_cancel, on_order
@@ -35,7 +37,7 @@ from engine.core.state import (
     State,
 )
 from engine.jit import kernel
-from engine.record.records import Template, Tif
+from engine.record.records import ControlAction, Template, Tif
 
 _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
 _INSTRUMENT_STATUS = int(Template.INSTRUMENT_STATUS)
@@ -46,12 +48,15 @@ _CANCEL_REJECT, _BUST, _CORRECT = int(Template.CANCEL_REJECT), int(Template.BUST
 _SESSION_UP, _SESSION_DOWN = int(Template.SESSION_UP), int(Template.SESSION_DOWN)
 _RECOVERED = int(Template.RECOVERED)
 _DAY = int(Tif.DAY)
+_STOP = int(ControlAction.STOP)
+#: What `begin` returns of a record that is taken in already: nothing else may run on it.
+TAKEN = -1
 _TIMER, _CONTROL, _MALFORMED = int(Template.TIMER), int(Template.CONTROL), int(Template.MALFORMED)
 
 
 @kernel
 def begin(state: State, events: Events, i: int, outbox: Outbox) -> int:
-    """Empty the outbox, take the event's time, and check the record; 0 admits it, else it has been refused."""
+    """Empty the outbox, take the event's time, check the record: 0 admits it, TAKEN is done, else it was refused."""
     outbox.count[0] = 0
     core = state.core[0]
     core.gated = 0
@@ -59,9 +64,12 @@ def begin(state: State, events: Events, i: int, outbox: Outbox) -> int:
     if head.ts_recv_ns > core.now_ns:
         core.now_ns = head.ts_recv_ns
     reason, value, limit = admit(state, events, i, outbox)
-    if reason == 0:
-        return 0
     template = int(head.template_id)
+    if reason == 0:
+        if template == _CONTROL and events.control[i].action == _STOP:
+            on_stop(state, events, i, outbox)
+            return TAKEN
+        return 0
     refusal(state, outbox, template, reason, value, limit)
     if answerable(template, reason) and head.stream_id >= 0:
         answer = _REJECT if template == _ORDER_NEW else _CANCEL_REJECT
@@ -119,6 +127,7 @@ def _on_report(state: State, events: Events, i: int, template: int, outbox: Outb
         on_change(state, events, i, outbox)
     else:
         on_report(state, events, i, outbox)
+    check_report(state, int(events.report[i].order_id))
 
 
 @kernel

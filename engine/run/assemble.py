@@ -123,6 +123,7 @@ def assemble(
     row.tsc_mul = tsc_mul
     row.stream_epoch = stream_epoch
     row.n_links = len(rows)
+    row.input_seq = -1
     row.idle = _IDLE[config.engine.idle]
     row.threshold_ns = config.engine.threshold_us * 1000
     row.peer_timeout_ns = config.engine.peer_timeout_ms * 1_000_000

@@ -5,6 +5,7 @@
     RUN_DIR/control.ring  control into the loop
     RUN_DIR/latency.hlog  histograms by interval and stage, written by the main thread
     RUN_DIR/*.hgrm        percentile distribution a stage, at the end
+    RUN_DIR/halted.txt    why the engine stopped itself, where it did
     RUN_DIR/lock          held for as long as the engine lives: one engine a run
     RUN_DIR/snapshots/    the state now and then, written by a process of its own (see follow)
     RUN_DIR/follow.log    what that process says
@@ -36,13 +37,14 @@ from engine.io.journal_writer import JournalWriter
 from engine.io.ring import PRODUCER, Ring, ring_push
 from engine.io.run_lock import RunLock
 from engine.io.stats_file import StatsWriter
-from engine.record.records import Scope, Template, blank
+from engine.record.records import Reason, Scope, Template, blank
 from engine.run import manifest
 from engine.run.assemble import Figures, assemble, calibrate_tsc
 from engine.run.backlog import Backlog
 from engine.run.beside import Beside
 from engine.run.bind import bind
 from engine.run.config import Config
+from engine.run.halt import Halt, halt, write_text
 from engine.run.life import Life, first_life
 from engine.run.links import CONTROL_RING, Links
 from engine.run.publish import PUBLISHED
@@ -127,6 +129,8 @@ class Engine:
         self._control = Ring.attach(self.run_dir / CONTROL_RING, PRODUCER)
         stack.callback(self._control.close)
         self._thread: threading.Thread | None = None
+        #: How the engine stopped itself; None where it did not.
+        self.halted: Halt | None = None
         self._hlog = histogram.IntervalLog(self.run_dir / "latency.hlog", realtime_ns())
         self._last = np.zeros_like(self.stats.histograms)
         self._interval_ns = realtime_ns()
@@ -174,7 +178,11 @@ class Engine:
             # 0 is the calling thread: only the loop moves to its core.
             os.sched_setaffinity(0, {self.config.engine.core})
             self.pinned = True
-        self.bound.loop.run_loop(*self.loop)
+        try:
+            self.bound.loop.run_loop(*self.loop)
+        except Exception as error:  # noqa: BLE001  whatever the core raised, what lives is cancelled
+            self.halted = halt(self.loop, self.bound.pump, Reason.BROKEN_INVARIANT, error)
+            write_text(self.run_dir, self.halted, error)
 
     @property
     def running(self) -> bool:

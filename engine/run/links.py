@@ -92,7 +92,7 @@ class Links:
         for ring in self._rings:
             ring.close()
         for socket in self._sockets:
-            socket.close(linger=100)
+            socket.close(linger=1000)  # a halt's cancels are still on their way
         self._rings, self._sockets = [], []
         self.context.term()
 

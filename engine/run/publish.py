@@ -23,7 +23,7 @@ from engine.run.wiring import L_INPUTS, L_OUTPUTS, L_SENT, LOOP_COUNTERS, Wiring
 #: Gauges: values that go up and down.
 GAUGES: Final = (
     "clock_ns heartbeat_ns live_parents live_children unknown_children killed armed_timers work_queue sessions_up"
-    " journal_next_seq journal_segment"
+    " journal_next_seq journal_segment halted"
 ).split()
 #: Names of the published words, in order.
 PUBLISHED: Final = tuple(LOOP_COUNTERS) + tuple(COUNTERS) + tuple(GAUGES)
@@ -61,6 +61,7 @@ def publish(state: State, w: Wiring) -> None:
     gauges[8] = up
     gauges[9] = row.next_seq
     gauges[10] = row.segment
+    gauges[11] = w.line[0].halted
     for n in range(len(gauges)):
         store_release(address + 8 * SPACING * at, gauges[n])
         at += 1

@@ -55,9 +55,12 @@ def pump(state: State, events: Events, i: int, outbox: Outbox, w: Wiring, starte
     if seq < 0:
         return -1
     w.counters[L_INPUTS] += 1
+    w.line[0].input_seq = seq  # the core is at it: should it raise, this is where
     if seq & (SAMPLE - 1) == 0 or template >= _FIRST_ORDER or _watched(state, events, i, template):
         return _measured(state, events, i, outbox, w, started, received, seq)
-    if step(state, events, i, outbox) > 0 and _commit(outbox, w, seq):
+    count = step(state, events, i, outbox)
+    w.line[0].input_seq = -1
+    if count > 0 and _commit(outbox, w, seq):
         send_all(events, outbox, w)
     finished = tsc()
     measure(w, TOTAL, finished - started)
@@ -73,6 +76,7 @@ def _measured(
     journaled = tsc()
     count = step_staged(state, events, i, outbox, w.stamps)
     stepped = tsc()
+    w.line[0].input_seq = -1
     committed = stepped
     ticks[ENCODE] = 0
     sent = 0

@@ -37,9 +37,10 @@ from engine.run import snapshot
 from engine.run.assemble import Loop
 from engine.run.config import Config, to_canonical_json
 from engine.run.inbox import drop_local, free_slot, put
-from engine.run.life import Life
+from engine.run.life import Life, Watch
 from engine.run.manifest import Manifest
 from engine.run.outside import find
+from engine.run.rerun import Rerun, Stop
 from engine.run.snapshot import Start
 from engine.run.wiring import CLOCK_FEED
 
@@ -134,10 +135,11 @@ def recover(
     with start.reader as reader:
         reader.thorough = not lives.same_boot(watch.life)
         while (chunk := reader.read()) is not None:
-            stop = rerun.feed(chunk)
+            stop, given_up = _feed(rerun, chunk, watch)
             if stop is not None:
                 raise _other_outputs(run_dir, start.manifest, chunk, stop.row)
             watch.look(chunk)
+            watch.given_up += given_up
             reader.thorough = not lives.same_boot(watch.life)
             if progress is not None:
                 progress(chunk.segment, int(chunk.rows["offset"][-1]))
@@ -153,6 +155,35 @@ def recover(
         changed=changed,
         to_reconcile=_live_children(rerun.state, config),
     )
+
+
+def _feed(rerun: Rerun, chunk: Chunk, watch: Watch) -> tuple[Stop | None, int]:
+    """Feed a chunk; outputs behind HALTED are not held to the journal's, their number is returned.
+
+    An engine halts because its memory may be broken, and nobody can make again what broken memory made. Those outputs
+    are cancels; the numbers that they took are left out by the next life.
+    """
+    given_up, stop = 0, rerun.feed(chunk)
+    while stop is not None and _has_halted(chunk, stop.row, watch):
+        recovered = np.flatnonzero(chunk.rows["kind"][stop.row :] == Kind.RECOVERED)
+        end = stop.row + int(recovered[0]) if recovered.size else len(chunk.rows)
+        given_up = rerun.feed_uncompared(chunk._replace(rows=chunk.rows[:end]), stop.row)
+        if recovered.size:
+            given_up, chunk = 0, chunk._replace(rows=chunk.rows[end:])
+            watch.halted_seq = -1
+            stop = rerun.feed(chunk)
+        else:
+            stop = None
+    return stop, given_up
+
+
+def _has_halted(chunk: Chunk, row: int, watch: Watch) -> bool:
+    """Whether the life that frame `row` is of says, up to there, that it halted."""
+    if watch.halted_seq >= 0:
+        return True
+    here = Watch(watch.life, 0, -1, 0)
+    here.look(chunk._replace(rows=chunk.rows[: row + 1]))
+    return here.halted_seq >= 0
 
 
 def manifest_of(run_dir: Path) -> Manifest:

@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.core.limits import OUTBOX
 from engine.core.state import make_outbox, state_hash, view_events
-from engine.io.journal_format import FRAME
+from engine.io.journal_format import FRAME, Kind
 from engine.io.journal_reader import Chunk
 from engine.io.mapping import aligned_zeros
 from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE, UNIT
@@ -58,6 +58,19 @@ class Rerun:
             return None
         return Stop(int(self.place[0]["why"]), done)
 
+    def feed_uncompared(self, chunk: Chunk, row: int) -> int:
+        """Take what follows from frame `row` of a chunk on, whatever its outputs; how many the journal has of them."""
+        self._settle()
+        kept = chunk.rows[row:][chunk.rows["kind"][row:] != Kind.OUTPUT]
+        for n in range(len(kept)):
+            stop = self.feed(chunk._replace(rows=kept[n : n + 1]))
+            assert stop is None or stop.why != drive.NO_RECORD, "the engine journaled its own record"
+            self._settle()
+        return len(chunk.rows) - row - len(kept)
+
+    def _settle(self) -> None:
+        self.place[0]["seen"], self.place[0]["raised"] = self.place[0]["due"], 0
+
     def take(self, chunk: Chunk, row: int, step: Callable[..., int]) -> Stop | None:
         """Take one input, frame `row` of a chunk, with a `step` that does as the bound one (engine.run.shown).
 
@@ -69,7 +82,11 @@ class Rerun:
         if len(payload) not in (UNIT, RECORD_MAX):
             return Stop(drive.NO_RECORD, row)
         self._buffer[: len(payload)] = payload
-        at["due"] = step(self.state, self.events, 0, self.outbox)
+        try:
+            at["due"] = step(self.state, self.events, 0, self.outbox)
+        except Exception:  # noqa: BLE001  as in drive: the engine halted here
+            self.bound.drive.forget(self.state, self.outbox)
+            at["due"], at["raised"] = 0, 1
         at["seen"], at["input_seq"], at["inputs"] = 0, int(chunk.rows["seq"][row]), self.inputs + 1
         return None
 

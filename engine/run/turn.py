@@ -17,6 +17,7 @@ from __future__ import annotations
 from engine.core import timers, undo
 from engine.core.children import wake
 from engine.core.emit import alert, is_open, left_of, new_record
+from engine.core.guard import check_step
 from engine.core.parents import refuse_request
 from engine.core.state import (
     C_WORKFLOW_FAILURES,
@@ -147,11 +148,12 @@ def _attempt(state: State, p: int, event: int, step: int, row: int, outbox: Outb
     """Run a step and move to the state that it leads to; its outcome, or -1 where something in it was wrong."""
     try:
         parent = state.parents[p]
-        before = int(parent.phase)
+        before, live_qty = int(parent.phase), int(parent.live_qty)
         if parent.live_children == 0:
             parent.effects = 0  # what was sent has ended: there is nothing to take back
         leave(before, state, p, outbox)
         outcome = int(run_step(step, state, p, event, outbox))
+        check_step(state, p, live_qty)
         after = _next(row, outcome)
         if after != NO_STATE:
             if EFFECT[step] != 0:

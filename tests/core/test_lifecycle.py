@@ -297,9 +297,7 @@ def status_of(both: Both) -> OrdStatus:
 
 
 def idle(both: Both, event: ChildEvent, kept: Kept) -> bool:
-    """Whether the event did not come (no timer was set), or another with it: a parent that is full takes all back."""
-    if event in (E.CORRECT, E.FULL_FILL, E.PARTIAL_FILL):
-        return child_of(both).cancels > kept.child.cancels
+    """Whether the event did not come: no timer was set."""
     return event == E.TIMEOUT and kept.child.live and both.world.now_ns == kept.now_ns
 
 

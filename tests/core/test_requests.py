@@ -204,7 +204,11 @@ def test_kill_flag_is_for_the_control_link_alone():
     assert w.state.core[0].killed == 0
     assert kinds(w.kill()) == ["ALERT"]
     assert w.state.core[0].killed == 1
-    assert reasons(w.send(Template.CONTROL, action=ControlAction.STOP)) == [Reason.UNSUPPORTED]
+    outputs = w.on_session(Template.CONTROL, 0, cl_ord_id="a", action=ControlAction.STOP)
+    assert reasons(outputs) == [Reason.UNSUPPORTED]
+    assert reasons(w.send(Template.CONTROL, action=ControlAction.KILL_ON, value=64)) == [Reason.UNSUPPORTED]
+    w.send(Template.CONTROL, action=ControlAction.KILL_ON, value=Reason.DISK_FULL)
+    assert w.state.core[0].killed == Reason.DISK_FULL
     assert reasons(w.send(Template.CONTROL, action=ControlAction.PAUSE)) == [Reason.UNKNOWN_ORDER]
 
 
