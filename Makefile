@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # -qq: errors only; the exact versions come from the lock, the place to get them from is the machine's own setting.
 INSTALL := $(BIN)/python -m pip -qq --disable-pip-version-check install --constraint requirements.lock
 PYTEST := $(BIN)/python -m pytest -n 2
-BENCHES ?= core wire steady
+BENCHES ?= core wire machine steady
 
 .PHONY: help setup demo test test-jit test-plain test-boundscheck torture lint format perf clean
 .DEFAULT_GOAL := help
@@ -50,7 +50,7 @@ lint: setup ## ruff (rules and format) and mypy --strict
 format: setup ## rewrite the sources in the one format
 	@$(BIN)/ruff format .
 
-perf: setup ## the benchmarks (BENCHES="core wire steady"); figures to runs/perf-NAME.json
+perf: setup ## the benchmarks (BENCHES="$(BENCHES)"); figures to runs/perf-NAME.json
 	@mkdir -p runs
 	@for bench in $(BENCHES); do $(BIN)/tickroute perf $$bench --json runs/perf-$$bench.json || exit 1; done
 

@@ -138,16 +138,20 @@ def opened(core: int, segment_mib: int = 64) -> Iterator[Bench]:
             journal.close()
 
 
-def bind_driver(strategy: str) -> ModuleType:
-    """`perf.drive` over the loop that `strategy` is bound into; compiled once for each text of it."""
-    text = Path(__file__).with_name("drive.py").read_text(encoding="utf-8")
+def bind_driver(strategy: str, name: str = "drive") -> ModuleType:
+    """Module `perf.NAME` with the loop's functions in it being those that `strategy` is bound into.
+
+    It is written out and compiled once for each text of it; the strategy must have been bound.
+    """
+    text = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
     package = "bound_" + strategy.replace(".", "_")
-    for name in ("loop", "pump"):
-        text = text.replace(f"from engine.run.{name} import", f"from {package}.{name} import")
+    text = text.replace("from engine.workflow.null_tables import", f"from {package}.tables import")
+    for part in ("loop", "pump", "turn"):
+        text = text.replace(f"from engine.run.{part} import", f"from {package}.{part} import")
     # numba does not see that perf/rig.py changed: its text is part of the module's name.
     digest = hashlib.sha256((text + Path(__file__).with_name("rig.py").read_text(encoding="utf-8")).encode())
-    name = f"perf_drive_{digest.hexdigest()[:12]}"
-    path = CACHE_DIR / f"{name}.py"
+    module = f"perf_{name}_{digest.hexdigest()[:12]}"
+    path = CACHE_DIR / f"{module}.py"
     if not path.exists():
         draft = path.with_suffix(f".{os.getpid()}")
         draft.write_text(text, encoding="utf-8")
@@ -155,7 +159,7 @@ def bind_driver(strategy: str) -> ModuleType:
     if str(CACHE_DIR) not in sys.path:
         sys.path.append(str(CACHE_DIR))
     importlib.invalidate_caches()
-    return importlib.import_module(name)
+    return importlib.import_module(module)
 
 
 def days(config: Config, short: bool) -> list[tuple[str, Recording]]:

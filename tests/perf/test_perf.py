@@ -61,6 +61,14 @@ def test_steady(tmp_path):
         assert rows[f"steady p99 gil{end}"]["ratio"] > 0
 
 
+def test_machine(tmp_path):
+    rows = run("machine", tmp_path)
+    assert rows["machine tickroute"]["reach"] == 3
+    assert rows["machine undoable"]["p50"] > rows["machine tickroute"]["p50"]
+    for name in set(rows) & {"machine transitions", "machine python-statemachine", "machine xstate"}:
+        assert rows[name]["ratio"] > 10
+
+
 def test_list_names_each_benchmark(capsys):
     assert cli.main(["perf", "--list"]) == 0
     text = capsys.readouterr().out
@@ -70,7 +78,7 @@ def test_list_names_each_benchmark(capsys):
 @pytest.mark.parametrize("arguments", [["perf", "speed"], ["perf"]])
 def test_unknown_benchmark(arguments, capsys):
     assert cli.main(arguments) == 2
-    assert "there are core, wire, steady" in capsys.readouterr().err
+    assert "there are core, wire, machine, steady" in capsys.readouterr().err
 
 
 def test_a_row_of_a_histogram():
