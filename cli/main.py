@@ -68,6 +68,14 @@ COMMANDS: dict[str, Command] = {
             ("tickroute verify runs/today --json -", "the verdict as JSON on standard output"),
         ),
     ),
+    "repair": Command(
+        "cli.repair:repair",
+        "give up what follows damage in a journal: moved aside, never destroyed, and said",
+        (
+            ("tickroute repair runs/today --dry-run", "what a repair would give up"),
+            ("tickroute repair runs/today", "do it"),
+        ),
+    ),
     "machine": Command(
         "cli.machine:machine",
         "a strategy's state machine: shown, drawn, and proved before it trades",

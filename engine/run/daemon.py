@@ -33,6 +33,7 @@ import numpy as np
 from engine.errors import TickrouteError
 from engine.io import histogram
 from engine.io.atomics import monotonic_ns, realtime_ns, store_release
+from engine.io.journal_birth import set_unborn_aside
 from engine.io.journal_writer import JournalWriter
 from engine.io.ring import PRODUCER, Ring, ring_push
 from engine.io.run_lock import RunLock
@@ -87,6 +88,7 @@ class Engine:
             stack.callback(os.sched_setaffinity, 0, self._cores)
             self._lock = stack.enter_context(self._lock_run_dir())
             _leave(config.engine.core)
+            set_unborn_aside(self.run_dir)
             if has_run(self.run_dir):
                 self.recovery = recover(config, halted=halted, use_snapshots=use_snapshots, progress=progress)
             self._open(stack)

@@ -25,6 +25,7 @@ from engine.core.state import NONE, State
 from engine.errors import TickrouteError, UsageError
 from engine.io.atomics import monotonic_ns, tsc
 from engine.io.journal import append
+from engine.io.journal_birth import unborn
 from engine.io.journal_format import LAST, Kind
 from engine.io.journal_reader import Chunk, End, Ending, JournalReader
 from engine.io.journal_writer import JournalWriter
@@ -62,6 +63,8 @@ FREE: Final = (
     "simulation.*",
     "venue.*.simulation*",
 )
+#: What a repair writes before it begins, and removes when it is done; in the run's directory.
+UNFINISHED: Final = Path("journal") / "repair.json"
 Progress = Callable[[int, int], None]
 
 
@@ -113,8 +116,8 @@ class Recovery(NamedTuple):
 
 
 def has_run(run_dir: str | Path) -> bool:
-    """Whether a directory holds a run."""
-    return (Path(run_dir) / "journal").exists()
+    """Whether a directory holds a run. A journal whose writer died before its first frame is none."""
+    return (Path(run_dir) / "journal").exists() and not unborn(Path(run_dir))
 
 
 def recover(
@@ -126,6 +129,8 @@ def recover(
     OtherConfigError, RecoveryError: it cannot go on like this.
     """
     run_dir = Path(config.engine.run_dir)
+    if (run_dir / UNFINISHED).exists():
+        raise RecoveryError(f"{run_dir}: a repair was cut short; finish it with `tickroute repair {run_dir}`")
     run = manifest_of(run_dir)
     changed = check_config(run, config)
     check_strategy(run, config)

@@ -4,7 +4,7 @@
 
 A line of standard input is JSON: {"argv": ["run", "desk.toml"], "log": PATH, "state": PATH or null, "die": NAME or
 null}. The process number of the fork is written to standard output. `state`: where the fork writes (last frame, hash of
-the state) as recovery found them. `die`: a point of POINTS, at which the fork kills itself (SIGKILL).
+the state) as recovery found them. `die`: a point of POINTS or BIRTHS, at which the fork kills itself (SIGKILL).
 
 A start from nothing loads numba and the kernels, some seconds of CPU; a fork has them. What runs in it is the command
 itself, from its arguments on. The forks die with this process.
@@ -49,12 +49,23 @@ POINTS = {
     "before-the-recovered-input": ("engine.run.daemon", "go_on", "before"),
     "after-the-recovered-input": ("engine.run.daemon", "go_on", "after"),
 }
+#: As above, on the way of a run's very first start.
+BIRTHS = {
+    "before-the-first-chain": ("engine.io.journal_writer", "Chain", "before"),
+    "after-the-first-chain": ("engine.io.journal_writer", "Chain", "after"),
+    "before-the-first-segment": ("engine.io.journal_keeper", "allocate", "before"),
+    "after-the-first-segment": ("engine.io.journal_keeper", "allocate", "after"),
+    "before-the-first-header": ("engine.io.journal_writer", "begin_segment", "before"),
+    "after-the-first-header": ("engine.io.journal_writer", "begin_segment", "after"),
+    "before-the-manifest": ("engine.io.journal_writer", "append", "before"),
+    "after-the-manifest": ("engine.io.journal_writer", "append", "after"),
+}
 _PDEATHSIG = 1
 
 
 def _at(name: str) -> None:
     """Have this process die at a point."""
-    module_name, function, when = POINTS[name]
+    module_name, function, when = (POINTS | BIRTHS)[name]
     module = importlib.import_module(module_name)
     original = getattr(module, function)
 

@@ -30,6 +30,7 @@ from engine.jit import ROOT
 from engine.run import manifest, snapshot
 from engine.run.config import Config, load
 from engine.run.life import Watch
+from engine.run.recover import has_run
 from engine.run.rerun import Rerun
 from gateways.feeds.names import Names
 from gateways.feeds.recording import Recording
@@ -243,7 +244,7 @@ class Kills:
             assert time.monotonic() < until_s, "the engine does not end"
             time.sleep(0.0005)
         self.check_found()
-        if self.shadow is None and (self.run_dir / "journal" / "000000.seg").exists():
+        if self.shadow is None and has_run(self.run_dir):
             self.shadow = Shadow(self.run_dir)
         if self.shadow is not None:
             self.shadow.note()

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from engine.jit import JIT
-from tests.faults.hatchery import POINTS
+from engine.run.recover import has_run
+from tests.faults.hatchery import BIRTHS, POINTS
 from tests.faults.kills import Hatchery, Kills, desk_toml, make_sockets
 from tests.run.lives import settled
 
@@ -92,6 +93,20 @@ def test_kills_under_load_and_at_each_named_point_cost_nothing(tmp_path, hatcher
     told = desk(tmp_path / "desk", hatchery, 1, kills=len(POINTS) + 6, points=POINTS)
     assert told["orders_at_venues"] > 20
     assert told["states_compared"] > 5
+
+
+def test_an_engine_killed_before_its_journal_was_one_starts_anew(tmp_path, hatchery):
+    with make_sockets() as sockets, Kills(tmp_path, hatchery, sockets.sockets, 3) as it:
+        for n, point in enumerate(BIRTHS, 1):
+            it.start(die=point)
+            it.gone()
+            assert has_run(it.run_dir) == (point == "after-the-manifest")
+            assert "error" not in it.said()
+            assert len(list(it.run_dir.glob("journal-*.unborn"))) == n - 1
+        it.start()
+        it.wait_up()
+        it.turn_for(0.3)
+        settled(it, it.finish())
 
 
 @pytest.mark.torture
