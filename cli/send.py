@@ -131,5 +131,6 @@ def _row(order: Any) -> dict[str, Any]:
         "status": order.ord_status.name,
         "cum_qty": order.cum_qty,
         "leaves_qty": order.leaves_qty,
+        "busted_qty": order.busted_qty,
         "open": order.ord_status in OPEN,
     }

@@ -67,6 +67,7 @@ class Inbox(Memory):
         market=MARKET,
         order=ORDER,
         report=REPORT,
+        change=DTYPES[Template.BUST],
     )
     head: Array
     session: Array
@@ -74,6 +75,7 @@ class Inbox(Memory):
     market: Array
     order: Array
     report: Array
+    change: Array
 
 
 def make_inbox(size: int) -> Inbox:

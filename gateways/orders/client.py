@@ -52,6 +52,7 @@ from gateways.session import Port, SessionError, admit, keep, make_sessions, rec
 SEND_WAIT_S: Final = 0.5
 _MAX_MESSAGE: Final = 65536
 _REPORTS: Final = frozenset({Template.ACK, Template.FILL, Template.REJECT, Template.CANCEL_REJECT})
+_CHANGES: Final = frozenset({Template.BUST, Template.CORRECT})
 
 
 _NAMES: Final = {int(template): template.name for template in Template}
@@ -92,6 +93,8 @@ class OrderClient:
         self.endpoint, self.session_name = endpoint, session_name
         self.client_id, self.account_id, self.clock = client_id, account_id, clock
         self.orders: dict[str, Order] = {}
+        #: The engine's id of an order -> its ClOrdID: busts and corrections name orders so.
+        self._names: dict[int, str] = {}
         #: What was sent and what came, by name of the template.
         self.sent: dict[str, int] = {}
         self.received: dict[str, int] = {}
@@ -251,6 +254,15 @@ class OrderClient:
         self._waiting = kept + self._waiting
         return finished
 
+    def positions(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """(account, instrument) -> (quantity, cost in price units x quantity) of this session's standing executions."""
+        sums: dict[tuple[int, int], tuple[int, int]] = {}
+        for order in self.orders.values():
+            qty, cost = sums.get((order.account_id, order.instrument_id), (0, 0))
+            paid = order.notional if order.side == Side.BUY else -order.notional
+            sums[order.account_id, order.instrument_id] = qty + order.signed_qty, cost + paid
+        return sums
+
     def counters(self) -> dict[str, Any]:
         """Orders by status, quantities, records sent and received, and the life of the session, as plain data."""
         return {
@@ -285,6 +297,10 @@ class OrderClient:
                 self.received[name] = self.received.get(name, 0) + 1
                 if template in _REPORTS:
                     found.append(self._apply(Report.of(self._inbox.report[at])))
+                elif template in _CHANGES:
+                    change = self._inbox.change[at]
+                    name = self._names.get(int(change.order_id), "")
+                    found.append(self._apply(Report.of_change(change, name)))
             at += int(units_of(self._inbox, at))
         return found
 
@@ -292,6 +308,7 @@ class OrderClient:
         order = self.orders.get(report.cl_ord_id)
         if order is not None:
             order.apply(report)
+            self._names.setdefault(order.order_id, order.cl_ord_id)
         return report
 
     def _follow_up(self) -> None:

@@ -1,7 +1,9 @@
 """What a client knows of its orders: `Order` follows one through the engine's reports, `Report` is one of these.
 
 Quantities and prices are integers in the instrument's units. What the engine says holds: status, cum and leaves are
-those of its last report; fills are counted once by ExecID, and what a status says beyond them is `missed_qty`.
+those of its last report; fills are counted once by ExecID, and what a status says beyond them is `missed_qty`. A bust
+or correction names by ExecRefID the execution that it takes back, or that was another: `filled_qty`, `notional` and so
+`avg_px` are what stands. What was busted is `busted_qty`: it stays a part of the order, and is not routed again.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ OPEN: Final = frozenset(OrdStatus) - {OrdStatus.FILLED, OrdStatus.CANCELED, OrdS
 
 
 class Report(NamedTuple):
-    """One ACK, FILL, REJECT or CANCEL_REJECT of the engine; `record` is the whole of it (REPORT, a copy)."""
+    """One ACK, FILL, REJECT, CANCEL_REJECT, BUST or CORRECT of the engine; `record` is the whole of it (a copy)."""
 
     template: Template
     cl_ord_id: str
@@ -36,6 +38,31 @@ class Report(NamedTuple):
     request: int
     ts_event_ns: int
     record: Any
+    #: Of a bust or correction: the ExecID of the execution that it is about.
+    exec_ref_id: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of_change(cls, record: Any, cl_ord_id: str) -> Report:
+        """From one BUST or CORRECT (np.record), which names the order by the engine's id alone; it is copied."""
+        record = record.copy()
+        return cls(
+            Template(int(record.template_id)),
+            cl_ord_id,
+            int(record.order_id),
+            (int(record.exec_id[0]), int(record.exec_id[1])),
+            _known(ExecType, record.exec_type),
+            _known(OrdStatus, record.ord_status),
+            int(record.last_px),
+            int(record.last_qty),
+            int(record.cum_qty),
+            int(record.leaves_qty),
+            int(record.venue_id),
+            _known(Reason, record.reason),
+            int(record.request),
+            int(record.ts_event_ns),
+            record,
+            (int(record.exec_ref_id[0]), int(record.exec_ref_id[1])),
+        )
 
     @classmethod
     def of(cls, record: Any) -> Report:
@@ -86,15 +113,21 @@ class Order:
     ord_status: OrdStatus | int = OrdStatus.PENDING_NEW
     cum_qty: int = 0
     leaves_qty: int = 0
-    #: Executions seen, and the sum of their px * qty.
+    #: Executions seen; the quantity of those that stand, and the sum of their px * qty.
     fills: int = 0
     filled_qty: int = 0
     notional: int = 0
+    #: Busts and corrections seen, and the quantity that was busted and not executed again since.
+    busts: int = 0
+    corrects: int = 0
+    busted_qty: int = 0
     #: Why it was rejected or ended, or why the last request about it was.
     reason: Reason | int = Reason.NONE
     #: Requests about it that were refused.
     refusals: int = 0
-    _seen: set[tuple[int, int]] = field(default_factory=set, repr=False)
+    #: ExecID -> (price, quantity) as it stands; ExecIDs of busts and corrections that were seen.
+    _executions: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict, repr=False)
+    _changes: set[tuple[int, int]] = field(default_factory=set, repr=False)
 
     @property
     def is_open(self) -> bool:
@@ -111,15 +144,20 @@ class Order:
         """Quantity that the engine has reported as filled without our having seen the executions."""
         return max(0, self.cum_qty - self.filled_qty)
 
+    @property
+    def signed_qty(self) -> int:
+        """What stands of its executions, as it changes the position: sales are negative."""
+        return self.filled_qty if self.side == Side.BUY else -self.filled_qty
+
     def apply(self, report: Report) -> bool:
-        """Take note of a report on this order; False where it was an execution seen before."""
+        """Take note of a report on this order; False where it was an execution, bust or correction seen before."""
+        if report.template in (Template.BUST, Template.CORRECT):
+            return self._change(report)
         if report.template == Template.FILL:
-            if report.exec_id in self._seen:
+            if report.exec_id in self._executions:
                 return False
-            self._seen.add(report.exec_id)
             self.fills += 1
-            self.filled_qty += report.last_qty
-            self.notional += report.last_px * report.last_qty
+            self._stand(report.exec_id, report.last_px, report.last_qty)
         if report.template == Template.CANCEL_REJECT:
             self.refusals += 1
             self.reason = report.reason
@@ -134,12 +172,43 @@ class Order:
         elif report.exec_type in (ExecType.CANCELED, ExecType.EXPIRED):
             self.reason = report.reason
         if report.exec_type == ExecType.REPLACED:
-            self.qty, self.px = report.cum_qty + report.leaves_qty, report.last_px
+            self.qty, self.px = report.cum_qty + self.busted_qty + report.leaves_qty, report.last_px
         self.order_id = report.order_id or self.order_id
         self.ord_status = report.ord_status
         self.cum_qty = max(self.cum_qty, report.cum_qty)
         self.leaves_qty = report.leaves_qty
         return True
+
+    def _change(self, report: Report) -> bool:
+        """A bust or correction: CumQty may fall by it, and by nothing else."""
+        if report.exec_id in self._changes:
+            return False
+        self._changes.add(report.exec_id)
+        if report.template == Template.BUST:
+            self.busts += 1
+        else:
+            self.corrects += 1
+        self._stand(report.exec_ref_id, report.last_px, report.last_qty)
+        self.ord_status, self.reason = report.ord_status, report.reason
+        self.cum_qty, self.leaves_qty = report.cum_qty, report.leaves_qty
+        return True
+
+    def _stand(self, exec_id: tuple[int, int], px: int, qty: int) -> None:
+        """An execution is, or is now, so much at this price.
+
+        More comes out of what is left, then out of what was busted, and is an overfill beyond; less is an overfill
+        that is relieved, then busted. An execution that we missed is taken for what it is now.
+        """
+        was_px, was_qty = self._executions.get(exec_id, (0, 0))
+        self._executions[exec_id] = px, qty
+        more = qty - was_qty
+        if more > 0:
+            left = max(self.qty - self.filled_qty - self.busted_qty, 0)
+            self.busted_qty -= min(max(more - left, 0), self.busted_qty)
+        else:
+            self.busted_qty -= more + min(-more, max(self.filled_qty - self.qty, 0))
+        self.filled_qty += more
+        self.notional += px * qty - was_px * was_qty
 
     def _forgotten(self) -> None:
         """The engine does not know it: it never came, or the engine that knew it is gone."""
@@ -154,8 +223,8 @@ def counts_of(orders: list[Order]) -> dict[str, int]:
     for order in orders:
         name = order.ord_status.name.lower() if isinstance(order.ord_status, OrdStatus) else "unknown"
         by_status[name] += 1
-    sums = np.array([(o.qty, o.cum_qty, o.filled_qty, o.fills, o.refusals) for o in orders], dtype=np.int64)
-    names = ("qty", "cum_qty", "filled_qty", "fills", "refusals")
+    names = ("qty", "cum_qty", "filled_qty", "busted_qty", "fills", "busts", "corrects", "refusals")
+    sums = np.array([[getattr(o, name) for name in names] for o in orders], dtype=np.int64)
     totals = sums.sum(axis=0).tolist() if len(orders) else [0] * len(names)
     return {
         "orders": len(orders),

@@ -324,3 +324,49 @@ class RingDesk:
                     row["peer_id"], row["ord_status"], row["exec_type"] = record.cl_ord_id, OrdStatus.NEW, 48
                 row["stream_epoch"], row["stream_seq"] = 1000, self.seq
                 ring_push(self.outward.address, address_of(row), row.nbytes)
+
+
+def change(desk, template, exec_id, ref, cum_qty, leaves_qty, ord_status, **last):
+    """A BUST or CORRECT of an execution that the stand-in has told."""
+    row = blank(template)
+    row["order_id"], row["exec_id"], row["exec_ref_id"] = 77, (desk.engine.epoch, exec_id), (desk.engine.epoch, ref)
+    row["cum_qty"], row["leaves_qty"], row["ord_status"] = cum_qty, leaves_qty, ord_status
+    for name, value in last.items():
+        row[name] = value
+    return row
+
+
+def test_busts_and_corrections_change_what_stands(client, desk):
+    order = buy(client)
+    assert client.wait(lambda: order.fills == 1)
+    ref = desk.next_exec
+    correct = change(
+        desk, Template.CORRECT, 900, ref, 100, 150, OrdStatus.PARTIALLY_FILLED, last_px=1565000, last_qty=100
+    )
+    bust = change(desk, Template.BUST, 901, ref, 0, 150, OrdStatus.NEW, reason=Reason.BUSTED)
+    desk.todo.append(lambda: desk.engine.send("desk-1", correct, correct))
+    assert client.wait(lambda: client.received.get("CORRECT") == 2)
+    assert (order.cum_qty, order.filled_qty, order.busted_qty, order.leaves_qty) == (100, 100, 50, 150)
+    assert (order.avg_px, order.corrects) == (1565000, 1), "the same ExecID twice is one correction"
+    assert client.positions() == {(2, 1): (100, 100 * 1565000)}
+    desk.todo.append(lambda: desk.engine.send("desk-1", bust))
+    assert client.wait(lambda: order.busts == 1)
+    assert (order.cum_qty, order.filled_qty, order.busted_qty, order.leaves_qty) == (0, 0, 150, 150)
+    assert (order.ord_status, order.avg_px, order.missed_qty) == (OrdStatus.NEW, None, 0)
+    assert client.positions() == {(2, 1): (0, 0)}
+    told = [report for report in client.poll() if report.template == Template.BUST]
+    assert [(report.cl_ord_id, report.exec_ref_id) for report in told] == [("A1", (desk.engine.epoch, ref))]
+    assert {name: client.counters()[name] for name in ("busts", "corrects", "busted_qty")} == {
+        "busts": 1, "corrects": 1, "busted_qty": 150
+    }  # fmt: skip
+
+
+def test_correction_upwards_comes_out_of_what_is_left_then_of_what_was_busted(client, desk):
+    order = buy(client)
+    assert client.wait(lambda: order.fills == 1)
+    ref = desk.next_exec
+    less = change(desk, Template.CORRECT, 900, ref, 100, 150, OrdStatus.PARTIALLY_FILLED, last_px=1566000, last_qty=100)
+    more = change(desk, Template.CORRECT, 901, ref, 270, 0, OrdStatus.CANCELED, last_px=1566000, last_qty=270)
+    desk.todo.append(lambda: desk.engine.send("desk-1", less, more))
+    assert client.wait(lambda: order.corrects == 2)
+    assert (order.filled_qty, order.busted_qty, order.ord_status) == (270, 30, OrdStatus.CANCELED)
