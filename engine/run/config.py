@@ -139,7 +139,7 @@ class TickTable(Struct, frozen=True):
 
 
 class Faults(Struct, frozen=True):
-    """How often a simulated venue misbehaves, in parts per million of the orders that reach it."""
+    """How often a simulated venue misbehaves, in parts per million of the orders that reach it, or of executions."""
 
     #: Refused with REJECT, reason SIMULATED.
     reject_ppm: Ppm = 0
@@ -149,6 +149,12 @@ class Faults(Struct, frozen=True):
     lost_order_ppm: Ppm = 0
     #: Worked as any other, but of its reports only executions arrive, and then the answer to a status request.
     lost_ack_ppm: Ppm = 0
+    #: Cancelled by the venue some milliseconds after it came to rest, without anybody having asked.
+    unsolicited_ppm: Ppm = 0
+    #: Of executions: taken back some milliseconds later (BUST). The order does not get the quantity again.
+    bust_ppm: Ppm = 0
+    #: Of executions that are not busted: corrected some milliseconds later (CORRECT), in price or in quantity.
+    correct_ppm: Ppm = 0
 
 
 class Simulation(Faults, frozen=True):

@@ -20,8 +20,9 @@ from engine.jit import kernel
 from engine.record.records import ExecType, Flag, Reason, Template, Tif
 from gateways.inbox import Array, Inbox, units_of
 from gateways.venues.flight import dequeue, enqueue, give_slot, room, take_slot
-from gateways.venues.matching import show, trade_through
+from gateways.venues.matching import show, trade_through, unrest
 from gateways.venues.orders import end, live, on_cancel, on_new, on_replace, on_status
+from gateways.venues.second import change, forget
 from gateways.venues.state import NEVER, RESERVE, Exchange
 
 _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
@@ -94,6 +95,23 @@ def _expire(ex: Exchange, row: int, now_ns: int) -> None:
 
 
 @kernel
+def _think_again(ex: Exchange, k: int, now_ns: int) -> None:
+    """A second thought is due; without a free message slot it waits behind the next message."""
+    row = int(ex.seconds[k].row)
+    if room(ex) < 1:
+        enqueue(ex, -1 - len(ex.orders) - k, max(now_ns, int(ex.queue[0].due_ns)))
+        return
+    if ex.seconds[k].kind != _CANCEL:
+        change(ex, k, now_ns)
+        if ex.orders[row].leaves_qty == 0:
+            unrest(ex, row)
+    elif live(int(ex.orders[row].ord_status)):
+        ex.venues[int(ex.orders[row].venue_id)].unsolicited += 1
+        end(ex, row, _EXEC_CANCELED, Reason.SIMULATED.value, 0, now_ns)
+    forget(ex, k)
+
+
+@kernel
 def _sweep(ex: Exchange) -> None:
     """Go on with the mass cancellations that are running."""
     ex.core[0].sweeping = 0
@@ -145,7 +163,10 @@ def advance(ex: Exchange, out: Array, clock_ns: int) -> bool:
     while core.queued > 0 and ex.queue[0].due_ns <= target_ns:
         core.clock_ns = max(int(ex.queue[0].due_ns), int(core.clock_ns))
         slot = int(ex.queue[0].slot)
-        if slot < 0:
+        if slot < -len(ex.orders):
+            dequeue(ex)
+            _think_again(ex, -1 - len(ex.orders) - slot, int(core.clock_ns))
+        elif slot < 0:
             dequeue(ex)
             _expire(ex, -1 - slot, int(core.clock_ns))
         elif ex.reports[slot].template_id < _FIRST_REPORT:

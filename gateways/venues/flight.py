@@ -111,7 +111,7 @@ def room(ex: Exchange) -> int:
 
 
 @kernel
-def _start(ex: Exchange, template: int, venue: int, now_ns: int, muted: int) -> int:
+def start(ex: Exchange, template: int, venue: int, now_ns: int, muted: int) -> int:
     """A new report (all but what the order gives), under way; a muted one is written to the scratch slot only."""
     v = ex.venues[venue]
     slot = len(ex.reports) - 1
@@ -145,7 +145,7 @@ def tell(ex: Exchange, row: int, template: int, exec_type: int, reason: int, req
     """Send a report on an order as it stands now; `last_px` is its limit and `last_qty` 0. Returns its slot."""
     order = ex.orders[row]
     muted = 0 if template == _FILL else int(order.muted)
-    slot = _start(ex, template, int(order.venue_id), now_ns, muted)
+    slot = start(ex, template, int(order.venue_id), now_ns, muted)
     report = ex.reports[slot]
     report.order_id = order.order_id
     report.peer_id[0] = order.peer_id[0]
@@ -166,15 +166,17 @@ def tell(ex: Exchange, row: int, template: int, exec_type: int, reason: int, req
 
 
 @kernel
-def tell_fill(ex: Exchange, row: int, px: int, qty: int, liquidity: int, now_ns: int) -> None:
-    """Send the FILL of an order whose quantities are already up to date."""
+def tell_fill(ex: Exchange, row: int, px: int, qty: int, liquidity: int, now_ns: int) -> int:
+    """Send the FILL of an order whose quantities are already up to date; returns its slot."""
     venue = ex.venues[int(ex.orders[row].venue_id)]
     venue.fills += 1
     venue.filled_qty += qty
-    report = ex.reports[tell(ex, row, _FILL, _TRADE, _NONE, 0, now_ns)]
+    slot = int(tell(ex, row, _FILL, _TRADE, _NONE, 0, now_ns))
+    report = ex.reports[slot]
     report.last_px = px
     report.last_qty = qty
     report.liquidity = liquidity
+    return slot
 
 
 @kernel
@@ -184,7 +186,7 @@ def refuse(ex: Exchange, message: int, reason: int, now_ns: int) -> None:
     request = ex.requests[message]
     kind = int(request.template_id)
     template = _REJECT if kind in (_NEW, _STATUS) else _CANCEL_REJECT
-    slot = _start(ex, template, int(request.venue_id), now_ns, 0)
+    slot = start(ex, template, int(request.venue_id), now_ns, 0)
     report = ex.reports[slot]
     report.order_id = request.order_id
     report.peer_id[0] = 0

@@ -15,14 +15,14 @@ a model. Worst case: a pair with n resting orders costs n steps to join and, whe
 from __future__ import annotations
 
 from engine.jit import kernel
-from engine.record.records import Liquidity, OrdStatus, OrdType, Side, Tif
+from engine.record.records import Liquidity, OrdType, Side, Tif
 from gateways.venues.flight import room, tell_fill
 from gateways.venues.ids import draw, happens
+from gateways.venues.second import doubt_execution, status_of
 from gateways.venues.state import QUEUE_UNKNOWN, Exchange
 
 _BUY = int(Side.BUY)
 _MARKET, _FOK = int(OrdType.MARKET), int(Tif.FOK)
-_PARTIAL, _FILLED = int(OrdStatus.PARTIALLY_FILLED), int(OrdStatus.FILLED)
 _ADDED, _REMOVED = int(Liquidity.ADDED), int(Liquidity.REMOVED)
 #: Questions to the dice, see ids.draw.
 _IS_PHANTOM, _PHANTOM_LEFT = 3, 4
@@ -44,8 +44,9 @@ def fill(ex: Exchange, row: int, px: int, qty: int, liquidity: int, now_ns: int)
     order = ex.orders[row]
     order.cum_qty += qty
     order.leaves_qty -= qty
-    order.ord_status = _FILLED if order.leaves_qty == 0 else _PARTIAL
-    tell_fill(ex, row, px, qty, liquidity, now_ns)
+    order.ord_status = status_of(ex, row)
+    slot = tell_fill(ex, row, px, qty, liquidity, now_ns)
+    doubt_execution(ex, row, slot, now_ns)
 
 
 @kernel

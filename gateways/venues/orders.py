@@ -14,6 +14,7 @@ from engine.record.units import on_tick
 from gateways.venues.flight import refuse, tell
 from gateways.venues.ids import happens, splitmix64, write_id
 from gateways.venues.matching import marketable, rest, take, unrest
+from gateways.venues.second import doubt_order, status_of
 from gateways.venues.state import NEVER, Exchange
 
 _ACK, _REJECT, _CANCEL_REJECT = int(Template.ACK), int(Template.REJECT), int(Template.CANCEL_REJECT)
@@ -22,7 +23,7 @@ _ORDER_REPLACE, _STATUS_REQUEST = int(Template.ORDER_REPLACE), int(Template.STAT
 _BUY, _SELL, _SHORT = int(Side.BUY), int(Side.SELL), int(Side.SELL_SHORT)
 _MARKET, _LIMIT = int(OrdType.MARKET), int(OrdType.LIMIT)
 _DAY, _GTC, _IOC, _FOK = int(Tif.DAY), int(Tif.GTC), int(Tif.IOC), int(Tif.FOK)
-_NEW, _PARTIAL, _FILLED = int(OrdStatus.NEW), int(OrdStatus.PARTIALLY_FILLED), int(OrdStatus.FILLED)
+_NEW, _PARTIAL = int(OrdStatus.NEW), int(OrdStatus.PARTIALLY_FILLED)
 _CANCELED, _EXPIRED, _REJECTED = int(OrdStatus.CANCELED), int(OrdStatus.EXPIRED), int(OrdStatus.REJECTED)
 _EXEC_NEW, _EXEC_CANCELED, _EXEC_REPLACED = int(ExecType.NEW), int(ExecType.CANCELED), int(ExecType.REPLACED)
 _EXEC_EXPIRED, _EXEC_REJECTED, _EXEC_STATUS = int(ExecType.EXPIRED), int(ExecType.REJECTED), int(ExecType.ORDER_STATUS)
@@ -110,6 +111,8 @@ def _remember(ex: Exchange, message: int, place: int, pair_index: int) -> int:
     order.px = order.first_px = new.px
     order.qty = order.first_qty = order.leaves_qty = new.qty
     order.cum_qty = 0
+    order.busted_qty = 0
+    order.executions = 0
     order.min_qty = new.min_qty
     order.expire_ns = NEVER
     if new.ttl_ms > 0:
@@ -201,6 +204,7 @@ def _accept(ex: Exchange, row: int, now_ns: int) -> int:
         return -1
     if order.tif == _DAY or order.tif == _GTC:
         rest(ex, row)
+        doubt_order(ex, row, now_ns)
         return row if order.expire_ns != NEVER else -1
     reason = Reason.FOK_NOT_FILLABLE.value if order.tif == _FOK else Reason.NOT_MARKETABLE.value
     end(ex, row, _EXEC_CANCELED, reason, 0, now_ns)
@@ -268,10 +272,11 @@ def on_replace(ex: Exchange, message: int, now_ns: int) -> None:
         return
     unrest(ex, row)
     order.px = request.px
-    order.qty = max(int(request.qty), int(order.cum_qty))
-    order.leaves_qty = order.qty - order.cum_qty
+    done = int(order.cum_qty) + int(order.busted_qty)
+    order.qty = max(int(request.qty), done)
+    order.leaves_qty = order.qty - done
     if order.leaves_qty == 0:
-        order.ord_status = _FILLED
+        order.ord_status = status_of(ex, row)
     tell(ex, row, _ACK, _EXEC_REPLACED, Reason.NONE.value, _ORDER_REPLACE, now_ns)
     if order.leaves_qty > 0:
         take(ex, row, now_ns)

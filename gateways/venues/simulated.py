@@ -40,7 +40,20 @@ FEED_SLOTS: Final = 1 << 14
 _PARK_NS: Final = 1_000_000
 _RING_NAP_S: Final = 0.0002
 _IDLE: Final = {"spin": desk_kernels.SPIN, "yield": desk_kernels.YIELD, "park": desk_kernels.PARK}
-_COUNTED: Final = ("orders", "acks", "fills", "filled_qty", "rejects", "cancel_rejects", "lost", "muted", "phantoms")
+_COUNTED: Final = (
+    "orders",
+    "acks",
+    "fills",
+    "filled_qty",
+    "rejects",
+    "cancel_rejects",
+    "lost",
+    "muted",
+    "phantoms",
+    "unsolicited",
+    "busts",
+    "corrects",
+)
 
 
 class SimulatedVenues:

@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.io.mapping import aligned_zeros
 from engine.memory import Memory, memory, packed
-from engine.record.records import ORDER, REPORT
+from engine.record.records import DTYPES, ORDER, REPORT, Template
 from engine.record.units import TICK_ROW, to_units
 from engine.run.config import Config, ConfigError, Faults
 from gateways.inbox import Array, table
@@ -43,6 +43,7 @@ out_count     i8  reports in the out-buffer; the caller sets it to 0 when it has
 ignored       i8  records of no concern: other venues, other kinds
 refused       i8  records that could not be answered: unknown venue, a kind that venues do not take
 postponed     i8  fills of resting orders put off because no message slot was free
+second_head   i8  first free row of the second thoughts; a free row holds the next in `row`, -1 is none
 """)
 
 VENUE: Final = table("""
@@ -52,6 +53,9 @@ reject_ppm    i8  see Faults
 partial_ppm   i8  see Faults
 lost_order_ppm i8 see Faults
 lost_ack_ppm  i8  see Faults
+unsolicited_ppm i8 see Faults
+bust_ppm      i8  see Faults
+correct_ppm   i8  see Faults
 served        i8  1: this process speaks for the venue
 session       i8  index of its order session
 sweep_at      i8  next order that the running mass cancellation looks at; -1 is none running
@@ -71,6 +75,10 @@ cancel_rejects i8 counted
 lost          i8  counted: orders lost on the way in
 muted         i8  counted: orders whose acknowledgements are lost
 phantoms      i8  counted: quotes of which a part was gone
+unsolicited   i8  counted: orders cancelled unasked
+busts         i8  counted: BUST
+corrects      i8  counted: CORRECT
+spared        i8  counted: executions and orders that kept their peace because the table of second thoughts was full
 """)
 
 PAIR: Final = table("""
@@ -95,6 +103,8 @@ first_px      i8  limit as it came, to know a repetition
 first_qty     i8  quantity as it came
 cum_qty       i8  filled
 leaves_qty    i8  still open
+busted_qty    i8  filled, and taken back
+executions    i8  how often it was filled
 min_qty       i8  MinQty
 queue_ahead   i8  displayed size still before a resting order at its price
 expire_ns     i8  last moment at which it may execute; NEVER is without end
@@ -113,7 +123,19 @@ resting       i1  1: in the list of its pair
 muted         i1  1: of its reports only executions leave
 """)
 
-#: An entry of the queue: `slot` is a message slot, or -1 - the row of an order that then expires.
+#: What a venue thinks better of some time after it has told it; see gateways.venues.second.
+SECOND: Final = table("""
+row           i8  row of the order
+kind          i8  template id: BUST, CORRECT, or ORDER_CANCEL of an order that nobody asked to cancel
+exec_id       text16  the execution that it is about
+px            i8  its price
+qty           i8  its quantity
+liquidity     i8  LastLiquidityInd (851)
+dice          i8  what decides how it is corrected
+""")
+
+#: An entry of the queue: `slot` is a message slot, or -1 - the row of an order that then expires, or beyond those
+#: -1 - (orders in the table) - the row of a second thought.
 ENTRY: Final = table("""
 due_ns        i8
 arrival       i8
@@ -135,6 +157,8 @@ class Exchange(Memory):
         queue=ENTRY,
         requests=ORDER,
         reports=REPORT,
+        changes=DTYPES[Template.BUST],
+        seconds=SECOND,
     )
     core: Array  # one row
     venues: Array  # as in the configuration
@@ -142,9 +166,11 @@ class Exchange(Memory):
     orders: Array  # in the order in which they came
     buckets: Array  # a power of two: order id -> row + 1, open addressing
     ticks: Array
-    queue: Array  # a heap by (due_ns, arrival): messages under way, and orders that expire
+    queue: Array  # a heap by (due_ns, arrival): messages under way, orders that expire, second thoughts
     requests: Array  # the message slots, as requests …
     reports: Array  # … and as reports; the last one is scratch, for reports that are never sent
+    changes: Array  # … and as busts and corrections
+    seconds: Array  # two for each order of the table
 
 
 def create(
@@ -167,10 +193,14 @@ def create(
         orders=aligned_zeros(sim.orders, WORKING),
         buckets=aligned_zeros(1 << (2 * sim.orders - 1).bit_length(), np.dtype("<i8")),
         ticks=aligned_zeros(1 + n_instruments * tick_rows, TICK_ROW),
-        queue=aligned_zeros(flight + sim.orders, ENTRY),
+        queue=aligned_zeros(flight + 3 * sim.orders, ENTRY),
         requests=messages.view(ORDER),
         reports=messages,
+        changes=messages.view(DTYPES[Template.BUST]),
+        seconds=aligned_zeros(2 * sim.orders, SECOND),
     )
+    exchange.seconds["row"] = np.arange(1, 2 * sim.orders + 1)
+    exchange.seconds["row"][-1] = -1
     for array in exchange.arrays().values():  # make their pages present
         array.view(np.uint8)[::4096] |= 0
     exchange.core["instruments"] = n_instruments
@@ -193,6 +223,9 @@ def _fill_venues(rows: Array, config: Config, sessions: Collection[str] | None, 
         row["partial_ppm"] = faults.partial_ppm
         row["lost_order_ppm"] = faults.lost_order_ppm
         row["lost_ack_ppm"] = faults.lost_ack_ppm
+        row["unsolicited_ppm"] = faults.unsolicited_ppm
+        row["bust_ppm"] = faults.bust_ppm
+        row["correct_ppm"] = faults.correct_ppm
         if venue.session not in names:
             raise ConfigError(f"venue {venue.mic}: session = {venue.session!r} is no [[session]]; there are {names}")
         row["session"] = names.index(venue.session)

@@ -297,7 +297,9 @@ def status_of(both: Both) -> OrdStatus:
 
 
 def idle(both: Both, event: ChildEvent, kept: Kept) -> bool:
-    """Whether the event did not come: no timer was set."""
+    """Whether the event did not come (no timer was set), or another with it: a parent that is full takes all back."""
+    if event in (E.CORRECT, E.FULL_FILL, E.PARTIAL_FILL):
+        return child_of(both).cancels > kept.child.cancels
     return event == E.TIMEOUT and kept.child.live and both.world.now_ns == kept.now_ns
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sortedcontainers import SortedList
 
 from engine.record.records import ExecType, Flag, Liquidity, OrdStatus, OrdType, Reason, Side, Template, Tif
-from gateways.venues.ids import happens
+from gateways.venues.ids import draw, happens
 from gateways.venues.state import Exchange
 
 OPEN = (OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED)
@@ -43,6 +43,8 @@ class NaiveExchange:
         self.orders: dict[int, dict[str, Any]] = {}
         self.markets: list[list[Market]] = [[Market() for _ in config.instrument] for _ in config.venue]
         self.reports: list[dict[str, Any]] = []
+        #: The last ExecID that was given.
+        self.exec_id = ""
 
     # Time
 
@@ -59,6 +61,8 @@ class NaiveExchange:
                 self.reports.append(payload)
             elif kind == "request":
                 self.execute(payload)
+            elif kind == "second":
+                self.think_again(*payload)
             elif payload["ord_status"] in OPEN:
                 self.end(payload, ExecType.EXPIRED, Reason.TTL_EXPIRED)
         self.clock = target
@@ -122,6 +126,8 @@ class NaiveExchange:
         self.take(o)
         if o["leaves"] and o["tif"] in (Tif.DAY, Tif.GTC):
             self.rest(o)
+            if happens(venue["seed"], o["order_id"], 7, venue["unsolicited_ppm"]):
+                self.doubt(o, 0, "CANCEL", None)
             if r["ttl_ms"] > 0:
                 self.push(o["expire"] + 1, ("expiry", o))
         elif o["leaves"]:
@@ -132,6 +138,7 @@ class NaiveExchange:
     def remember(self, r: dict[str, Any], venue: Any) -> dict[str, Any]:
         o = {name: r[name] for name in ("order_id", "client_id", *CONTENT)}
         o.update(new=r, book=Side.BUY if r["side"] == Side.BUY else Side.SELL, cum=0, leaves=r["qty"], queue=0)
+        o.update(busted=0, executions=0)
         o["ord_status"] = OrdStatus.NEW
         o["expire"] = r["ts_event_ns"] + r["ttl_ms"] * 10**6 if r["ttl_ms"] > 0 else 1 << 62
         o["muted"] = happens(venue["seed"], r["order_id"], 2, venue["lost_ack_ppm"])
@@ -151,10 +158,10 @@ class NaiveExchange:
             self.tell(o, Template.CANCEL_REJECT, ExecType.REJECTED, reason, Template.ORDER_REPLACE)
             return
         self.market(o).resting.remove(o)
-        o.update(px=r["px"], qty=max(r["qty"], o["cum"]))
-        o["leaves"] = o["qty"] - o["cum"]
+        o.update(px=r["px"], qty=max(r["qty"], o["cum"] + o["busted"]))
+        o["leaves"] = o["qty"] - o["cum"] - o["busted"]
         if not o["leaves"]:
-            o["ord_status"] = OrdStatus.FILLED
+            self.rank(o)
         self.tell(o, Template.ACK, ExecType.REPLACED, request=Template.ORDER_REPLACE)
         if o["leaves"]:
             self.take(o)
@@ -193,8 +200,6 @@ class NaiveExchange:
         return opposite[2] > 0 and (o["ord_type"] == OrdType.MARKET or good), opposite
 
     def take(self, o: dict[str, Any]) -> None:
-        from gateways.venues.ids import draw
-
         marketable, opposite = self.touch(o)
         if not marketable:
             return
@@ -212,10 +217,60 @@ class NaiveExchange:
         if qty > 0:
             o["cum"] += qty
             o["leaves"] -= qty
-            o["ord_status"] = OrdStatus.PARTIALLY_FILLED if o["leaves"] else OrdStatus.FILLED
+            self.rank(o)
             self.tell(o, Template.FILL, ExecType.TRADE, last_px=px, last_qty=qty, liquidity=liquidity)
+            o["executions"] += 1
+            n, venue = o["executions"] * 16, self.setup[o["venue_id"]]
+            what = {"exec_id": self.exec_id, "px": px, "qty": qty, "liquidity": liquidity}
+            if happens(venue["seed"], o["order_id"], n + 5, venue["bust_ppm"]):
+                self.doubt(o, n, "BUST", what)
+            elif happens(venue["seed"], o["order_id"], n + 6, venue["correct_ppm"]):
+                self.doubt(o, n, "CORRECT", what)
             if not o["leaves"] and o in self.market(o).resting:
                 self.market(o).resting.remove(o)
+
+    def rank(self, o: dict[str, Any]) -> None:
+        """Its status by its quantities."""
+        if o["leaves"]:
+            o["ord_status"] = OrdStatus.PARTIALLY_FILLED if o["cum"] else OrdStatus.NEW
+        else:
+            o["ord_status"] = OrdStatus.FILLED if o["cum"] >= o["qty"] else OrdStatus.CANCELED
+
+    # Second thoughts
+
+    def doubt(self, o: dict[str, Any], n: int, kind: str, what: dict[str, Any] | None) -> None:
+        seed = self.setup[o["venue_id"]]["seed"]
+        due = self.clock + 10**6 + draw(seed, o["order_id"], n + 8) % (49 * 10**6)
+        self.push(due, ("second", (o, kind, what, draw(seed, o["order_id"], n + 9))))
+
+    def think_again(self, o: dict[str, Any], kind: str, what: Any, dice: int) -> None:
+        if kind == "CANCEL":
+            if o["ord_status"] in OPEN:
+                self.end(o, ExecType.CANCELED, Reason.SIMULATED)
+            return
+        px, qty, lot = 0, 0, int(self.lots[o["venue_id"]][o["instrument_id"]])
+        if kind == "CORRECT":
+            px, qty, amount = what["px"], what["qty"], dice // 3
+            if dice % 3 == 1 and qty > lot:
+                qty = max(amount % qty // lot * lot, lot)
+            elif dice % 3 == 2 and o["leaves"] >= lot:
+                qty += max(amount % o["leaves"] // lot * lot, lot)
+            else:
+                px = max(px - 1, 1) if o["book"] == Side.BUY else px + 1
+        more = qty - what["qty"]
+        o["cum"] += more
+        o["leaves"] -= max(more, 0)
+        o["busted"] += max(-more, 0)
+        if o["ord_status"] in (*OPEN, OrdStatus.FILLED):
+            self.rank(o)
+        if not o["leaves"] and o in self.market(o).resting:
+            self.market(o).resting.remove(o)
+        told = {name: o[name] for name in ("order_id", "instrument_id", "side", "client_id", "ord_status")}
+        told.update(exec_id=self.number(o["venue_id"], "E"), exec_ref_id=what["exec_id"], last_px=px, last_qty=qty)
+        told.update(cum_qty=o["cum"], leaves_qty=o["leaves"], reason=Reason.SIMULATED, request=0)
+        told["liquidity"] = what["liquidity"] if kind == "CORRECT" else 0
+        told["exec_type"] = ExecType.TRADE_CORRECT if kind == "CORRECT" else ExecType.TRADE_CANCEL
+        self.leave(o["venue_id"], told, template_id=Template[kind])
 
     def rest(self, o: dict[str, Any]) -> None:
         px, _, left = self.market(o).sides[o["book"]]
@@ -301,7 +356,7 @@ class NaiveExchange:
     def tell(
         self, o: dict[str, Any], template: int, exec_type: int, reason: int = 0, request: int = 0, **fill: int
     ) -> None:
-        exec_id = self.number(o["venue_id"], "E")
+        exec_id = self.exec_id = self.number(o["venue_id"], "E")
         if o["muted"] and template != Template.FILL and exec_type != ExecType.ORDER_STATUS:
             return
         if o["muted"] and exec_type == ExecType.ORDER_STATUS and request != Template.STATUS_REQUEST:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from engine.record.records import Liquidity, OrdStatus, OrdType, Reason, Side, Template, Tif, from_text16
+from engine.record.records import (
+    Liquidity,
+    OrdStatus,
+    OrdType,
+    Reason,
+    Side,
+    Template,
+    Tif,
+    from_text16,
+)
 from engine.run.config import Faults, Simulation, Venue
 from gateways.inbox import out_slots
 from gateways.venues import exchange

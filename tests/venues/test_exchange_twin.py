@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.record.records import REPORT, OrdStatus, Template, from_text16
+from engine.record.records import DTYPES, REPORT, OrdStatus, Template, from_text16
 from engine.run.config import Simulation
 from gateways.inbox import out_slots
 from gateways.venues import exchange
@@ -19,15 +20,22 @@ from tests.venues.world import config, faulty, packed
 
 pytestmark = pytest.mark.kernel
 
-IDS = ("peer_id", "exec_id")
+IDS = ("peer_id", "exec_id", "exec_ref_id")
 FIELDS = [n for n in (REPORT.names or ()) if not n.startswith(("stream", "ts_recv", "block", "schema", "version"))]
+#: Of a bust or correction.
+CHANGE = DTYPES[Template.BUST]
+CHANGED = [n for n in (CHANGE.names or ()) if not n.startswith(("stream", "ts_recv", "block", "schema", "version"))]
+CHANGES = (Template.BUST, Template.CORRECT)
 END = 10**15
 
 
 def readable(reports):
     """Reports as tuples of plain values."""
     for r in reports:
-        yield tuple(from_text16(r[n]) if n in IDS else int(r[n]) for n in FIELDS)
+        names = FIELDS
+        if r["template_id"] in CHANGES:
+            r, names = np.frombuffer(r.tobytes(), CHANGE)[0], CHANGED
+        yield tuple(from_text16(r[n]) if n in IDS else int(r[n]) for n in names)
 
 
 class Driver:
@@ -78,13 +86,17 @@ def twin_run(cfg, rows):
         else:
             twin.ingest(row[0])
     twin.advance(END)
-    return [tuple(r[n] for n in FIELDS) for r in twin.reports]
+    return [tuple(r[n] for n in (CHANGED if r["template_id"] in CHANGES else FIELDS)) for r in twin.reports]
 
 
 def check_memory(ex):
     """Every message slot is free, no order is lost from the lists or in them twice."""
     core = ex.core[0]
     assert (core.queued, core.reserved, core.free) == (0, 0, len(ex.reports) - 1)
+    free, k = 0, int(core.second_head)
+    while k >= 0:
+        free, k = free + 1, int(ex.seconds[k].row)
+    assert free == len(ex.seconds)
     seen = set()
     for pair in ex.pairs:
         for head in (pair.bids, pair.asks):
@@ -99,7 +111,7 @@ def check_memory(ex):
     for o in ex.orders[: core.count]:
         assert (o.ord_status in (OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED)) == bool(o.resting)
         assert o.cum_qty >= 0
-        assert o.leaves_qty in (0, o.qty - o.cum_qty)
+        assert o.leaves_qty in (0, o.qty - o.cum_qty - o.busted_qty)
 
 
 @given(days)

@@ -268,3 +268,49 @@ def test_process_ends_cleanly_on_a_signal(tmp_path, number):
     assert engine.take(Template.SESSION_DOWN)
     engine.close()
     feed.close()
+
+
+def test_replaces_are_answered_over_sockets_whatever_they_cross(world):
+    """Accepted; refused for its terms; too late for what was filled; after a cancel; two at once."""
+    venues, engine, feed = world
+    feed.clock_ns = 10**9
+    feed.send(quote(97, 50, 100, 10, ts_event_ns=10**9))
+    together(venues, engine, lambda: venues.clock_ns == 10**9)
+
+    def say(*rows, count, tape=()):
+        """Requests of now, then what is on the tape; the answers."""
+        for row in rows:
+            row["ts_event_ns"] = feed.clock_ns
+        engine.send("alpha", *rows)
+        for row in tape:
+            feed.clock_ns += 1_000_000
+            row["ts_event_ns"] = feed.clock_ns
+            venues.run(0.02)  # the requests are there before the tape is
+            feed.send(row)
+        return [
+            f"{Template(r.template_id).name} {chr(r.exec_type)}{chr(r.ord_status)} {int(r.cum_qty)}+{int(r.leaves_qty)}"
+            for r in reports(venues, engine, count, feed)
+        ]
+
+    def new(order_id):
+        return order(order_id, 98, 30, tif=Tif.DAY)
+
+    def replace(order_id, px, qty):
+        row = order(order_id, px, qty, tif=Tif.DAY)
+        row["template_id"] = Template.ORDER_REPLACE
+        return row
+
+    def cancel(order_id):
+        return record(Template.ORDER_CANCEL, order_id=order_id)
+
+    def printed(px, qty):
+        return record(Template.TRADE, px=px, qty=qty)
+
+    assert say(new(1), replace(1, 99, 20), count=2) == ["ACK 00 0+30", "ACK 50 0+20"]
+    assert say(replace(1, 0, 20), count=1) == ["CANCEL_REJECT 80 0+20"]
+    assert say(replace(1, 98, 25), replace(1, 98, 15), count=2) == ["ACK 50 0+25", "ACK 50 0+15"]
+    assert say(cancel(1), replace(1, 98, 40), count=2) == ["ACK 44 0+0", "CANCEL_REJECT 84 0+0"]
+    assert say(new(2), replace(2, 98, 40), cancel(2), count=3)[1:] == ["ACK 50 0+40", "ACK 44 0+0"]
+    assert say(new(3), count=2, tape=[printed(97, 10)]) == ["ACK 00 0+30", "FILL F1 10+20"]
+    assert say(replace(3, 98, 10), count=1) == ["ACK 52 10+0"], "C.3.b: replaced to what is executed is filled"
+    assert say(replace(3, 98, 30), count=1) == ["CANCEL_REJECT 82 10+0"], "C.2.a: too late"

@@ -41,7 +41,7 @@ def config(simulation: Simulation | None = None, venues: tuple[Venue, ...] = VEN
 
 def faulty(ppm: int, seed: int = 1, orders: int = 64) -> Simulation:
     """A simulation in which every fault has the same probability."""
-    faults = Faults(reject_ppm=ppm, partial_ppm=ppm, lost_order_ppm=ppm, lost_ack_ppm=ppm)
+    faults = Faults(**dict.fromkeys(Faults.__struct_fields__, ppm))
     return Simulation(orders=orders, seed=seed, **{name: getattr(faults, name) for name in faults.__struct_fields__})
 
 
