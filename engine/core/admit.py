@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.core.books import admit_stream
+from engine.core.day import cost_of_load, day_now
 from engine.core.limits import COUNT_MAX, MAX_QTY
 from engine.core.sessions import follow_session
 from engine.core.state import FROM_CLIENT, FROM_CONTROL, FROM_FEED, FROM_VENUE, Events, Outbox, State
@@ -22,13 +23,14 @@ from engine.record.records import (
     SCHEMA_VERSION,
     ControlAction,
     OrdType,
+    PositionFlag,
     Reason,
     Scope,
     Side,
     Template,
     Tif,
 )
-from engine.record.units import tick_of
+from engine.record.units import MAX_DAY, tick_of
 
 _LENGTHS = np.zeros(64, dtype=np.int64)
 for _template, _dtype in DTYPES.items():
@@ -60,6 +62,8 @@ for _template in DTYPES:
         _ROLES[_template] |= (1 << FROM_CLIENT) | (1 << FROM_VENUE)
     if _template in (Template.MASS_CANCEL, Template.CONTROL, Template.TIMER, Template.MALFORMED, Template.RECOVERED):
         _ROLES[_template] |= 1
+    if _template in (Template.ROLL, Template.POSITION_LOAD):
+        _ROLES[_template] |= 1
 
 _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
 _STATUS = int(Template.INSTRUMENT_STATUS)
@@ -69,6 +73,7 @@ _REPORT_FIRST, _REPORT_LAST = int(Template.ACK), int(Template.CORRECT)
 _BUST, _CORRECT = int(Template.BUST), int(Template.CORRECT)
 _FILL, _CONTROL, _RECOVERED = int(Template.FILL), int(Template.CONTROL), int(Template.RECOVERED)
 _VENUE_DEF = int(Template.VENUE_DEF)
+_ROLL, _POSITION = int(Template.ROLL), int(Template.POSITION_LOAD)
 _BUY, _SELL, _SHORT = int(Side.BUY), int(Side.SELL), int(Side.SELL_SHORT)
 _MARKET, _LIMIT = int(OrdType.MARKET), int(OrdType.LIMIT)
 _DAY, _GTC, _IOC, _FOK = int(Tif.DAY), int(Tif.GTC), int(Tif.IOC), int(Tif.FOK)
@@ -77,11 +82,12 @@ _R_TEMPLATE, _R_LENGTH, _R_SCHEMA = _R["UNKNOWN_TEMPLATE"], _R["WRONG_LENGTH"], 
 _R_INSTRUMENT, _R_VENUE, _R_SESSION = _R["UNKNOWN_INSTRUMENT"], _R["UNKNOWN_VENUE"], _R["UNKNOWN_SESSION"]
 _R_PX, _R_QTY, _R_SIDE, _R_TYPE = _R["IMPOSSIBLE_PRICE"], _R["IMPOSSIBLE_QTY"], _R["BAD_SIDE"], _R["BAD_ORD_TYPE"]
 _R_TIF, _R_TICK, _R_LOT, _R_ACCOUNT = _R["BAD_TIF"], _R["BAD_TICK"], _R["ODD_LOT"], _R["UNKNOWN_ACCOUNT"]
-_R_ID, _R_UNSUPPORTED = _R["MISSING_ID"], _R["UNSUPPORTED"]
+_R_ID, _R_UNSUPPORTED, _R_OVERFLOW = _R["MISSING_ID"], _R["UNSUPPORTED"], _R["OVERFLOW"]
 _R_REPEATED, _R_OLD_EPOCH, _R_ORDER = _R["DUPLICATE_RECORD"], _R["OLD_EPOCH"], _R["NOT_IN_ORDER"]
 _PAUSE, _RESUME = int(ControlAction.PAUSE), int(ControlAction.RESUME)
 _KILL_ON, _KILL_OFF, _STOP = int(ControlAction.KILL_ON), int(ControlAction.KILL_OFF), int(ControlAction.STOP)
 _SCOPE_MAX = int(Scope.INSTRUMENT)
+_POSITION_FLAGS = int(PositionFlag.COST)
 #: Numbers that one recovery may leave out; a day's order counter has room for many such.
 _SKIP_MAX = 1 << 32
 
@@ -139,10 +145,38 @@ def admit(state: State, events: Events, i: int, outbox: Outbox) -> tuple[int, in
     if template == _RECOVERED:
         skip = int(events.recovered[i].skip)
         return (0, 0, 0) if 0 <= skip <= _SKIP_MAX else (_R_UNSUPPORTED, skip, _SKIP_MAX)
+    if template == _ROLL:
+        day, now = int(events.roll[i].trading_day), day_now(state)
+        return (0, 0, 0) if now < day <= MAX_DAY else (_R_ORDER, day, now)
+    if template == _POSITION:
+        return _admit_position(state, events, i)
     if _ORDER_FIRST <= template <= _ORDER_LAST:
         return _admit_order(state, events, i, template, session)
     if _REPORT_FIRST <= template <= _REPORT_LAST:
         return _admit_report(state, events, i, template, session)
+    return 0, 0, 0
+
+
+@kernel
+def _admit_position(state: State, events: Events, i: int) -> tuple[int, int, int]:
+    """An opening position comes before the first order, and is one that can be held."""
+    load, params = events.position[i], state.params[0]
+    instrument, account, qty, px = int(load.instrument_id), int(load.account_id), int(load.qty), int(load.px)
+    if instrument < 0 or instrument >= params.n_instruments:
+        return _R_INSTRUMENT, instrument, int(params.n_instruments)
+    if account < 0 or account >= params.n_accounts:
+        return _R_ACCOUNT, account, int(params.n_accounts)
+    if qty < -MAX_QTY or qty > MAX_QTY:
+        return _R_QTY, qty, MAX_QTY
+    if int(load["flags"]) == 0 and (px < 0 or px > state.instruments[instrument].max_px):
+        return _R_PX, px, int(state.instruments[instrument].max_px)
+    if int(load["flags"]) < 0 or int(load["flags"]) > _POSITION_FLAGS:
+        return _R_UNSUPPORTED, int(load["flags"]), _POSITION_FLAGS
+    cost = cost_of_load(state, events, i)
+    if cost < -COUNT_MAX or cost > COUNT_MAX:
+        return _R_OVERFLOW, qty, px
+    if state.core[0].next_parent != 1:
+        return _R_ORDER, int(state.core[0].next_parent), 1
     return 0, 0, 0
 
 

@@ -30,6 +30,7 @@ from engine.core.children import (
     terminal,
     wake,
 )
+from engine.core.day import forgotten
 from engine.core.emit import alert, is_open, left_of, number_of, parent_report, refusal
 from engine.core.ids import child_slot, find_execution, remember_execution
 from engine.core.lifecycle import M_ACCEPTED, M_CANCEL, ChildEvent, Step, may_lead, parent_status, step_of
@@ -88,12 +89,14 @@ _D_ADOPT, _D_CONCLUDE = _D["ADOPT"], _D["CONCLUDE"]
 
 @kernel
 def _named_child(state: State, events: Events, i: int) -> int:
-    """Slot of the child that report i is about; NONE where it names none, or not this venue's."""
+    """Slot of the child that report i is about; NONE where it names none, not this venue's, or a forgotten one."""
     report = events.report[i]
     c = child_slot(state, int(report.order_id))
     if c == NONE:
         return NONE
     order = state.child_orders[c]
+    if forgotten(state, c):
+        return NONE
     return c if order.venue_id == report.venue_id and order.instrument_id == report.instrument_id else NONE
 
 

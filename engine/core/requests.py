@@ -8,8 +8,9 @@ from __future__ import annotations
 from engine.core.admit import check_terms
 from engine.core.books import reference_px2
 from engine.core.children import wake
+from engine.core.day import of_today
 from engine.core.emit import alert, client_reject, is_open, new_record, parent_report, refusal
-from engine.core.ids import find_client_id, parent_slot
+from engine.core.ids import drop_client_id, find_client_id, parent_slot
 from engine.core.limits import COUNT_MAX
 from engine.core.parents import accept, is_done, refuse_request, take_slot
 from engine.core.risk import check_size, write_block
@@ -120,6 +121,9 @@ def _on_new(state: State, events: Events, i: int, session: int, outbox: Outbox) 
     order = events.order[i]
     instrument, px, qty = int(order.instrument_id), int(order.px), int(order.qty)
     p = find_client_id(state, session, int(order.cl_ord_id[0]), int(order.cl_ord_id[1]))
+    if p != NONE and not is_open(state, p) and not of_today(state, int(state.parent_orders[p].order_id)):
+        drop_client_id(state, p)  # a ClOrdID is unique within a day
+        p = NONE
     if p != NONE:
         if _same_order(state, events, i, p):
             parent_report(state, outbox, p, _ACK, _X_STATUS, _R_DUPLICATE, _ORDER_NEW)

@@ -15,7 +15,7 @@ def ints(names: str) -> np.dtype[np.void]:
     return np.dtype((np.record, [(name, "<i8") for name in names.split()]))
 
 
-#: What the configuration fixes: never written after start.
+#: What the configuration fixes; a ROLL changes id_base and day_end_ns, and nothing else is written after start.
 PARAMS: Final = ints(
     "id_base stream_epoch stale_ns child_timeout_ns max_cancels max_rounds rest_at post_venue reference_age_ns"
     " day_end_ns collar_bps n_instruments n_venues n_sessions venue_stride n_accounts"
@@ -24,6 +24,7 @@ PARAMS: Final = ints(
 CORE: Final = ints(
     "now_ns next_parent next_child live_parents live_children unknown_children killed"
     " work_head work_count timer_count arm_seq gated exec_head exec_count"
+    " rolls old_execs"  # trading days begun by ROLL; whether executions of an earlier day are still remembered
 )
 #: One venue's quote in one instrument; one cache line. `valid` is VOID, VALID or HALTED (engine.core.books).
 QUOTE_SLOT: Final = ints("bid_px bid_qty ask_px ask_qty bid_taken ask_taken ts_ns valid")

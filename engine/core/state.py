@@ -205,6 +205,8 @@ class Events(Memory):
     status: np.ndarray
     session_down: np.ndarray
     recovered: np.ndarray
+    roll: np.ndarray
+    position: np.ndarray
     LAYOUT: ClassVar[Layout] = packed(words="<i8") | spaced(
         r.UNIT,
         head=r.HEAD,
@@ -223,6 +225,8 @@ class Events(Memory):
         status=r.DTYPES[r.Template.INSTRUMENT_STATUS],
         session_down=r.DTYPES[r.Template.SESSION_DOWN],
         recovered=r.DTYPES[r.Template.RECOVERED],
+        roll=r.DTYPES[r.Template.ROLL],
+        position=r.DTYPES[r.Template.POSITION_LOAD],
     )
 
 

@@ -16,6 +16,7 @@ from engine.core.admit import admit, answerable
 from engine.core.books import on_clear, on_quote, on_status, on_trade
 from engine.core.changes import on_change
 from engine.core.children import on_child_timer, wake
+from engine.core.day import forget_executions, on_position_load, on_roll
 from engine.core.emit import client_reject, refusal, seal
 from engine.core.guard import check_report
 from engine.core.halt import on_stop
@@ -46,7 +47,7 @@ _MASS_CANCEL = int(Template.MASS_CANCEL)
 _ACK, _FILL, _REJECT = int(Template.ACK), int(Template.FILL), int(Template.REJECT)
 _CANCEL_REJECT, _BUST, _CORRECT = int(Template.CANCEL_REJECT), int(Template.BUST), int(Template.CORRECT)
 _SESSION_UP, _SESSION_DOWN = int(Template.SESSION_UP), int(Template.SESSION_DOWN)
-_RECOVERED = int(Template.RECOVERED)
+_RECOVERED, _ROLL, _POSITION = int(Template.RECOVERED), int(Template.ROLL), int(Template.POSITION_LOAD)
 _DAY = int(Tif.DAY)
 _STOP = int(ControlAction.STOP)
 #: What `begin` returns of a record that is taken in already: nothing else may run on it.
@@ -113,6 +114,10 @@ def apply(state: State, events: Events, i: int, outbox: Outbox) -> None:
         on_status(state, events, i)
     elif template == _RECOVERED:
         on_recovered(state, events, i, outbox)
+    elif template == _ROLL:
+        on_roll(state, events, i, outbox)
+    elif template == _POSITION:
+        on_position_load(state, events, i)
     else:
         assert template == _MALFORMED, "admit refuses every other template"
         record = events.malformed[i]
@@ -162,7 +167,9 @@ def next_turn(state: State, outbox: Outbox) -> int:
 
 @kernel
 def end(state: State, outbox: Outbox) -> None:
-    """Number what leaves."""
+    """Number what leaves; forget an earlier day's executions where the last child has just ended."""
+    if state.core[0].old_execs != 0 and state.core[0].live_children == 0:
+        forget_executions(state)
     if outbox.count[0] > 0:
         seal(state, outbox)
 

@@ -331,9 +331,9 @@ reserved      i8x6  zero
     Template.POSITION_LOAD: _f("""
 instrument_id i4  instrument
 account_id    i2  account
-flags         i2  zero
+flags         i2  bits, see PositionFlag
 qty           i8  opening position, quantity units, short is negative
-px            i8  average price, price units
+px            i8  average price, price units; with the flag COST the whole position's cost, 1e-9 of the currency
 """),
     Template.CLOCK_SAMPLE: _f("""
 clock_ns      i8  the engine's (or the feed's) clock
@@ -569,6 +569,13 @@ class Flag(IntEnum):
     CLOSED = 2
     OFF_BOOK = 4
     ODD_LOT = 8
+
+
+class PositionFlag(IntEnum):
+    """Bits of POSITION_LOAD.flags."""
+
+    #: `px` is what the whole position cost, negative where money came in.
+    COST = 1
 
 
 class SessionFlag(IntEnum):

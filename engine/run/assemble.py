@@ -17,6 +17,7 @@ from engine.io.mapping import aligned_zeros
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, UNIT, Template, blank
 from engine.run.config import Config
+from engine.run.days import set_calendar
 from engine.run.meter import TSC_SHIFT
 from engine.run.publish import GAUGES, PUBLISHED, SPACING
 from engine.run.wiring import (
@@ -131,6 +132,7 @@ def assemble(
     row.event_address = buffer.ctypes.data
     row.outbox_address = outbox.words.ctypes.data
     row.links_address = rows.ctypes.data
+    set_calendar(config, state, row)
     wiring = Wiring(
         line=line,
         links=rows,

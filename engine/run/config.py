@@ -238,6 +238,25 @@ class Routing(Struct, frozen=True):
     sweep: Sweep = Sweep()
 
 
+class Day(Struct, frozen=True):
+    """When a trading day follows on another without a restart."""
+
+    #: UTC, "22:00:00": the trading day ends then (on the day after, where that is not after routing.day_end); empty is
+    #: never.
+    roll: Annotated[
+        str, Meta(pattern=r"^([0-9]{2}:[0-9]{2}:[0-9]{2})?\Z", description="a time UTC, HH:MM:SS; empty is never")
+    ] = ""
+    #: Whether Saturdays and Sundays are trading days.
+    weekends: bool = False
+
+
+class Positions(Struct, frozen=True):
+    """What accounts hold before the first order."""
+
+    #: A CSV file, relative to this one; see engine/run/positions.py. Empty is none.
+    file: str = ""
+
+
 class Risk(Struct, frozen=True):
     """Hard limits on each order; all must be set."""
 
@@ -268,6 +287,8 @@ class Config(Struct, frozen=True):
     retention: Retention = Retention()
     simulation: Simulation = Simulation()
     routing: Routing = Routing()
+    day: Day = Day()
+    positions: Positions = Positions()
 
 
 class ConfigError(UsageError):
@@ -286,6 +307,9 @@ def load(path: Path | str, *, host: bool = True) -> Config:
     document = read(Path(path))
     config = document.convert()
     document.complain(problems(config, host=host))
+    if config.positions.file:
+        file = str(Path(path).resolve().parent / config.positions.file)
+        config = msgspec.structs.replace(config, positions=Positions(file=file))
     return config
 
 

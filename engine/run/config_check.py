@@ -141,12 +141,11 @@ def _times(config: Config) -> Iterator[Problem]:
         trading_day(config.engine.trading_day)
     except UnitError as error:
         yield Problem("engine.trading_day", f": {error}")
-    try:
-        datetime.time.fromisoformat(config.routing.day_end or "00:00:00")
-    except ValueError:
-        yield Problem(
-            "routing.day_end", f" = {shown(config.routing.day_end)}: must be a time of day, 00:00:00 to 23:59:59"
-        )
+    for key, text in (("routing.day_end", config.routing.day_end), ("day.roll", config.day.roll)):
+        try:
+            datetime.time.fromisoformat(text or "00:00:00")
+        except ValueError:
+            yield Problem(key, f" = {shown(text)}: must be a time of day, 00:00:00 to 23:59:59")
     least = 2 * config.engine.heartbeat_ms
     if config.engine.peer_timeout_ms < least:
         value = config.engine.peer_timeout_ms

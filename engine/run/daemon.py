@@ -39,7 +39,7 @@ from engine.io.ring import PRODUCER, Ring, ring_push
 from engine.io.run_lock import RunLock
 from engine.io.stats_file import StatsWriter
 from engine.record.records import Reason, Scope, Template, blank
-from engine.run import manifest
+from engine.run import manifest, positions
 from engine.run.assemble import Figures, assemble, calibrate_tsc
 from engine.run.backlog import Backlog
 from engine.run.beside import Beside
@@ -50,6 +50,7 @@ from engine.run.life import Life, first_life
 from engine.run.links import CONTROL_RING, Links
 from engine.run.publish import PUBLISHED
 from engine.run.recover import Progress, Recovery, go_on, has_run, keep_life, recover, resume
+from engine.run.reference import build_state, trading_day
 from engine.run.rehearse import rehearse
 from engine.run.wiring import FLAG_STOP, PROGRESS, STAGES
 
@@ -99,6 +100,7 @@ class Engine:
         self.bound = self.recovery.start.rerun.bound if self.recovery else bind(config.routing.strategy)
         tsc_mul = calibrate_tsc()
         self.rehearsed = rehearse(config, self.bound, tsc_mul)
+        openings = self._openings()
         self.beside = Beside(config, self.run_dir)
         stack.callback(self.beside.close)  # before the journal is opened: it is closed after that
         self.life = self._begin(stack)
@@ -128,6 +130,7 @@ class Engine:
         stack.callback(self.backlog.stop)
         if self.recovery is not None:
             go_on(self.recovery, self.life, self.loop, self.bound.pump)
+        self._enter(openings)
         self._control = Ring.attach(self.run_dir / CONTROL_RING, PRODUCER)
         stack.callback(self._control.close)
         self._thread: threading.Thread | None = None
@@ -137,6 +140,20 @@ class Engine:
         self._last = np.zeros_like(self.stats.histograms)
         self._interval_ns = realtime_ns()
         self.pinned = False
+
+    def _openings(self) -> list[positions.Opening]:
+        """The positions to open with, of a run that has not had an order yet."""
+        if self.recovery is not None:
+            state = self.recovery.state
+            return positions.read(self.config, state) if state.core[0].next_parent == 1 else []
+        return positions.read(self.config, build_state(self.config, trading_day(self.config), 1))
+
+    def _enter(self, openings: list[positions.Opening]) -> None:
+        """Take the opening positions in, at the time that it is."""
+        line = self.loop.wiring.line[0]
+        if self.config.engine.clock == "monotonic":
+            line.clock_ns = max(int(line.clock_ns), monotonic_ns() + self.life.clock_offset_ns)
+        positions.enter(openings, self.loop, self.bound.pump)
 
     def _begin(self, stack: ExitStack) -> Life:
         """Make stats file and journal, or take the journal up again; returns the life that begins."""

@@ -21,6 +21,7 @@ from engine.core.step import next_deadline
 from engine.io.atomics import cpu_pause, load_acquire, monotonic_ns, nap, sched_yield, tsc
 from engine.jit import kernel
 from engine.record.records import UNIT, Template
+from engine.run.days import put_roll
 from engine.run.housekeeping import housekeeping
 from engine.run.inbox import drop_local, free_slot, next_local, put
 from engine.run.meter import ticks_to_ns
@@ -132,7 +133,10 @@ def _local_events(state: State, events: Events, outbox: Outbox, w: Wiring) -> in
 
 @kernel
 def _timers(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
-    """Journal and take in a TIMER for each deadline that is due; more follow at once while work is left over."""
+    """Journal and take in a TIMER for each deadline that is due, and a ROLL where the trading day is over.
+
+    More follow at once while work is left over.
+    """
     taken = 0
     deadline = next_deadline(state)
     while deadline <= w.line[0].clock_ns and taken < BURST:
@@ -143,6 +147,8 @@ def _timers(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
         events.timer[i].deadline_ns = deadline
         taken += _local_events(state, events, outbox, w)
         deadline = next_deadline(state)
+    if w.line[0].clock_ns >= w.line[0].roll_at_ns and put_roll(state, events, w):
+        taken += _local_events(state, events, outbox, w)
     return taken
 
 

@@ -61,6 +61,8 @@ FREE: Final = (
     "snapshots.*",
     "retention.*",
     "simulation.*",
+    "day.*",
+    "positions.file",
     "venue.*.simulation*",
 )
 #: What a repair writes before it begins, and removes when it is done; in the run's directory.

@@ -103,7 +103,8 @@ class SideBySide:
         event = {"kind": kind, "now_ns": w.now_ns, **fields}
         values = {name: _value(name, value) for name, value in fields.items()}
         session = fields.get("stream_id", -1)
-        if kind == "SESSION_DOWN" or (kind in ("MASS_CANCEL", "CONTROL", "TIMER") and session < 0):
+        own = ("MASS_CANCEL", "CONTROL", "TIMER", "ROLL", "POSITION_LOAD")
+        if kind == "SESSION_DOWN" or (kind in own and session < 0):
             outputs = w.send(template, **values)
         elif template <= Template.VENUE_DEF:
             outputs = w.feed(template, values.pop("venue_id"), **values)

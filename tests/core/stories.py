@@ -22,7 +22,7 @@ SIDES = (Side.BUY, Side.SELL, Side.BUY, Side.SELL_SHORT)
 EVENTS = (
     "quote quote quote quote quote quote new new new fill fill fill partial partial ended ended accepted status reject "
     "cancel_reject again overfill cancel replace pause resume ask time time time down up mass kill trade clear "
-    "bust bust correct correct amend amend amend amend replaced replaced restated refused"
+    "bust bust correct correct amend amend amend amend replaced replaced restated refused roll load"
 ).split()
 
 
@@ -252,6 +252,16 @@ class Both(SideBySide):
         """A peer is there (again)."""
         del b, d
         self.do("SESSION_UP", stream_id=a % 4)
+
+    def roll(self, a: int, b: int, d: int) -> None:
+        """Another trading day begins, seldom; very seldom it is no later one."""
+        day = (self.twin.id_base >> 40 & 0xFFFF) + (d != 7) * (1 + a % 3)
+        if b < 3:
+            self.do("ROLL", trading_day=day, day_end_ns=self.world.now_ns + (15_000 if d else 1) * MS)
+
+    def load(self, a: int, b: int, d: int) -> None:
+        """An opening position; it comes too late where there is an order."""
+        self.do("POSITION_LOAD", account_id=d & 1, instrument_id=a & 1, qty=100 * (b - 4), px=9_990 + d)
 
     def time(self, a: int, b: int, d: int) -> None:
         """Time passes; timers fire when they are due. The end of the day comes seldom."""

@@ -31,6 +31,7 @@ class Twin(Reports, Market):
         self.armed = 0
         self.up: set[int] = set()
         self.killed = False
+        self.old_execs = False  # whether executions of an earlier day are remembered
         self.sessions = [session.name for session in config.session]
         self.out: list[tuple[Any, ...]] = []
 
@@ -46,6 +47,9 @@ class Twin(Reports, Market):
             mark = len(self.out)
             self.turn(parent)
             self.gate(mark)
+        if self.old_execs and not any(child.live for child in self.children.values()):
+            self.executions.clear()
+            self.old_execs = False
         return self.out
 
     def wake(self, parent: Parent, why: str) -> None:
@@ -92,11 +96,47 @@ class Twin(Reports, Market):
     def find(self, e: dict[str, Any]) -> Parent | None:
         """The session's own parent of this name."""
         found = [p for p in self.parents.values() if p.name == e["cl_ord_id"] and p.session == e["stream_id"]]
-        return found[0] if found else None
+        return found[-1] if found else None
+
+    def of_today(self, order_id: int) -> bool:
+        """Whether an id was given on this trading day."""
+        return order_id >= self.id_base
+
+    def known(self, e: dict[str, Any]) -> Any:
+        """As ever, but for ended children of an earlier day whose executions are forgotten."""
+        child = super().known(e)
+        if child and not child.live and not self.old_execs and not self.of_today(child.order_id):
+            return None
+        return child
+
+    def on_roll(self, e: dict[str, Any]) -> None:
+        """Another trading day: day orders expire, positions and GTC orders go on."""
+        day = self.id_base >> 40 & 0xFFFF
+        if e["trading_day"] <= day:
+            self.refuse("ROLL", "NOT_IN_ORDER")
+            return
+        self.id_base += e["trading_day"] - day << 40
+        self.day_end_ns, self.old_execs = e["day_end_ns"], True
+        for sums in self.positions.values():
+            sums[2] = 0
+        for parent in sorted(self.parents.values(), key=self.slot):
+            if parent.phase != "DONE" and parent.tif == "DAY":
+                self.timers.pop(parent, None)
+                self.wake(parent, "EXPIRE")
+        self.out.append(("ALERT", "DAY_END", 0, e["trading_day"]))
+
+    def on_position_load(self, e: dict[str, Any]) -> None:
+        """What an account holds before the first order."""
+        if self.parents:
+            self.refuse("POSITION_LOAD", "NOT_IN_ORDER")
+        else:
+            self.positions[e["account_id"], e["instrument_id"]] = [e["qty"], e["qty"] * e["px"] * 10**7, 0]
 
     def on_order_new(self, e: dict[str, Any]) -> None:
         """A new order, or the same one again."""
         known = self.find(e)
+        if known and known.phase == "DONE" and not self.of_today(known.order_id):
+            known = None
         terms = tuple(e[name] for name in ("instrument_id", "side", "qty", "px", "ord_type", "tif", "account_id"))
         if known:
             if terms == known.terms:

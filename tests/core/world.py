@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from engine.core.day import day_now
 from engine.core.limits import OUTBOX
-from engine.core.state import C_BUSTS, C_CORRECTS, C_FILLS, COUNTERS, make_outbox, state_hash, view_events
+from engine.core.state import C_BUSTS, C_CORRECTS, C_FILLS, COUNTERS, NEVER, make_outbox, state_hash, view_events
 from engine.core.step import next_deadline
 from engine.record.records import (
     DTYPES,
@@ -155,6 +156,11 @@ class World(Venues):
         fills, changes = int(self.state.counts[C_FILLS]), self._changes()
         count = self.step(self.state, self.events, 0, self.outbox)
         outputs = [self.output(k) for k in range(count)]
+        refused = any(row.template_id == Template.REFUSAL for row in outputs)
+        if rows[0].template_id == Template.ROLL and not refused:
+            self.booked.roll()
+        if rows[0].template_id == Template.POSITION_LOAD and not refused:
+            self.booked.load(self.state, rows[0])
         if int(self.state.counts[C_FILLS]) > fills:
             self.booked.add(self.state, rows[0])
         if self._changes() > changes:
@@ -250,7 +256,15 @@ class World(Venues):
         """A CONTROL of the control link."""
         return self.send(Template.CONTROL, action=ControlAction.KILL_ON if on else ControlAction.KILL_OFF)
 
+    def load(self, **fields: Any) -> list[Any]:
+        """A POSITION_LOAD of the driver's; instrument 0 and account 0 unless it says otherwise."""
+        return self.send(Template.POSITION_LOAD, **{"instrument_id": 0, "account_id": 0, **fields})
+
     # ---- time
+
+    def roll(self, days: int = 1, day_end_ns: int = NEVER) -> list[Any]:
+        """A ROLL by so many days, with all the TIMERs that its work needs."""
+        return self.send(Template.ROLL, trading_day=day_now(self.state) + days, day_end_ns=day_end_ns) + self.drain()
 
     def timer(self) -> list[Any]:
         """One TIMER input now."""

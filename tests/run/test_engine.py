@@ -15,6 +15,7 @@ from engine.io.run_lock import RunLockedError
 from engine.jit import JIT
 from engine.record import records as r
 from engine.run import links
+from engine.run.config import Config
 from engine.run.daemon import Engine
 from tests.run.engine_peers import Feed, Peer, ack, fill, make_config, order, wait_for
 
@@ -25,9 +26,11 @@ T = r.Template
 class Desk:
     """An engine with its feed, venue and client, all up."""
 
-    def __init__(self, run_dir: Path, sockets: Path, transport: str, **routing: Any) -> None:
+    def __init__(
+        self, run_dir: Path, sockets: Path, transport: str, *, config: Config | None = None, **routing: Any
+    ) -> None:
         self.context = zmq.Context()
-        self.config = make_config(run_dir, sockets, transport=transport, **routing)
+        self.config = config or make_config(run_dir, sockets, transport=transport, **routing)
         self.engine = Engine(self.config)
         self.engine.start()
         self.feed = Feed(self.config, self.context)
@@ -36,7 +39,7 @@ class Desk:
         wait_for(lambda: self.engine.gauge("sessions_up") == 2, self.client, self.venue)
         self.seen: dict[int, list[object]] = {0: [], 1: []}
 
-    def take(self, peer: Peer, template: T, count: int = 1) -> list[object]:
+    def take(self, peer: Peer, template: T, count: int = 1) -> list[Any]:
         """Wait until a peer has had `count` records of a kind; returns and forgets these."""
 
         def there() -> list[object]:
