@@ -158,15 +158,15 @@ def test_a_live_engine_rolls_over(tmp_path, sockets):
 
 @pytest.mark.skipif(not JIT, reason="the loop needs the GIL released, which only compiled code does")
 def test_a_run_is_recovered_across_a_roll(tmp_path):
-    day, roll = soon(15)
+    day, roll = soon(10)
     changes = {
-        'trading_day = "2030-01-02"': f'trading_day = "{day}"\n\n[day]\nroll = "{roll}"\nweekends = true',
-        'rest = "engine"': 'rest = "venue"',
+        'trading_day = "2030-01-02"': f'trading_day = "{day}"',
+        "[capacity]": f'[day]\nroll = "{roll}"\nweekends = true\n\n[capacity]',
     }
     began = time.monotonic()
     with Lives(tmp_path, 5, **changes) as lives:
         lives.start()
-        lives.turn_for(max(16 - (time.monotonic() - began), 1))
+        lives.turn_for(max(11 - (time.monotonic() - began), 1))
         lives.turn_until(lambda: rolls(lives.run_dir) == 1, 60)
         lives.turn_for(0.5)
         lives.kill()

@@ -169,7 +169,7 @@ def test_a_run_with_positions_needs_no_file_afterwards(tmp_path, sockets):
         inputs = [int(f.payload.view("<u2")[1]) for f in reader.frames() if f.kind == Kind.INPUT]
     assert inputs.count(r.Template.POSITION_LOAD) == 2
     without = msgspec.structs.replace(config, positions=c.Positions())
-    Engine(without).close()
+    Engine(without).stop()
     with pytest.raises(c.ConfigError, match="cannot be read"):
         Engine(config)
     shutil.rmtree(tmp_path / "run")
