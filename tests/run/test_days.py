@@ -18,11 +18,11 @@ from engine.jit import JIT
 from engine.record import records as r
 from engine.record.units import day_of
 from engine.run import config as c
-from engine.run.assemble import assemble, calibrate_tsc
+from engine.run.assemble import assemble
 from engine.run.bind import bind
 from engine.run.days import DAY_NS, next_day, roll_at, time_of_day_ns
 from engine.run.reference import build_state, trading_day
-from engine.run.rehearse import rehearse, scratch_journal
+from engine.run.rehearse import scratch_journal
 from replay.state.reach import reach
 from replay.state.view import past
 from replay.verify import verify
@@ -120,13 +120,19 @@ def soon(seconds: float) -> tuple[str, str]:
     return at.date().isoformat(), f"{at:%H:%M:%S}"
 
 
+def roll_now(line):
+    """Make it the time at which the day rolls over: a start may take any time, and the roll is to come after orders."""
+    roll_ns = int(line.clock_ns) % DAY_NS
+    line.roll_ns = roll_ns
+    line.roll_at_ns = int(line.clock_ns) - int(line.clock_ns) % DAY_NS + roll_ns
+
+
 @pytest.mark.skipif(not JIT, reason="the loop needs the GIL released, which only compiled code does")
 def test_a_live_engine_rolls_over(tmp_path, sockets):
-    settings = make_config(tmp_path / "warm", sockets)
-    rehearse(settings, bind(settings.routing.strategy), calibrate_tsc())  # compiled before the time runs
-    day, roll = soon(4)
-    engine = msgspec.structs.replace(settings.engine, run_dir=str(tmp_path / "run"), trading_day=day)
-    settings = msgspec.structs.replace(settings, engine=engine, day=c.Day(roll=roll, weekends=True))
+    day = soon(0)[0]
+    settings = make_config(tmp_path / "run", sockets)
+    engine = msgspec.structs.replace(settings.engine, trading_day=day)
+    settings = msgspec.structs.replace(settings, engine=engine, day=c.Day(weekends=True))
     desk = Desk(tmp_path / "run", sockets, "zmq", config=settings)
     try:
         first = (dt.date.fromisoformat(day) - dt.date(1970, 1, 1)).days
@@ -137,6 +143,7 @@ def test_a_live_engine_rolls_over(tmp_path, sockets):
         desk.client.send(order("TAKE", r.Side.BUY, 200, 1_570_000))
         (child,) = desk.take(desk.venue, T.ORDER_NEW)
         assert day_of(int(child.order_id)) == first, "sent before the roll"
+        roll_now(desk.engine.loop.wiring.line[0])
         expired = desk.take(desk.client, T.ACK, 4)[-1]
         assert (r.from_text16(expired.peer_id), expired.ord_status) == ("DAY", r.OrdStatus.EXPIRED)
         assert expired.reason == r.Reason.DAY_END
