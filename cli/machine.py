@@ -15,6 +15,9 @@ from rich.table import Table
 
 from cli.output import JsonOption, checked, console, write_json
 
+#: The machine of child orders, which every strategy shares.
+CHILD = "child"
+
 if TYPE_CHECKING:
     from engine.workflow.explore import Exploration
     from engine.workflow.machine import Machine, Transition
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
 
 def machine(
     name: Annotated[
-        str, typer.Argument(help="A module (strategies.sweep), a file (mine/pounce.py), or one of ours (sweep).")
+        str,
+        typer.Argument(help="A module (strategies.sweep), a file (mine/pounce.py), one of ours (sweep), or child."),
     ],
     check: Annotated[
         bool, typer.Option("--check", help="Prove it: the declaration, then every order of events.")
@@ -43,7 +47,7 @@ def machine(
     from engine.workflow.verify import verify
 
     out = console(json)
-    found = declared(resolve(name))
+    found = declared(resolve(name)) if name != CHILD else _child()
     findings = verify(found)
     result = describe(found, findings)
     if diagram is not None:
@@ -54,6 +58,9 @@ def machine(
     violated: list[str] = []
     if check and not findings:
         out.print(f"machine {found.name}: the declaration verifies", markup=False)
+    if check and not findings and name == CHILD:
+        _check_child(out)
+    elif check and not findings:
         explored = prove(out, resolve(name))
         result["explored"] = explored
         violated = [row.name for row in explored if not row.good]
@@ -67,6 +74,20 @@ def machine(
         raise MachineError(f"machine {found.name} does not verify:\n{lines}")
     if violated:
         raise MachineError(f"machine {found.name} does not hold: {'; '.join(violated)}; see above")
+
+
+def _child() -> Machine:
+    from engine.workflow.child import machine as child
+
+    return child
+
+
+def _check_child(out: Console) -> None:
+    """The child's machine is run by every exploration of a strategy; alone, its table is held against it."""
+    from engine.workflow.child import check_child
+
+    check_child()
+    out.print("machine child: the core's table is the one that it declares", markup=False)
 
 
 def prove(out: Console, strategy: str) -> list[Exploration]:
@@ -178,7 +199,7 @@ def table_of(found: Machine) -> Table:
         rows.add_column(heading, overflow="fold")
     answers = {(t.state, int(t.event)): t for t in found.transitions}
     for state in found.states:
-        if state.terminal:
+        if state.terminal and not found.ends_answer:
             continue
         for n, event in enumerate(found.events):
             t = answers.get((state, int(event)))

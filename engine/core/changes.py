@@ -37,7 +37,7 @@ _X_CORRECT, _X_CANCEL = int(ExecType.TRADE_CORRECT), int(ExecType.TRADE_CANCEL)
 _R_DUPLICATE_EXEC, _R_OVERFLOW = int(Reason.DUPLICATE_EXEC), int(Reason.OVERFLOW)
 _R_UNKNOWN_EXEC, _R_BUSTED, _R_CORRECTED = int(Reason.UNKNOWN_EXEC), int(Reason.BUSTED), int(Reason.CORRECTED)
 _E_BUST, _E_CORRECT = int(ChildEvent.BUST), int(ChildEvent.CORRECT)
-_D_UNDO, _D_AMEND = int(Step.UNDO), int(Step.AMEND)
+_D_CHANGE = int(Step.CHANGE)
 
 
 @kernel
@@ -144,8 +144,7 @@ def _change_orders(
     before = int(state.children[c].ord_status) if c != NONE else 0
     event = _E_CORRECT if template == _CORRECT else _E_BUST
     if c != NONE:
-        step = step_of(before, event)
-        assert step == _D_UNDO or step == _D_AMEND, "a child with an execution can be told of its bust"
+        assert step_of(before, event) == _D_CHANGE, "a child with an execution can be told of its bust"
     if more > 0:
         if c != NONE:
             book_child(state, outbox, c, more)

@@ -33,7 +33,7 @@ from engine.core.children import (
 from engine.core.day import forgotten
 from engine.core.emit import alert, is_open, left_of, number_of, parent_report, refusal
 from engine.core.ids import child_slot, find_execution, remember_execution
-from engine.core.lifecycle import M_ACCEPTED, M_CANCEL, ChildEvent, Step, may_lead, parent_status, step_of
+from engine.core.lifecycle import M_ACCEPTED, M_CANCEL, ChildEvent, Step, may_lead, parent_status, refusal_of, step_of
 from engine.core.positions import fee_of, money_of, move_position, position_of, room_for
 from engine.core.state import (
     C_FILLS,
@@ -81,10 +81,10 @@ _E_PARTIAL_FILL, _E_FULL_FILL, _E_CANCELED, _E_EXPIRED = (
 _E_CANCEL_REJECT, _E_REPLACED, _E_REPLACE_REJECT = _E["CANCEL_REJECT"], _E["REPLACED"], _E["REPLACE_REJECT"]
 _E_RESTATED, _E_STATUS_LIVE, _E_STATUS_DONE = _E["RESTATED"], _E["STATUS_LIVE"], _E["STATUS_DONE"]
 _D = {step.name: int(step) for step in Step}
-_D_IGNORE, _D_REFUSE_ENDED, _D_REFUSE_ORDER = _D["IGNORE"], _D["REFUSE_ENDED"], _D["REFUSE_ORDER"]
+_D_IGNORE, _D_REFUSE = _D["IGNORE"], _D["REFUSE"]
 _D_ACCEPT, _D_BOOK, _D_END, _D_REJECT, _D_KEEP = _D["ACCEPT"], _D["BOOK"], _D["END"], _D["REJECT"], _D["KEEP"]
 _D_REPLACE, _D_UNREPLACE, _D_RESTATE = _D["REPLACE"], _D["UNREPLACE"], _D["RESTATE"]
-_D_ADOPT, _D_CONCLUDE = _D["ADOPT"], _D["CONCLUDE"]
+_D_ADOPT = _D["ADOPT"]
 
 
 @kernel
@@ -142,9 +142,10 @@ def on_report(state: State, events: Events, i: int, outbox: Outbox) -> None:
     step = step_of(before, event)
     if step == _D_IGNORE:
         state.counts[C_REPORTS_IGNORED] += 1
-    elif step == _D_REFUSE_ENDED:
-        refusal(state, outbox, template, _R_TERMINAL, order_id, before)
-    elif step == _D_REFUSE_ORDER or not _asked(state, c, step):
+    elif step == _D_REFUSE:
+        reason = refusal_of(before, event)
+        refusal(state, outbox, template, reason, order_id, before if reason == _R_TERMINAL else 0)
+    elif not _asked(state, c, step):
         refusal(state, outbox, template, _R_ORDER, order_id, 0)
     else:
         if template == _ACK:
@@ -167,18 +168,15 @@ def _asked(state: State, c: int, step: int) -> bool:
 def _take(state: State, events: Events, i: int, outbox: Outbox, c: int, step: int) -> None:
     """Carry a step of the table out."""
     if step == _D_ACCEPT:
-        state.children[c].marks = int(state.children[c].marks) | M_ACCEPTED
-        hear(state, c)
+        accept_child(state, c)
     elif step == _D_END:
-        _end(state, events, i, outbox, c)
+        end_child(state, events, i, outbox, c)
     elif step == _D_ADOPT:
         adopt(state, events, i, outbox, c)
-    elif step == _D_CONCLUDE:
-        _end(state, events, i, outbox, c)
     elif step == _D_REJECT:
-        _reject(state, outbox, c, int(events.report[i].reason))
+        reject_child(state, outbox, c, int(events.report[i].reason))
     elif step == _D_KEEP:
-        _keep(state, c)
+        keep_child(state, c)
     elif step == _D_REPLACE:
         on_replaced(state, events, i, outbox, c)
     elif step == _D_UNREPLACE:
@@ -189,7 +187,14 @@ def _take(state: State, events: Events, i: int, outbox: Outbox, c: int, step: in
 
 
 @kernel
-def _end(state: State, events: Events, i: int, outbox: Outbox, c: int) -> None:
+def accept_child(state: State, c: int) -> None:
+    """The venue has it; a resting order that waits for nothing needs no timer any more."""
+    state.children[c].marks = int(state.children[c].marks) | M_ACCEPTED
+    hear(state, c)
+
+
+@kernel
+def end_child(state: State, events: Events, i: int, outbox: Outbox, c: int) -> None:
     """The venue says that it is over: cancelled, expired, or ended in the status that we asked for."""
     child, report = state.children[c], events.report[i]
     kind, status = int(report.exec_type), int(report.ord_status)
@@ -212,7 +217,7 @@ def _end(state: State, events: Events, i: int, outbox: Outbox, c: int) -> None:
 
 
 @kernel
-def _reject(state: State, outbox: Outbox, c: int, reason: int) -> None:
+def reject_child(state: State, outbox: Outbox, c: int, reason: int) -> None:
     """The child never lived (or, to a status request, never came); one with executions did, and is cancelled."""
     executed = state.children[c].cum_qty > 0
     venue, parent = int(state.child_orders[c].venue_id), state.parents[int(state.children[c].parent)]
@@ -221,7 +226,7 @@ def _reject(state: State, outbox: Outbox, c: int, reason: int) -> None:
 
 
 @kernel
-def _keep(state: State, c: int) -> None:
+def keep_child(state: State, c: int) -> None:
     """The venue will not cancel: only a report on the order itself can end it, so its timer asks for its status."""
     child = state.children[c]
     child.marks = int(child.marks) & ~M_CANCEL

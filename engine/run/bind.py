@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from engine.jit import cache_at
 from engine.run.outside import BindError, Strategy, find
+from engine.workflow.child import check_child
 from engine.workflow.machine import Machine
 from engine.workflow.orders import OrderMachine
 from engine.workflow.table import source
@@ -96,6 +97,7 @@ def _found(strategy: str, sources: dict[str, str] | None) -> Iterator[tuple[Stra
 
 def _machine(strategy: str, module: ModuleType) -> OrderMachine:
     machine = _declared(strategy, module)
+    check_child()
     check(machine)
     return machine
 

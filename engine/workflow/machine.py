@@ -32,6 +32,10 @@ from engine.record.records import Reason
 Step: TypeAlias = Callable[..., Any]
 #: Outcomes are 0 .. MAX_OUTCOMES - 1.
 MAX_OUTCOMES: Final = 8
+#: Where a step leads that leaves the state as it is, see Machine.leads.
+STAY: Final = "stay"
+#: Requests: events that somebody asks for, and can be refused. The others just happen.
+REQUESTS: Final = frozenset({"CANCEL", "PAUSE", "REPLACE", "RESUME"})
 #: A state's code is held in one signed byte.
 MAX_STATES: Final = 128
 
@@ -133,6 +137,12 @@ class Machine:
     effects: frozenset[str] = frozenset()
     #: Where a workflow goes whose step failed.
     failing: State | None = None
+    #: One more than the largest outcome.
+    outcomes: int = MAX_OUTCOMES
+    #: Names of the events that can be refused.
+    refusable: frozenset[str] = REQUESTS
+    #: Whether a state that has ended has to answer every event too.
+    ends_answer: bool = False
     _default: bool = False
 
     @contextmanager
@@ -173,6 +183,19 @@ class Machine:
         outcomes = {int(outcome): target for outcome, target in to.items()}
         for state, event in self._each(states, events):
             self._add(Transition(state, event, step, outcomes, names, None, "", place, self._default))
+
+    def leads(
+        self, states: State | Iterable[State], events: IntEnum | Iterable[IntEnum], step: Step, *to: State | str
+    ) -> None:
+        """As `on`, of a step that finds by itself which of `to` it leads to: its outcome is that state's place.
+
+        STAY is the state that it is in.
+        """
+        place = here()
+        for state, event in self._each(states, events):
+            found = {s.code - self.first_code: s for s in (o if isinstance(o, State) else state for o in to)}
+            names = {outcome: target.name for outcome, target in found.items()}
+            self._add(Transition(state, event, step, found, names, None, "", place, self._default))
 
     def ignore(self, states: State | Iterable[State], events: IntEnum | Iterable[IntEnum], *, why: str) -> None:
         """Nothing happens, and `why` says why that is right."""

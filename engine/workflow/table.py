@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from engine.workflow.machine import CHILDREN, MAX_OUTCOMES, Machine, Step, step_name
+from engine.workflow.machine import CHILDREN, Machine, Step, step_name
 
 IGNORE: Final = 0
 REFUSE: Final = 1
@@ -27,7 +27,7 @@ class Tables(NamedTuple):
 
     #: uint8[codes * events], a row a state code.
     step: np.ndarray
-    #: uint8[codes * events * MAX_OUTCOMES].
+    #: uint8[codes * events * outcomes].
     next: np.ndarray
     #: uint8[codes * events]: Reason of a refusal.
     reason: np.ndarray
@@ -48,7 +48,7 @@ def tables(machine: Machine) -> Tables:
     steps = machine.steps()
     number = {step: n + FIRST_STEP for n, step in enumerate(steps)}
     step = np.zeros(codes * events, dtype=np.uint8)
-    following = np.full(codes * events * MAX_OUTCOMES, NO_STATE, dtype=np.uint8)
+    following = np.full(codes * events * machine.outcomes, NO_STATE, dtype=np.uint8)
     reason = np.zeros(codes * events, dtype=np.uint8)
     for t in machine.transitions:
         row = t.state.code * events + int(t.event)
@@ -57,7 +57,7 @@ def tables(machine: Machine) -> Tables:
         elif t.step is not None:
             step[row] = number[t.step]
             for outcome, target in t.outcomes.items():
-                following[row * MAX_OUTCOMES + outcome] = target.code
+                following[row * machine.outcomes + outcome] = target.code
     timeout_ns, for_children = np.zeros(codes, dtype=np.int64), np.zeros(codes, dtype=np.uint8)
     for state in machine.states:
         timeout_ns[state.code] = state.timeout.ns if state.timeout is not None else 0
@@ -92,15 +92,15 @@ def source(machine: Machine) -> str:
     for name, array in zip(
         ("STEP", "NEXT", "REASON", "TIMEOUT_NS", "FOR_CHILDREN", "EFFECT", "COMPENSATION"), t[:7], strict=True
     ):
-        width = len(machine.events) * (MAX_OUTCOMES if name == "NEXT" else 1)
-        lines += _constant(name, array, width)
+        width = len(machine.events) * (machine.outcomes if name == "NEXT" else 1)
+        lines += constant(name, array, width)
     lines += ["# fmt: on", "", "", *_dispatch(t.steps, names)]
     lines += ["", "", *_actions("enter", {s.code: s.enter for s in machine.states}, names)]
     lines += ["", "", *_actions("leave", {s.code: s.leave for s in machine.states}, names), ""]
     return "\n".join(lines)
 
 
-def _constant(name: str, array: np.ndarray, width: int) -> list[str]:
+def constant(name: str, array: np.ndarray, width: int) -> list[str]:
     """A table as source: bytes in hex, a line a state; times as numbers."""
     if array.dtype == np.int64:
         return [f"{name} = np.array({array.tolist()}, dtype=np.int64)"]

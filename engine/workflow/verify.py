@@ -21,7 +21,6 @@ from typing import Any
 
 from engine.workflow.machine import (
     AT_ONCE,
-    MAX_OUTCOMES,
     Machine,
     MachineError,
     Place,
@@ -33,9 +32,6 @@ from engine.workflow.machine import (
 from engine.workflow.orders import SHARED
 from engine.workflow.returns import function_of
 from engine.workflow.table import MAX_EFFECTS
-
-#: Events that somebody asks for, and can be refused: the others just happen.
-REQUESTS = ("CANCEL", "PAUSE", "REPLACE", "RESUME")
 
 
 @dataclass(frozen=True)
@@ -100,7 +96,7 @@ def _answers(m: Machine) -> Iterator[Finding]:
     given = {(t.state, int(t.event)) for t in m.transitions}
     for state in in_use(m):
         for event in m.events:
-            if not state.terminal and (state, int(event)) not in given:
+            if (m.ends_answer or not state.terminal) and (state, int(event)) not in given:
                 text = f"{_at(state, event)} has no answer; declare a transition, ignore (why) or refuse (reason)"
                 yield Finding("total", text, state.place)
 
@@ -113,8 +109,8 @@ def _outcomes(m: Machine) -> Iterator[Finding]:
         if not t.outcomes:
             yield Finding("outcomes", f"{name} has no outcome; say where each leads", t.place)
         for outcome, target in t.outcomes.items():
-            if not 0 <= outcome < MAX_OUTCOMES:
-                text = f"{name}: outcome {t.names[outcome]} = {outcome}; outcomes are 0 to {MAX_OUTCOMES - 1}"
+            if not 0 <= outcome < m.outcomes:
+                text = f"{name}: outcome {t.names[outcome]} = {outcome}; outcomes are 0 to {m.outcomes - 1}"
                 yield Finding("outcomes", text, t.place)
             if target not in m.states:
                 yield Finding("outcomes", f"{name}: state {target.name} is another machine's", t.place)
@@ -186,7 +182,7 @@ def _waits(m: Machine) -> Iterator[Finding]:
 
 def _refusals(m: Machine) -> Iterator[Finding]:
     for t in m.transitions:
-        if t.refuse is not None and t.event.name not in REQUESTS:
+        if t.refuse is not None and t.event.name not in m.refusable:
             text = f"{_at(t.state, t.event)} is refused, but nobody asked; ignore it (why)"
             yield Finding("refuse", text, t.place)
         if t.refuse is None and t.step is None and not t.why.strip():

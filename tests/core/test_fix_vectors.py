@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from engine.core.lifecycle import ACTIONS, LIVE, PRECEDENCE, bit_of, status_by_precedence
+from engine.core.lifecycle import LIVE, PRECEDENCE, bit_of, status_by_precedence
 from engine.record.records import ExecType, OrdStatus, Reason, Template
+from engine.workflow.child import machine
 from tests.core.scenes import posted
 from tests.core.world import children, of
 
@@ -362,5 +363,5 @@ ILLUSTRATED = {
 
 @pytest.mark.parametrize("name", ILLUSTRATED)
 def test_transitions_that_fix_illustrates_are_possible(name):
-    reached = {after.name for (state, _), (_, to) in ACTIONS.items() if state.name == name for after in to}
+    reached = {after.name for t in machine.transitions if t.state.name == name for after in t.outcomes.values()}
     assert set(ILLUSTRATED[name].split()) <= reached

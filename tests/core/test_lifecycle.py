@@ -17,9 +17,10 @@ import pytest
 
 from engine.core.children import cancel_child
 from engine.core.ids import child_slot
-from engine.core.lifecycle import ACTIONS, LIVE, STATES, TERMINAL, ChildEvent, may_lead, step_of
+from engine.core.lifecycle import LIVE, STATES, TERMINAL, ChildEvent, Step, may_lead, refusal_of, step_of
 from engine.core.step import end
 from engine.record.records import OrdStatus
+from engine.workflow.child import KERNELS, machine
 from tests.core.both import POST_XC
 from tests.core.invariants import validate
 from tests.core.stories import Both, posted
@@ -334,7 +335,11 @@ def explore(only: set[str] | None = None) -> dict[tuple[OrdStatus, ChildEvent], 
 def check(seen: dict[tuple[OrdStatus, ChildEvent], set[OrdStatus]]) -> None:
     """What happened is what is declared, no more and no less."""
     happened = {(state.name, event.name, after.name) for (state, event), to in seen.items() for after in to}
-    declared = {(state.name, event.name, after.name) for (state, event), (_, to) in ACTIONS.items() for after in to}
+    declared = {
+        (t.state.name, t.event.name, after.name)
+        for t in machine.transitions
+        for after in (t.outcomes.values() if t.step is not None else [t.state])
+    }
     # With nothing left every execution is all that is left.
     declared -= {(state.name, E.PARTIAL_FILL.name, after) for state in TERMINAL for after in OrdStatus.__members__}
     assert sorted(happened - declared) == [], "happened, and is not declared"
@@ -351,8 +356,16 @@ def test_so_does_every_shape():
 
 
 def test_dense_table_is_the_declaration():
-    for (state, event), (step, to) in ACTIONS.items():
-        assert step_of(state, event) == step
-        assert [after for after in STATES if may_lead(state, event, after)] == [s for s in STATES if s in to]
-    assert len(ACTIONS) == len(STATES) * len(ChildEvent)
+    met = set()
+    for t in machine.transitions:
+        state, event = OrdStatus[t.state.name], int(t.event)
+        met.add((state, event))
+        step = Step(int(step_of(state, event)))
+        if t.refuse is not None:
+            assert (step, refusal_of(state, event)) == (Step.REFUSE, t.refuse)
+        else:
+            assert step == Step.IGNORE if t.step is None else KERNELS[step] is t.step
+        to = {after.name for after in t.outcomes.values()}
+        assert {after.name for after in STATES if may_lead(state, event, after)} == to
+    assert met == set(product(STATES, ChildEvent))
     assert set(LIVE) | set(TERMINAL) == set(STATES)

@@ -1,0 +1,82 @@
+"""The child's machine: it verifies, what is planted in it is found, and the core looks up the table it declares."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.core import child_table
+from engine.core.lifecycle import STATES, ChildEvent
+from engine.record.records import Reason
+from engine.workflow import child
+from engine.workflow.diagram import mermaid
+from engine.workflow.machine import MachineError
+from engine.workflow.verify import verify
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def test_it_verifies_and_the_core_has_its_table():
+    assert verify(child.machine) == []
+    child.check_child()
+    assert Path(child_table.__file__).read_text(encoding="utf-8") == child.source(), "python -m engine.workflow.child"
+    assert len(child.machine.transitions) == len(STATES) * len(ChildEvent)
+
+
+def without(state, event):
+    """The machine without its answer to an event."""
+    planted = copy.copy(child.machine)
+    planted.transitions = [
+        t for t in child.machine.transitions if t.state is not state or (event is not None and t.event != event)
+    ]
+    return planted
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "rules"),
+    [
+        (child.UNKNOWN, ChildEvent.BUST, {"total"}),
+        (child.FILLED, ChildEvent.FULL_FILL, {"total"}),
+        (child.PENDING_CANCEL, ChildEvent.TIMEOUT, {"total", "timeout"}),
+        (child.NEW, ChildEvent.ASK_CANCEL, {"total", "timeout"}),
+    ],
+)
+def test_answer_that_is_missing_is_found(state, event, rules):
+    findings = verify(without(state, event))
+    assert {finding.rule for finding in findings} == rules
+    for finding in findings:
+        assert f"{state.name} x {event.name}" in str(finding)
+        assert "engine/workflow/child.py:" in str(finding)
+
+
+def test_replace_without_its_compensation_is_found():
+    planted = copy.copy(child.machine)
+    planted.compensations = []
+    (finding,) = verify(planted)
+    assert finding.rule == "compensation"
+    assert "replace_child sends orders" in finding.text
+
+
+def test_second_answer_and_refusal_of_what_nobody_asked_are_found():
+    planted = copy.copy(child.machine)
+    planted.transitions = list(child.machine.transitions)
+    planted.refuse(child.NEW, ChildEvent.TIMEOUT, reason=Reason.NOT_IN_ORDER)
+    assert {finding.rule for finding in verify(planted)} == {"deterministic", "refuse"}
+
+
+def test_table_of_another_declaration_stops_the_engine(monkeypatch):
+    old = child_table.STEP.copy()
+    old[3] = 0
+    monkeypatch.setattr(child_table, "STEP", old)
+    with pytest.raises(MachineError, match=r"child_table.*python -m engine.workflow.child"):
+        child.check_child()
+    assert np.count_nonzero(old != child.dense()["STEP"]) == 1
+
+
+def test_diagram_in_the_docs_is_that_of_the_machine():
+    assert (DOCS / "machines" / "child.mmd").read_text(encoding="utf-8") == mermaid(child.machine), (
+        "tickroute machine child --diagram docs/machines/child.mmd"
+    )
