@@ -19,6 +19,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,8 +38,9 @@ _NEUTRAL = {"NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+@cache
 def source_hash() -> str:
-    """Hex digest over every source of ours that kernels are made of."""
+    """Hex digest over every source of ours that kernels are made of, as they were when this process first asked."""
     digest = hashlib.sha256()
     files = [path for tree in SOURCE_TREES for path in sorted((ROOT / tree).rglob("*.py"))]
     for path in files:
@@ -48,6 +50,7 @@ def source_hash() -> str:
     return digest.hexdigest()
 
 
+@cache
 def build_hash() -> str:
     """Hex digest (16 characters) of the sources, the NUMBA_* flags, the library versions and the CPU."""
     from importlib.metadata import version

@@ -45,10 +45,8 @@ from engine.io.journal_format import (
 from engine.io.journal_scan import (
     CURSOR,
     NO_FRAME,
-    ROWS_FULL,
     SEGMENT_FULL,
     WHY,
-    check_frame,
     find_frame,
     last_byte,
     scan,
@@ -201,18 +199,15 @@ class JournalReader:
             self._cursor[0]["next_seq"] = load_i64(mapping.address + 24)
             self._cursor[0]["prev_crc"] = load_i32(mapping.address + 32) & _MASK32
             self._enter(at.segment)
-        frame, room = self._mapping.address + at.last_offset, at.offset - at.last_offset
         good = SEGMENT_HEADER <= at.last_offset <= self.segment_bytes - FRAME_HEADER and at.offset <= self.segment_bytes
         if good:
-            word = load_i64(frame)
-            length = word & _MASK32
-            good = (word >> 32) & _MASK32 == at.crc and (length + ALIGN - 1) & -ALIGN == room
-            good = good and load_i64(frame + 8) == at.seq
-            good = good and check_frame(frame, at.segment, word, room) == ROWS_FULL
+            row = self._cursor[0]
+            row["offset"], row["next_seq"] = at.last_offset, at.seq
+            row["prev_crc"] = load_i64(self._mapping.address + at.last_offset + 16) & _MASK32
+            good = scan(self._mapping.address, self.segment_bytes, self._cursor, self._rows[:1]) == 1
+            good = good and row["offset"] == at.offset and row["prev_crc"] == at.crc
         if not good:
             raise self._error(at.segment, at.last_offset, f"frame {at.seq} is not the one that was noted", _COPY)
-        row = self._cursor[0]
-        row["offset"], row["next_seq"], row["prev_crc"] = at.offset, at.seq + 1, at.crc
         self._last_offset = at.last_offset
 
     @property
@@ -380,6 +375,6 @@ class JournalReader:
     ) -> tuple[tuple[str, int] | None, int]:
         """The first whole frame from `offset` on (file, offset), and up to where its bytes are not zero."""
         size = mapping.size & -8
-        found = int(find_frame(mapping.address, size, segment, offset, seq))
         used = int(last_byte(mapping.address, offset, size)) - offset
+        found = int(find_frame(mapping.address, size, segment, offset, seq)) if used else -1
         return (mapping.path.name, found) if found >= 0 else None, used

@@ -127,6 +127,13 @@ def find_frame(base: int, segment_bytes: int, segment: int, offset: int, seq: in
 def last_byte(base: int, begin: int, end: int) -> int:
     """Offset after the last byte of begin .. end - 1 that is not zero; `begin` where all are. Both multiples of 8."""
     at = end
+    while at - begin >= 64:
+        line = base + at - 64
+        used = load_i64(line) | load_i64(line + 8) | load_i64(line + 16) | load_i64(line + 24)
+        used |= load_i64(line + 32) | load_i64(line + 40) | load_i64(line + 48) | load_i64(line + 56)
+        if used != 0:
+            break
+        at -= 64
     while at > begin and load_i64(base + at - 8) == 0:
         at -= 8
     while at > begin and load_u8(base + at - 1) == 0:

@@ -33,7 +33,8 @@ from engine.io.journal_format import (
 )
 from engine.io.journal_keeper import Keeper
 from engine.io.journal_reader import End, JournalReader
-from engine.io.mapping import aligned_zeros
+from engine.io.journal_scan import last_byte
+from engine.io.mapping import Mapping, aligned_zeros
 from engine.io.run_lock import RunLock
 
 
@@ -188,24 +189,37 @@ def set_aside(run_dir: Path, end: End) -> list[Path]:
     path = segment_path(run_dir, end.segment)
     path.with_suffix(".sha256").unlink(missing_ok=True)
     made = []
-    with path.open("r+b") as file:
-        file.seek(end.offset)
-        tail = file.read()
-        if np.frombuffer(tail, dtype=np.uint8).any():
-            made.append(_torn_name(path, end.offset))
-            with made[-1].open("xb") as copy:
-                copy.write(tail.rstrip(b"\0"))
-                os.fsync(copy.fileno())
+    used = _used(path, end.offset)
+    if used > end.offset:
+        made.append(_torn_name(path, end.offset))
+        with path.open("r+b") as file, made[-1].open("xb") as copy:
             file.seek(end.offset)
-            file.write(bytes(len(tail)))
+            copy.write(file.read(used - end.offset))
+            os.fsync(copy.fileno())
+            file.seek(end.offset)
+            file.write(bytes(used - end.offset))
     for segment in [number for number in segment_numbers(run_dir) if number > end.segment]:
         path = segment_path(run_dir, segment)
         path.with_suffix(".sha256").unlink(missing_ok=True)
-        if np.fromfile(path, dtype=np.uint8).any():
+        if _used(path, 0):
             made.append(path.rename(_torn_name(path, 0)))
         else:
             path.unlink()
     return made
+
+
+def _used(path: Path, offset: int) -> int:
+    """Offset behind the last byte of a segment that is not zero; `offset`, a multiple of 8, where none is behind it."""
+    if path.stat().st_size <= offset:
+        return offset
+    mapping = Mapping(path, write=False)
+    try:
+        whole = mapping.size & -8
+        if mapping.memory[whole:].any():
+            return mapping.size
+        return int(last_byte(mapping.address, min(offset, whole), whole))
+    finally:
+        mapping.close()
 
 
 def _torn_name(path: Path, offset: int) -> Path:
