@@ -98,6 +98,10 @@ def show(out: Console, m: Measures) -> None:
 def _show_verdict(out: Console, m: Measures) -> None:
     if m.verify is None:
         out.print("verify: [yellow]left out[/]")
+    elif m.verify.not_compared is not None:
+        out.print(f"verify: [bold]{m.verify.result}[/]; {m.verify.not_compared}", soft_wrap=True)
+    elif m.verify.chain_broken is not None:
+        out.print(f"verify: [bold red]{m.verify.result}[/]: {m.verify.chain_broken}", soft_wrap=True)
     elif m.verify.difference is None:
         out.print(f"verify: [bold green]identical[/] ({m.verify.outputs:,} outputs)")
     else:

@@ -1,8 +1,8 @@
 """`tickroute verify RUN_DIR`: the journal through the core again; every output must come out byte for byte.
 
 Exit codes: 0 identical, 1 different (the first differing frame is shown, both sides), 3 damaged (a CRC, or the chain
-of closed segments), unreadable, or not replayable by this build. Worst case: two passes over the journal, after a
-minute of compiling the first time.
+of closed segments), unreadable, or not replayable by this build (an older schema version: intact, but not compared).
+Worst case: two passes over the journal, after a minute of compiling the first time.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ def verify(
         raise Unreadable(f"{verdict.chain_broken}; {remedy}")
     if verdict.difference is not None:
         raise typer.Exit(DIFFERENT)
+    if verdict.not_compared is not None:
+        raise typer.Exit(UNREADABLE)
 
 
 @contextmanager
@@ -93,6 +95,9 @@ def progress_bar(out: Console, run_dir: Path) -> Iterator[Progress]:
 def show(out: Console, verdict: Verdict) -> None:
     """Print a verdict, and the first difference where there is one."""
     color = "green" if verdict.result == "identical" else "red"
+    if verdict.not_compared is not None:
+        _show_older(out, verdict)
+        return
     out.print(f"verify: [bold {color}]{verdict.result}[/]")
     rate = f"{verdict.events_per_s:,} events/s"
     out.print(f"  {verdict.inputs:,} inputs, {verdict.outputs:,} outputs compared, {verdict.seconds:.3f} s, {rate}")
@@ -115,6 +120,29 @@ def show(out: Console, verdict: Verdict) -> None:
         out.print(f"  note: this is another build than the run's: other {what}")
     if verdict.difference is not None:
         _show_difference(out, verdict.difference)
+
+
+def _show_older(out: Console, verdict: Verdict) -> None:
+    """Print what was looked at in a journal of an older schema version."""
+    whole = verdict.result == "intact"
+    out.print(f"verify: [bold {'yellow' if whole else 'red'}]{verdict.result}[/], not compared")
+    out.print(
+        f"  {verdict.inputs:,} inputs, {verdict.outputs:,} outputs: every CRC, the order of batches, and every record"
+        f"{'' if whole else ' up to there'} as schema version {verdict.schema_version} has it, field by field",
+        soft_wrap=True,
+    )
+    ending = verdict.ending.replace("_", " ")
+    out.print(
+        f"  strategy {verdict.strategy}, journal {ending}, {verdict.chained_segments} closed segments as their SHA-256"
+    )
+    if verdict.torn_outputs or verdict.torn_bytes:
+        out.print(
+            f"  torn tail: {verdict.torn_outputs} outputs of an unfinished batch, {verdict.torn_bytes} bytes of "
+            "unfinished frames"
+        )
+    out.print(f"  outputs were not compared: {verdict.not_compared}", soft_wrap=True, markup=False)
+    if verdict.wrong is not None:
+        out.print(f"\n{verdict.wrong}", style="bold", soft_wrap=True, markup=False)
 
 
 def _show_difference(out: Console, found: Difference) -> None:

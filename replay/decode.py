@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from engine.record import records as r
+from engine.record.versions import OLDEST, VersionError, upgrade
 
 #: Fields that hold a member of an enumeration.
 _NAMED: Final[dict[str, type[IntEnum]]] = {
@@ -41,7 +42,10 @@ def reason_name(value: int, kind: type[IntEnum] = r.Reason) -> str:
 
 
 def decode(payload: bytes | np.ndarray) -> tuple[str, dict[str, str]]:
-    """(name of the record, text by field) of a payload; an unknown or cut one is given as hex words."""
+    """(name of the record, text by field) of a payload; an unknown or cut one is given as hex words.
+
+    A record of an older schema version is read as the present one, field by field; `version` says which it was.
+    """
     data = payload if isinstance(payload, bytes) else payload.tobytes()
     template = int.from_bytes(data[2:4], "little") if len(data) >= 4 else -1
     dtype = r.DTYPES[r.Template(template)] if template in list(r.Template) else None
@@ -49,6 +53,13 @@ def decode(payload: bytes | np.ndarray) -> tuple[str, dict[str, str]]:
         name = template_name(template)
         return name, {f"bytes {n}": data[n : n + 8].hex(" ") for n in range(0, len(data), 8)}
     row = np.frombuffer(data, dtype=dtype)
+    version = int(row["version"][0])
+    if OLDEST <= version < r.SCHEMA_VERSION:
+        try:
+            row = upgrade(np.frombuffer(data, dtype=np.uint8), version, r.Template(template))
+            row["version"] = version
+        except VersionError:
+            pass  # a kind that the version did not have: shown as it is
     return r.Template(template).name, {name: _text(name, row[name][0]) for name in dtype.names or ()}
 
 

@@ -23,8 +23,10 @@ from engine.core.state import COUNTERS
 from engine.io import journal_chain
 from engine.io.journal_reader import Chunk, Ending, JournalReader
 from engine.jit import build_hash, source_hash
-from engine.run import drive, snapshot
+from engine.record.records import SCHEMA_VERSION
+from engine.run import drive, manifest, snapshot
 from engine.run.rerun import Rerun, Stop
+from replay import verify_older
 from replay.decode import decode
 
 _CHUNK: Final = 16384
@@ -66,10 +68,12 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What a verification found. `result` is "identical", "different", or "damaged": a closed segment is not what the
-    chain says (then `difference` may be there too)."""
+    chain says (then `difference` may be there too). Of an older schema version it is "intact" or "damaged": outputs
+    were not compared, and `not_compared` says why; `wrong` is the first record that cannot be."""
 
     result: str
     run_dir: str
+    schema_version: int
     strategy: str
     inputs: int
     outputs: int
@@ -91,13 +95,16 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     same_build: bool
     seconds: float
     events_per_s: int
-    #: The core's own counters after the last input.
+    #: The core's own counters after the last input: those of its last trading day, and how often that had rolled over.
     counters: dict[str, int]
+    rolls: int = 0
     difference: Difference | None = None
     #: Closed segments whose SHA-256 is that of the chain, the hash of the chain's last line, and what is wrong with it.
     chained_segments: int
     chain_head: str
     chain_broken: str | None
+    not_compared: str | None = None
+    wrong: str | None = None
 
 
 Progress = Callable[[int, int], None]
@@ -108,6 +115,10 @@ def verify(run_dir: str | Path, progress: Progress | None = None) -> Verdict:
 
     JournalError: the journal cannot be read. ManifestError, ConfigError, BindError: this build cannot replay it.
     """
+    with JournalReader(run_dir) as reader:
+        run = manifest.from_bytes(reader.manifest)
+        if run.older:
+            return _older(Path(run_dir), reader, run, progress)
     # The chain is read first: what is closed while we look is not in it.
     start = snapshot.begin(run_dir, use=False, oldest=True)
     run, rerun = start.manifest, start.rerun
@@ -139,6 +150,7 @@ def verify(run_dir: str | Path, progress: Progress | None = None) -> Verdict:
     return Verdict(
         result=result if chain.broken is None else "damaged",
         run_dir=str(run_dir),
+        schema_version=run.schema_version,
         strategy=run.strategy,
         inputs=rerun.inputs,
         outputs=rerun.outputs,
@@ -154,10 +166,44 @@ def verify(run_dir: str | Path, progress: Progress | None = None) -> Verdict:
         seconds=round(seconds, 6),
         events_per_s=int(rerun.inputs / seconds),
         counters={name: int(value) for name, value in zip(COUNTERS, rerun.state.counts, strict=True)},
+        rolls=int(rerun.state.core[0].rolls),
         difference=difference,
         chained_segments=chain.segments,
         chain_head=chain.head,
         chain_broken=chain.broken,
+    )
+
+
+def _older(run_dir: Path, reader: JournalReader, run: manifest.Manifest, progress: Progress | None) -> Verdict:
+    """The verdict on a journal of an older schema version: whole or not, its outputs not compared."""
+    found = verify_older.look(run_dir, reader, run, progress)
+    return Verdict(
+        result="intact" if found.wrong is None and found.broken is None else "damaged",
+        run_dir=str(run_dir),
+        schema_version=run.schema_version,
+        strategy=run.strategy,
+        inputs=found.inputs,
+        outputs=found.outputs,
+        after_seq=-1,
+        last_seq=found.last_seq,
+        ending=found.ending,
+        torn_bytes=found.torn_bytes,
+        torn_outputs=found.torn_outputs,
+        dropped_batches=found.dropped,
+        state_hash="",
+        same_source=False,
+        same_build=False,
+        seconds=round(found.seconds, 6),
+        events_per_s=int(found.inputs / found.seconds),
+        counters={},
+        chained_segments=found.segments,
+        chain_head="",
+        chain_broken=found.broken,
+        not_compared=(
+            f"the journal is of schema version {run.schema_version}, and the core of version {SCHEMA_VERSION} has "
+            f"other rules; the build that wrote it (sources {run.source_hash}) can compare"
+        ),
+        wrong=found.wrong,
     )
 
 

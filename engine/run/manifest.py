@@ -54,6 +54,21 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     #: The machine's boot at the start, 32 hex digits; zeros where the system does not say.
     boot_id: str = "0" * 32
 
+    @property
+    def older(self) -> bool:
+        """Whether it is of an earlier schema version, whose core had other rules."""
+        return self.schema_version < SCHEMA_VERSION
+
+    def replayable(self) -> None:
+        """ManifestError where this build's core has other rules than the one that wrote the journal."""
+        if self.older:
+            raise ManifestError(
+                f"the journal is of schema version {self.schema_version}, written by tickroute "
+                f"{self.versions.get('tickroute', '')} (sources {self.source_hash}): the core of version "
+                f"{SCHEMA_VERSION} has other rules, so it cannot make that run's memory again. `tickroute verify` and "
+                "`tickroute report` read it; what needs a replay needs the build that wrote it"
+            )
+
     def read_config(self) -> Config:
         """The configuration of the run; ManifestError where this build does not understand it."""
         try:

@@ -36,6 +36,7 @@ class Rerun:
 
     def __init__(self, manifest: Manifest) -> None:
         """Build the state of the manifest and bind its strategy."""
+        manifest.replayable()
         self.manifest = manifest
         self.state = manifest.initial_state()
         self.bound = bind(manifest.strategy, manifest.sources)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.errors import TickrouteError
 from engine.io.journal_format import Kind
 from engine.io.journal_reader import JournalReader
 from engine.jit import build_hash
@@ -38,8 +39,8 @@ def explain(
 ) -> s.Story:
     """The story of an order, by its id, a child's id, or its ClOrdID (with the session's name where two used it).
 
-    UnknownOrder: there is none such. JournalError: the journal cannot be read. ManifestError, ConfigError, BindError:
-    this build cannot replay it.
+    UnknownOrder: there is none such. NotReached: the replay parts from the journal before it came. JournalError: the
+    journal cannot be read. ManifestError, ConfigError, BindError: this build cannot replay it.
     """
     path = Path(run_dir)
     with JournalReader(path) as reader:
@@ -47,6 +48,11 @@ def explain(
     rerun = Rerun(run)
     found = index(path, run.read_config(), int(rerun.state.params[0]["day_end_ns"]), order, session, progress)
     walked = walk(path, rerun, found, progress)
+    if not any(step.seq == found.target.born for step in walked.steps):
+        raise NotReached(
+            f"{path}: before that order came, this build does otherwise than the journal says: {walked.difference}; "
+            f"`tickroute verify {path}` shows it. The build that wrote it can explain"
+        )
     lineage = s.Lineage(
         run_dir=str(path),
         run_id=run_id,
@@ -60,6 +66,10 @@ def explain(
         difference=walked.difference,
     )
     return _Teller(run, rerun, found, walked).story(lineage)
+
+
+class NotReached(TickrouteError):
+    """The replay parts from the journal before the order came: this build cannot know what was decided on."""
 
 
 class _Teller:

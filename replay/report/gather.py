@@ -13,7 +13,9 @@ import numpy as np
 
 from engine.io.journal_format import FRAME_HEADER, Kind
 from engine.io.journal_reader import Chunk, End, JournalReader
-from engine.record.records import DTYPES, RECORD_MAX, UNIT, Template
+from engine.record.records import DTYPES, RECORD_MAX, SCHEMA_VERSION, UNIT, Template
+from engine.record.versions import VersionError, dtype_in, upgrade
+from engine.run import manifest
 
 if TYPE_CHECKING:
     from replay.verify import Progress
@@ -80,10 +82,10 @@ class Gathered(NamedTuple):
 
 
 class _Gatherer:
-    """Takes chunks in order."""
+    """Takes chunks in order. Records of an older schema version are read as the present ones."""
 
-    def __init__(self, kept: Kept) -> None:
-        self.kept = kept
+    def __init__(self, kept: Kept, version: int) -> None:
+        self.kept, self.version = kept, version
         self.parts: dict[tuple[Kind, Template], list[Array]] = {key: [] for key in kept}
         self.dtypes = {key: _dtype(key[1], names) for key, names in kept.items()}
         self.kinds = np.zeros(len(Kind) + 1, dtype=np.int64)
@@ -116,12 +118,17 @@ class _Gatherer:
         return causes
 
     def _keep(self, key: tuple[Kind, Template], names: str, chunk: Chunk, picked: Array, causes: Array) -> None:
-        dtype = DTYPES[key[1]]
+        try:
+            dtype = dtype_in(self.version, key[1])
+        except VersionError:
+            return  # a kind of record that the version did not have: admission refused it
         whole = chunk.rows["length"][picked] == dtype.itemsize
         picked = picked[whole]
         starts = (chunk.rows["offset"][picked] + FRAME_HEADER) // 8
         words = chunk.memory.view("<i8")[starts[:, None] + np.arange(dtype.itemsize // 8)]
         records = np.ascontiguousarray(words).view(dtype).reshape(-1)
+        if self.version < SCHEMA_VERSION:
+            records = upgrade(records.view(np.uint8), self.version, key[1])
         part = np.zeros(len(picked), dtype=self.dtypes[key])
         part["seq"], part["input_seq"] = chunk.rows["seq"][picked], chunk.rows["input_seq"][picked]
         part["cause"] = causes[picked]
@@ -148,8 +155,8 @@ def gather(run_dir: str | Path, kept: Kept = _KEPT, progress: Progress | None = 
 
     `progress` is called with (segment, offset) as it goes.
     """
-    found = _Gatherer(kept)
     with JournalReader(run_dir) as reader:
+        found = _Gatherer(kept, manifest.from_bytes(reader.manifest).schema_version)
         for chunk in reader.chunks(1 << 15):
             found.take(chunk)
             if progress is not None:

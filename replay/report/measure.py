@@ -59,7 +59,10 @@ def measure(run_dir: str | Path, *, check: bool = True, progress: Progress | Non
     )
 
 
-def _agrees(book: Book, shares: s.Shares, verdict: Verdict) -> bool:
+def _agrees(book: Book, shares: s.Shares, verdict: Verdict) -> bool | None:
+    """Whether the core's counters say what the records do; None where they do not go so far back."""
+    if verdict.not_compared is not None or verdict.rolls:
+        return None
     counts = verdict.counters
     told = [book.amount(counts["qty_filled"]), book.amount(counts["qty_canceled"])]
     return told == [shares.filled, shares.cancelled]
