@@ -5,5 +5,6 @@ BENCHES = {
     "core": "an event through decode, book, decide, risk, journal and encode, without a wire: ns an event, events/s",
     "wire": "quote in to child order out over ZeroMQ ipc and tcp and over shared memory, beside a bare forwarder",
     "machine": "a transition of a verified machine, beside transitions, python-statemachine and xstate: ns",
+    "recovery": "a million journaled events: from exec to ready, the replay alone, and with a snapshot",
     "steady": "ten million events, then 1,000 a second: page faults, allocations, memory, p99 beside a busy GIL",
 }

@@ -69,6 +69,12 @@ def test_machine(tmp_path):
         assert rows[name]["ratio"] > 10
 
 
+def test_recovery(tmp_path):
+    rows = run("recovery", tmp_path)
+    assert rows["recovery replay"]["reach"] == 5e6
+    assert rows["recovery state snapshot"]["p50"] < rows["recovery ready snapshot"]["p50"]
+
+
 def test_list_names_each_benchmark(capsys):
     assert cli.main(["perf", "--list"]) == 0
     text = capsys.readouterr().out
@@ -78,7 +84,7 @@ def test_list_names_each_benchmark(capsys):
 @pytest.mark.parametrize("arguments", [["perf", "speed"], ["perf"]])
 def test_unknown_benchmark(arguments, capsys):
     assert cli.main(arguments) == 2
-    assert "there are core, wire, machine, steady" in capsys.readouterr().err
+    assert "there are core, wire, machine, recovery, steady" in capsys.readouterr().err
 
 
 def test_a_row_of_a_histogram():
