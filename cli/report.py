@@ -75,6 +75,7 @@ def show(out: Console, m: Measures) -> None:
     out.print(f"          by fresh venues at arrival {fresh} ({share(m.parents.share_2_or_more)} saw two or more)")
     s = m.shares
     parts = f"{quantity(s.filled)} filled + {quantity(s.cancelled)} cancelled + {quantity(s.rejected)} rejected"
+    parts += f" + {quantity(s.busted)} busted" if s.busted else ""
     parts += f" + {quantity(s.open)} open" if s.open else ""
     parts += f" - {quantity(s.overfilled)} overfilled" if s.overfilled else ""
     mark = "[green]adds up[/]" if s.adds_up else "[bold red]does not add up[/]"
@@ -90,9 +91,25 @@ def show(out: Console, m: Measures) -> None:
     )
     o = m.outcome
     out.print(f"fees      {money(o.fees)} {o.currency} on {money(o.notional)} traded\n")
+    _show_changes(out, m)
     _show_venues(out, m)
     _show_latency(out, m)
     _show_trouble(out, m)
+
+
+def _show_changes(out: Console, m: Measures) -> None:
+    """What venues took back or changed, and what was asked to be changed there."""
+    from replay.report.pages import quantity
+
+    o = m.outcome
+    said = [
+        (o.busts, f"{o.busts:,} executions busted by venues ({quantity(m.shares.busted)} taken back)"),
+        (o.corrects, f"{o.corrects:,} corrected"),
+        (o.unsolicited, f"{o.unsolicited:,} orders ended or changed unasked"),
+        (o.replaces, f"{o.replaces:,} replaces sent"),
+    ]
+    if any(count for count, _ in said):
+        out.print(f"changes   {', '.join(text for count, text in said if count)}\n")
 
 
 def _show_verdict(out: Console, m: Measures) -> None:

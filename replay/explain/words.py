@@ -167,12 +167,17 @@ class Speaker:
                 return f"{venue} {word} what is left of {child}{why}"
             if kind == r.ExecType.ORDER_STATUS:
                 return f"{venue} says that {child} is {names.status_name(int(row['ord_status']))}"
+            if kind in (r.ExecType.REPLACED, r.ExecType.RESTATED):
+                word = "replaces" if kind == r.ExecType.REPLACED else "changes unasked"
+                leaves = self.units.amount(row["leaves_qty"])
+                return f"{venue} {word} {child}: {leaves} left at {self.units.px(row['last_px'])}{why}"
             return f"{venue} says {_name(r.ExecType, row['exec_type']).lower().replace('_', ' ')} of {child}"
         if template == T.REJECT:
             return (
                 f"{venue} rejects {child}{why}" if int(row["reason"]) != r.Reason.NOT_SENT else f"{child} was not sent"
             )
-        return f"{venue} refuses the request about {child}{why}"
+        word = "replace" if int(row["request"]) == T.ORDER_REPLACE else "cancel"
+        return f"{venue} refuses to {word} {child}{why}"
 
     def _change(self, template: Template, row: Any) -> str:
         venue, child = self.venue(int(row["venue_id"])), self.order(int(row["order_id"]))
@@ -190,16 +195,21 @@ class Speaker:
             return f"{self.order(int(row['order_id']))} to {self.venue(int(row['venue_id']))}: {self.terms(row)}"
         if template in (T.ORDER_CANCEL, T.STATUS_REQUEST, T.ORDER_REPLACE):
             word = {T.ORDER_CANCEL: "cancel", T.STATUS_REQUEST: "status of", T.ORDER_REPLACE: "replace"}[template]
-            return f"{word} {self.order(int(row['order_id']))} at {self.venue(int(row['venue_id']))}"
+            told = f"{word} {self.order(int(row['order_id']))} at {self.venue(int(row['venue_id']))}"
+            if template == T.ORDER_REPLACE:
+                return f"{told}: {self.units.amount(row['qty'])} at {self.units.px(row['px'])}"
+            return told
         if T.ACK <= template <= T.CANCEL_REJECT:
             return self._answer(template, row)
+        if template in (T.BUST, T.CORRECT):
+            return self._told(template, row)
         if template == T.DECISION:
             outcome = _name(r.Outcome, row["outcome"]).lower().replace("_", " ")
             return f"decision, round {int(row['round_no'])}: {outcome}"
         if template == T.RISK_BLOCK:
             return f"{self.order(int(row['order_id']))} stopped by the risk gate: {self.block(row)}"
         if template == T.ALERT:
-            return f"{names.reason(int(row['code']))}: {self.order(int(row['order_id']))}"
+            return self._alert(row)
         if template == T.REFUSAL:
             limit = int(row["limit"])
             told = f"refused: {names.reason(int(row['reason']))} ({int(row['value'])}"
@@ -211,6 +221,32 @@ class Speaker:
             )
             return f"{told}; {int(row['compensations'])} compensations ran"
         return template_name(int(template)).lower().replace("_", " ")
+
+    def _alert(self, row: Any) -> str:
+        """What was alerted, of those that a number explains with it."""
+        code, order, amount = int(row["code"]), self.order(int(row["order_id"])), int(row["value"])
+        qty = self.units.amount(abs(amount))
+        told = {
+            r.Reason.BUSTED: f"busted: {order} has executed {qty} less"
+            if amount < 0
+            else f"busted before: {order} executes {qty} beyond what is left of it",
+            r.Reason.CORRECTED: f"corrected: {order} has executed {qty} {'less' if amount < 0 else 'more'}"
+            if amount
+            else f"corrected: {order}, in price",
+            r.Reason.UNSOLICITED: f"unasked: {order} was ended or changed by its venue, {qty} were left",
+            r.Reason.OVERFILL: f"overfill: {order} executes {qty}, beyond what was ordered",
+            r.Reason.ORDER_TERMINAL: f"late: {order} executes {qty} after its end",
+        }
+        return told.get(code, f"{names.reason(code)}: {order}")  # type: ignore[call-overload,no-any-return]
+
+    def _told(self, template: Template, row: Any) -> str:
+        """A bust or correction as the client is told."""
+        done = f"cum {self.units.amount(row['cum_qty'])}, leaves {self.units.amount(row['leaves_qty'])}"
+        told = f"execution {exec_text(row['exec_ref_id'])}"
+        if template == T.BUST:
+            return f"{told} was busted: {names.status_name(int(row['ord_status']))}, {done}"
+        new = f"{self.units.amount(row['last_qty'])} at {self.units.px(row['last_px'])}"
+        return f"{told} is {new} now: {names.status_name(int(row['ord_status']))}, {done}"
 
     def _answer(self, template: Template, row: Any) -> str:
         """What the client is told."""

@@ -27,14 +27,20 @@ Kept = dict[tuple[Kind, Template], str]
 
 #: What is kept: (kind of frame, template) -> its fields. `seq` and `input_seq` of the frame come before them, and
 #: `cause`, the template of the input that caused it (an input is its own cause).
+_CHANGE = "order_id venue_id exec_id exec_ref_id last_px last_qty liquidity"
 _REPORT = "order_id exec_type ord_status cum_qty leaves_qty reason request"
 _KEPT: Final[Kept] = {
     (Kind.INPUT, T.ORDER_NEW): "instrument_id side qty px ts_recv_ns",
-    (Kind.INPUT, T.FILL): "order_id venue_id instrument_id last_px last_qty liquidity ts_recv_ns",
+    (Kind.INPUT, T.FILL): "order_id venue_id instrument_id exec_id last_px last_qty liquidity ts_recv_ns",
+    (Kind.INPUT, T.BUST): _CHANGE,
+    (Kind.INPUT, T.CORRECT): _CHANGE,
     (Kind.INPUT, T.REJECT): "order_id venue_id reason",
     (Kind.OUTPUT, T.ACK): _REPORT,
     (Kind.OUTPUT, T.FILL): _REPORT,
     (Kind.OUTPUT, T.REJECT): _REPORT,
+    (Kind.OUTPUT, T.BUST): "order_id ord_status cum_qty leaves_qty",
+    (Kind.OUTPUT, T.CORRECT): "order_id ord_status cum_qty leaves_qty",
+    (Kind.OUTPUT, T.ORDER_REPLACE): "order_id",
     (Kind.OUTPUT, T.ORDER_NEW): "order_id parent_id venue_id instrument_id side qty ts_event_ns",
     (Kind.OUTPUT, T.DECISION): "parent_id bid_px ask_px fresh_venues stale_venues event outcome",
     (Kind.OUTPUT, T.REFUSAL): "input_template reason",

@@ -2,7 +2,8 @@
 
 Joins are by ids and journal numbers, vectorised. An order's state is that of the last report its client was given. A
 fill counts when the core booked it: an input FILL that was not refused. Fees are those of the run's configuration,
-computed as the core computes them; sums of money are exact integers.
+computed as the core computes them; sums of money are exact integers. What a venue busted or corrected counts as it
+stands at the end.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from engine.record.records import ExecType, Liquidity, OrdStatus, Outcome, Reaso
 from engine.run.config import Config
 from replay.decode import reason_name, template_name
 from replay.report import structs as s
+from replay.report.changed import STEP, settle, stand
 from replay.report.gather import Array, Gathered
 
 _FINAL: Final[dict[int, str]] = {
@@ -27,6 +29,8 @@ _FINAL: Final[dict[int, str]] = {
     OrdStatus.EXPIRED: "expired",
     OrdStatus.REJECTED: "rejected",
 }
+#: Busts and corrections -> their ExecType.
+_CHANGES: Final = {Template.BUST: ExecType.TRADE_CANCEL, Template.CORRECT: ExecType.TRADE_CORRECT}
 _REPEATS: Final = (Reason.DUPLICATE_RECORD, Reason.OLD_EPOCH, Reason.DUPLICATE_ORDER)
 
 
@@ -66,9 +70,7 @@ class Book:
 
     def _finish(self) -> None:
         """Final status, filled and ordered quantity of each parent, by its client's reports."""
-        tables = [self.found.table(Kind.OUTPUT, t) for t in (Template.ACK, Template.FILL)]
-        reports = np.concatenate(tables)
-        reports = reports[np.argsort(reports["seq"], kind="stable")]
+        reports = self._reports()
         place, known = _places(self.ids, reports["order_id"])
         reports, place = reports[known], place[known]
         last = np.zeros(len(self.ids), dtype=np.int64)
@@ -80,7 +82,33 @@ class Book:
         # In order, so that the last replace of an order is what stays.
         for p, qty in zip(place[replaced], (reports["cum_qty"] + reports["leaves_qty"])[replaced], strict=True):
             self.ordered[p] = qty
+        self.busted = self._busted(reports, place)
         self.done = np.isin(self.status, list(_FINAL))
+
+    def _reports(self) -> Array:
+        """What clients were told of their orders, in order."""
+        tables = [self.found.table(Kind.OUTPUT, t) for t in (Template.ACK, Template.FILL)]
+        for template in _CHANGES:
+            told = self.found.table(Kind.OUTPUT, template)
+            as_report = np.zeros(len(told), dtype=tables[0].dtype)
+            for name in told.dtype.names or ():
+                as_report[name] = told[name]
+            as_report["exec_type"] = _CHANGES[template]
+            tables.append(as_report)
+        reports = np.concatenate(tables)
+        ordered: Array = reports[np.argsort(reports["seq"], kind="stable")]
+        return ordered
+
+    def _busted(self, reports: Array, place: Array) -> Array:
+        """What of each parent is busted; the ordered quantity of those parents is set anew."""
+        changed = np.unique(place[np.isin(reports["exec_type"], list(_CHANGES.values()))])
+        mine = np.isin(place, changed)
+        self.ordered[changed] = self.orders["qty"][changed]
+        steps = np.zeros(int(mine.sum()), dtype=STEP)
+        for name, column in (("exec_type", "exec_type"), ("cum", "cum_qty"), ("leaves", "leaves_qty"), ("seq", "seq")):
+            steps[name] = reports[column][mine]
+        steps["place"] = place[mine]
+        return settle(self.ordered, steps)
 
     def _children(self) -> None:
         """Children, and booked fills with their parent, money and fee."""
@@ -90,9 +118,20 @@ class Book:
         fills = fills[~np.isin(fills["seq"], self._refused(Template.FILL))]
         child, known = _places(self.children["order_id"], fills["order_id"])
         self.fills, self.fill_child = fills[known], child[known]
+        self._change()
         parent, _ = _places(self.ids, self.children["parent_id"][self.fill_child])
         self.fill_parent = parent
         self.fill_money, self.fill_fee = self._money(self.fills)
+
+    def _change(self) -> None:
+        """Executions as they stand after busts and corrections."""
+        taken = {}
+        for template in _CHANGES:
+            rows = self.found.table(Kind.INPUT, template)
+            taken[template] = rows[~np.isin(rows["seq"], self._refused(template))]
+        self.busts, self.corrects = (len(taken[template]) for template in _CHANGES)
+        changes = np.concatenate(list(taken.values()))
+        stand(self.fills, changes[np.argsort(changes["seq"], kind="stable")])
 
     def _refused(self, template: Template) -> Array:
         """Numbers of the inputs of a kind that were refused."""
@@ -147,16 +186,17 @@ class Book:
         """Quantities over all parents, and whether they add up with what the venues filled."""
         ids = self.orders["instrument_id"]
         ordered, cum = self.scaled(self.ordered, ids), self.scaled(self.cum, ids)
-        left = np.maximum(ordered - cum, 0)
+        busted = self.scaled(self.busted, ids)
+        left = np.maximum(ordered - cum - busted, 0)
         bad = self.rejected[(self.rejected["instrument_id"] >= 0) & (self.rejected["qty"] > 0)]
         bad = bad[bad["instrument_id"] < len(self._scale)]
         rejected = _exact(self.scaled(bad["qty"], bad["instrument_id"]))
         filled, over = _exact(cum), _exact(np.maximum(cum - ordered, 0))
         cancelled, still = _exact(left[self.done]), _exact(left[~self.done])
-        total = _exact(ordered) + rejected
+        total, gone = _exact(ordered) + rejected, _exact(busted)
         of_venues = _exact(self.scaled(self.fills["last_qty"], self.fills["instrument_id"]))
-        adds_up = total + over == filled + cancelled + rejected + still and filled == of_venues
-        parts = {"ordered": total, "filled": filled, "cancelled": cancelled, "rejected": rejected}
+        adds_up = total + over == filled + cancelled + rejected + still + gone and filled == of_venues
+        parts = {"ordered": total, "filled": filled, "cancelled": cancelled, "rejected": rejected, "busted": gone}
         amounts = {name: self.amount(value) for name, value in parts.items()}
         return s.Shares(open=self.amount(still), overfilled=self.amount(over), adds_up=adds_up, **amounts)
 
@@ -262,6 +302,10 @@ class Book:
             risk_blocks=_counts(blocks["cause"], blocks["rule"], RiskRule),
             alerts=_counts(alerts["cause"], alerts["code"]),
             session_gaps=int(gaps.sum()),
+            busts=self.busts,
+            corrects=self.corrects,
+            replaces=len(self.found.table(Kind.OUTPUT, Template.ORDER_REPLACE)),
+            unsolicited=int((alerts["code"] == Reason.UNSOLICITED).sum()),
         )
 
 

@@ -60,7 +60,7 @@ class Parents(Struct, frozen=True):
 
 
 class Shares(Struct, frozen=True):
-    """Quantity: ordered + overfilled = filled + cancelled + rejected + open, or `adds_up` is False."""
+    """Quantity: ordered + overfilled = filled + cancelled + rejected + busted + open, or `adds_up` is False."""
 
     ordered: float
     filled: float
@@ -68,6 +68,8 @@ class Shares(Struct, frozen=True):
     rejected: float
     open: float
     overfilled: float
+    #: Executed, and taken back by venues: not routed again.
+    busted: float
     adds_up: bool
 
 
@@ -164,6 +166,11 @@ class Outcome(Struct, frozen=True):
     risk_blocks: list[Count]
     alerts: list[Count]
     session_gaps: int
+    #: Executions that venues took back, or corrected; replaces sent to venues; orders ended or changed unasked.
+    busts: int
+    corrects: int
+    replaces: int
+    unsolicited: int
 
 
 class SegmentFile(Struct, frozen=True):
