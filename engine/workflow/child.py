@@ -8,7 +8,8 @@ declared is a broken invariant.
 Ended states answer too: executions come late, and are busted and corrected after the end. docs/lifecycle.md gives the
 reasons for what FIX leaves open.
 
-    python -m engine.workflow.child     # writes engine/core/child_table.py, the dense table that the core looks up
+    python -m engine.workflow.child     # writes engine/core/child_table.py, the dense table that the core looks up,
+                                        # and the table in docs/lifecycle.md
 
 `check_child` holds the two against each other before anything is bound, so the table that runs is never an older one.
 """
@@ -204,5 +205,9 @@ def check_child() -> None:
 
 
 if __name__ == "__main__":
+    from engine.workflow import child_page
+
     check(machine)
     _TABLE.write_text(source(), encoding="utf-8")
+    page = _TABLE.parents[2] / "docs" / "lifecycle.md"
+    page.write_text(child_page.rewrite(page.read_text(encoding="utf-8")), encoding="utf-8")

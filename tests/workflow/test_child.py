@@ -11,7 +11,7 @@ import pytest
 from engine.core import child_table
 from engine.core.lifecycle import STATES, ChildEvent
 from engine.record.records import Reason
-from engine.workflow import child
+from engine.workflow import child, child_page
 from engine.workflow.diagram import mermaid
 from engine.workflow.machine import MachineError
 from engine.workflow.verify import verify
@@ -74,6 +74,13 @@ def test_table_of_another_declaration_stops_the_engine(monkeypatch):
     with pytest.raises(MachineError, match=r"child_table.*python -m engine.workflow.child"):
         child.check_child()
     assert np.count_nonzero(old != child.dense()["STEP"]) == 1
+
+
+def test_table_in_the_docs_is_that_of_the_machine():
+    page = (DOCS / "lifecycle.md").read_text(encoding="utf-8")
+    assert child_page.rewrite(page) == page, "python -m engine.workflow.child"
+    told = " ".join(word for row in child_page.table().splitlines()[2:] for word in row.split("|")[2].split(","))
+    assert sorted(told.split()) == sorted(t.state.name for t in child.machine.transitions), "every pair is there once"
 
 
 def test_diagram_in_the_docs_is_that_of_the_machine():
