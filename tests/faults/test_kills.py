@@ -17,7 +17,7 @@ import pytest
 from engine.jit import JIT
 from engine.run.recover import has_run
 from tests.faults.hatchery import BIRTHS, POINTS
-from tests.faults.kills import Hatchery, Kills, desk_toml, make_sockets
+from tests.faults.kills import Kills, make_sockets
 from tests.run.lives import settled
 
 pytestmark = pytest.mark.skipif(not JIT, reason="engine and venues are compiled processes")
@@ -25,13 +25,6 @@ pytestmark = pytest.mark.skipif(not JIT, reason="engine and venues are compiled 
 A_DESK = 40
 #: Live seconds between kills under load, and from a fork to a kill on the way of its start.
 LOAD_S, START_S = 0.8, 0.6
-
-
-@pytest.fixture(scope="module")
-def hatchery(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("warm")
-    with make_sockets() as sockets, Hatchery(desk_toml(folder, sockets.sockets, 0)) as it:
-        yield it
 
 
 def desk(folder, hatchery, seed, kills, points=()):
