@@ -28,6 +28,7 @@ from engine.run.meter import ticks_to_ns
 from engine.run.pump import pump
 from engine.run.receive import framed, poll_link, take_in
 from engine.run.resend import resend
+from engine.run.stall import patient, watch_stall
 from engine.run.wiring import (
     CLOCK_FEED,
     FLAG_STOP,
@@ -76,7 +77,8 @@ def duty_cycle(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
     for row in range(w.line[0].n_links):
         work += _drain(state, events, outbox, w, row)
     # After the links: a report that is already here goes before the time-out of its order.
-    work += _timers(state, events, outbox, w)
+    if not patient(w):
+        work += _timers(state, events, outbox, w)
     work += resend(state, w)
     housekeeping(state, events, w)
     return work
@@ -86,7 +88,12 @@ def duty_cycle(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
 def read_clock(w: Wiring) -> None:
     """Set the cycle's time: the monotonic clock plus the run's offset, or the feed's; it never falls."""
     line = w.line[0]
-    now = int(line.feed_clock_ns) if line.clock_mode == CLOCK_FEED else monotonic_ns() + line.clock_offset_ns
+    if line.clock_mode == CLOCK_FEED:
+        now = int(line.feed_clock_ns)
+    else:
+        now = int(monotonic_ns())
+        watch_stall(w, now)
+        now += int(line.clock_offset_ns)
     if now > line.clock_ns:
         line.clock_ns = now
 

@@ -46,13 +46,13 @@ LINE: Final = ints(
     "clock_mode clock_ns clock_offset_ns feed_clock_ns tsc_mul stream_epoch router n_links first_session idle"
     " threshold_ns peer_timeout_ns heartbeat_ns housekeeping_ns sampled_ns event_address outbox_address"
     " inbox_head inbox_count links_address sender catching_up input_seq halted"
-    " roll_at_ns roll_ns day_end_ns weekends"
+    " roll_at_ns roll_ns day_end_ns weekends began_ns patient_until_ns"
 )
 #: What the loop counts about itself.
 LOOP_COUNTERS: Final = (
     "cycles empty_polls messages records longest_cycle_ns cycles_over_threshold inputs outputs observations"
     " journal_stalls sent send_errors dropped malformed inbox_overflow heartbeats parks deferred resent resets"
-    " records_gone"
+    " records_gone stalls"
 ).split()
 (
     L_CYCLES,
@@ -76,6 +76,7 @@ LOOP_COUNTERS: Final = (
     L_RESENT,
     L_RESETS,
     L_RECORDS_GONE,
+    L_STALLS,
 ) = range(len(LOOP_COUNTERS))
 #: What onlookers read together, under one seqlock in the stats file.
 PROGRESS: Final = ints(

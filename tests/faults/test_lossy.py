@@ -84,7 +84,9 @@ def test_executions_count_once_whatever_their_order_and_however_often(bench):
         for report in mixed:
             it.venue.send(report.copy())
         it.venue.send(ack(child, X.CANCELED, S.CANCELED, 300))
+        it.wait(lambda: it.gauge("qty_filled") >= 300 * (number + 1))  # noqa: B023  it is called at once
         it.wait(lambda: it.gauge("live_parents") == 0)
+        it.pause(0.005)
         assert it.gauge("qty_filled") == 300 * (number + 1)
     figures = it.stop()
     assert (figures["fills"], figures["parents_filled"]) == (36, 12)
