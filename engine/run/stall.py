@@ -33,4 +33,4 @@ def watch_stall(w: Wiring, now_ns: int) -> None:
 def patient(w: Wiring) -> bool:
     """Whether timers wait."""
     line = w.line[0]
-    return line.began_ns < line.patient_until_ns
+    return bool(line.began_ns < line.patient_until_ns)
