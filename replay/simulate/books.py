@@ -40,11 +40,11 @@ class Books:
         self._reference = dict.fromkeys(range(setup.instruments), (0, 0))
         self._trade = dict.fromkeys(range(setup.instruments), (0, 0))
 
-    def take(self, record: Record, now_ns: int) -> None:
-        """Take a market-data record in."""
+    def take(self, record: Record, now_ns: int) -> bool:
+        """Take a market-data record in; False where its number is not a new one."""
         v, template = record["venue_id"], record["template_id"]
         if not self._in_place(v, record["stream_epoch"], record["stream_seq"]):
-            return
+            return False
         n = record["instrument_id"]
         if template == Template.QUOTE:
             self._quote(self.slots[n, v], record, now_ns)
@@ -60,6 +60,7 @@ class Books:
             slot = self.slots[n, v]
             slot.halted = record["status"] != 0
             slot.good = False if slot.halted else slot.good
+        return True
 
     def void(self) -> None:
         """The engine was away: no quote counts any more."""

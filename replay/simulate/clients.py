@@ -6,9 +6,12 @@ from typing import Any
 
 from engine.record.records import ControlAction, ExecType, OrdStatus, OrdType, Scope, Side, Template, Tif
 from replay.simulate.network import Peer, Wire
-from replay.simulate.wire import Record, text
+from replay.simulate.setup import MS
+from replay.simulate.wire import Record, text, unpack
 
 TERMINAL = (int(OrdStatus.FILLED), int(OrdStatus.CANCELED), int(OrdStatus.EXPIRED), int(OrdStatus.REJECTED))
+#: Between two questions about what is missing.
+_PATIENCE_NS = 20 * MS
 _REQUESTS = {
     "new": Template.ORDER_NEW,
     "again": Template.ORDER_NEW,
@@ -40,8 +43,8 @@ class Client(Peer):
     def __init__(self, session: int, wire: Wire) -> None:
         super().__init__(session, wire)
         self.views: dict[str, View] = {}
-        #: How many of the engine's records never came.
-        self.missed = 0
+        #: When it last asked for what is missing.
+        self._asked_ns = 0
 
     def ask(self, what: str, cl: str, how: Record) -> None:
         """Ask for something; an order that was never sent cannot be asked about."""
@@ -65,10 +68,7 @@ class Client(Peer):
 
     def hear(self, data: bytes) -> None:
         """Take a record of the engine's in."""
-        before = self.seen_seq
-        record = self.admit(data)
-        if self.seen_seq > before + 1:
-            self.missed += self.seen_seq - before - 1
+        record = self._in_order(data)
         if record is None or record["template_id"] not in (
             Template.ACK,
             Template.FILL,
@@ -91,6 +91,25 @@ class Client(Peer):
             view.status = int(record["ord_status"])
             view.cum, view.leaves = int(record["cum_qty"]), int(record["leaves_qty"])
             view.order_id = int(record["order_id"])
+
+    def _in_order(self, data: bytes) -> Record | None:
+        """What comes next in the engine's stream; what is behind a gap is dropped, and asked for."""
+        record = unpack(data)
+        if record["template_id"] == Template.SEQUENCE_RESET:
+            if record["stream_epoch"] >= self.seen_epoch and record["begin_seq_no"] == self.seen_seq + 1:
+                self.seen_epoch, self.seen_seq = int(record["stream_epoch"]), int(record["new_seq_no"]) - 1
+            return None
+        if record["stream_epoch"] == max(self.seen_epoch, 1) or self.seen_epoch == 0:
+            if record["stream_seq"] > self.seen_seq + 1:
+                self.wonder()
+                return None
+        return self.admit(data)
+
+    def wonder(self) -> None:
+        """Something is missing: ask for it, unless it may still be on its way."""
+        if self.up and self.now_ns - self._asked_ns > _PATIENCE_NS:
+            self._asked_ns = self.now_ns
+            self.ask_again()
 
     def _change(self, record: Record) -> None:
         """An execution that it was told of was busted, or is another."""

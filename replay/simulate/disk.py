@@ -17,8 +17,9 @@ import numpy as np
 
 from engine.io.atomics import store_release
 from engine.io.journal import JOURNAL, append, begin_segment
-from engine.io.journal_format import FRAME_HEADER, segment_path
+from engine.io.journal_format import FRAME, FRAME_HEADER, SEGMENT_HEADER, segment_path
 from engine.io.journal_reader import End
+from engine.io.journal_scan import CURSOR, scan
 from engine.io.mapping import aligned_zeros
 
 PAGE: Final = 4096
@@ -134,6 +135,21 @@ class Disk:
         row["ready_even"] = row["ready_odd"] = 0
         store_release(int(row["address"]) + 56, 0)
         self.prepare()
+
+    def frame(self, seq: int) -> tuple[int, int, int, bytes]:
+        """(kind, place in the batch, input, payload) of a frame in the segment in use or the one before it."""
+        newest = int(self.table[0]["segment"])
+        for number in range(max(newest - 1, 0), newest + 1):
+            cursor, rows = np.zeros(1, dtype=CURSOR), np.zeros(self.segment_bytes // FRAME_HEADER, dtype=FRAME)
+            memory = self.segments[number]
+            cursor[0]["segment"], cursor[0]["offset"] = number, SEGMENT_HEADER
+            cursor[0]["next_seq"], cursor[0]["prev_crc"] = int(memory[3]), int(memory[4]) & 0xFFFF_FFFF
+            count = int(scan(int(memory.ctypes.data), self.segment_bytes, cursor, rows))
+            for row in rows[:count][rows["seq"][:count] == seq]:
+                begin = int(row["offset"]) + FRAME_HEADER
+                payload = memory.view(np.uint8)[begin : begin + int(row["length"])].tobytes()
+                return int(row["kind"]), int(row["batch_index"]), int(row["input_seq"]), payload
+        raise AssertionError(f"frame {seq} is not there")
 
     def digest_source(self) -> list[bytes]:
         """The bytes of all segments in use."""

@@ -30,7 +30,8 @@ from engine.run.life import REBOOT_SKIP, Life
 from engine.run.life import to_bytes as life_bytes
 from replay.simulate.disk import Disk
 from replay.simulate.reboot import Files, Found, Frame
-from replay.simulate.setup import DAY, Setup, config
+from replay.simulate.resending import Resending
+from replay.simulate.setup import CLIENTS, DAY, Setup, config
 from replay.simulate.violation import Violation
 from replay.simulate.wire import Record, name, pack, stamped, unpack
 
@@ -80,6 +81,7 @@ class Engine:
         self.sent_seq = -1
         self.hash_at_death = ""
         self._commit(Kind.MANIFEST, LAST, 0, -1, manifests.to_bytes(self.manifest))
+        self.resending = Resending(self.config, self.state, self.disk, _EPOCH)
 
     # ---- time
 
@@ -171,10 +173,48 @@ class Engine:
             if death is not None and k >= death.sent:
                 break
             session = int.from_bytes(data[12:14], "little", signed=True)
-            if session >= 0 and not (self.linked[session] and self._send(session, data)):
+            if 0 <= session < CLIENTS:
+                self._to_client(session, data)
+            elif session >= 0 and not (self.linked[session] and self._send(session, data)):
                 self._not_sent(data)
         if death is not None:
             self._die()
+
+    def _to_client(self, session: int, data: bytes) -> None:
+        """A client gets what is new only when it has what is old; a full queue is caught up with from the journal."""
+        if not self.resending.deferred(session) and not self._send(session, data):
+            self.faults["queue full"] += 1
+            self.resending.full(session, int(unpack(data)["stream_seq"]))
+
+    def catch_up(self) -> None:
+        """A turn of what is sent again. With durability `disk` only what is on the disk may be."""
+        safe = self.setup.durability != "disk" or self.disk.synced_seq == self.disk.next_seq - 1
+        if not (self.ready and safe and self.resending.busy):
+            return
+        resent, resets = self.resending.counted
+        for session, data in self.resending.turn():
+            self._send(session, data)
+        self._note_resets()
+        self.faults["sent again"] += self.resending.counted[0] - resent
+        self.faults["sequence reset"] += self.resending.counted[1] - resets
+
+    def _note_resets(self) -> None:
+        """Sequence resets are journaled as observations by the kernel that tells them."""
+        while len(self.frames) < self.disk.next_seq:
+            self.frames.append(Frame(*self.disk.frame(len(self.frames))))
+
+    def hello(self, session: int, data: bytes) -> None:
+        """A peer can be reached; a client's hello says what it has seen."""
+        self.linked[session] = True
+        if session < CLIENTS:
+            self.resending.hello(session, data, self.clock_ns)
+            self._note_resets()
+
+    def goodbye(self, session: int) -> None:
+        """A peer cannot be reached any more."""
+        self.linked[session] = False
+        if session < CLIENTS:
+            self.resending.down(session)
 
     def _not_sent(self, data: bytes) -> None:
         """Nobody else will ever report on an order that did not leave."""
@@ -250,6 +290,8 @@ class Engine:
         end = recovery.end
         self._check_prefix(end.last_seq, power)
         self.state = recovery.state
+        self.resending.close()
+        self.resending = Resending(self.config, self.state, self.disk, _EPOCH)
         del self.frames[end.last_seq + 1 :]
         self.alive = True
         check(end.last_seq)

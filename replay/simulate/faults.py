@@ -54,6 +54,9 @@ RANGES: Final = {
     "snapshot damaged": "the newest snapshot is cut or flipped: an older one, or the whole journal, does",
     "killed": "the process dies, at any point between two bytes of the journal or two sends",
     "power": "the machine dies",
+    "queue full": "a client reads too slowly, and its queue has no room",
+    "sent again": "a client is sent again, from the journal, what it missed",
+    "sequence reset": "a client is told that numbers will not come",
     "kill flag": "the control link stops all orders, and lets them go again",
 }
 #: Events that are one family.

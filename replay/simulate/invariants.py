@@ -33,6 +33,9 @@ class Invariants(Ledger):
         self._told = 0
         self._used: set[Any] = getattr(self, "_used", set())
         parents = {touched.parent.order_id: touched.parent} if touched is not None else {}
+        if not self.in_place:
+            told = [name(int.from_bytes(out[2:4], "little")) for out in outputs]
+            must(told == ["REFUSAL"], "what comes again changes nothing", f"{name(self.record['template_id'])}: {told}")
         last_timeout = 0
         for out in map(unpack, outputs):
             template = out["template_id"]
@@ -51,6 +54,8 @@ class Invariants(Ledger):
                 self._routed[out["parent_id"]] = self._routed.get(out["parent_id"], 0) + out["qty"]
             elif template == Template.DECISION:
                 self.books.look(out["instrument_id"], self.now_ns)
+            elif template == Template.FAILURE and self.setup.strategy == "strategies.sweep":
+                must(False, "no step of sweep fails", f"state {out['workflow_state']}, event {out['event']}")
             elif template == Template.ALERT and out["code"] == Reason.TIMEOUT:
                 last_timeout = self._fired(out["order_id"], last_timeout)
         self._batch()
@@ -266,6 +271,8 @@ class Invariants(Ledger):
             if self.holds_child(child):
                 self._child_row(state, child)
                 slot = child.order_id & self.child_mask
+                timer = int(state.timer_pos[len(state.parents) + slot])
+                must(child.live or timer == NONE, "what has ended waits for nothing", str(child))
                 if child.live:
                     unknown += int(state.children[slot].ord_status == OrdStatus.UNKNOWN)
                     self._watched(state, child, len(state.parents) + slot)

@@ -114,6 +114,8 @@ class Ledger:
         self.killed = False
         self.now_ns = 0
         self.record: Record = {}
+        #: Whether the number of the last input was a new one.
+        self.in_place = True
         #: What the last input was, where it was booked: (child, report); a bust or correction names its execution too.
         self.booked: tuple[Child, Record] | None = None
         self.changed: tuple[Execution, Record] | None = None
@@ -137,14 +139,17 @@ class Ledger:
         self.booked = self.changed = None
         self.now_ns = max(self.now_ns, record["ts_recv_ns"])
         template, session = record["template_id"], record["stream_id"]
+        self.in_place = True
         if template <= Template.VENUE_DEF:
-            self.books.take(record, self.now_ns)
+            self.in_place = self.books.take(record, self.now_ns)
         elif template == Template.RECOVERED:
             self.up = [False] * self.setup.sessions
             self.books.void()
             self._touch()
         elif session < 0 or self._in_place(record):
             return self._admitted(record, template, session)
+        else:
+            self.in_place = False
         return None
 
     def _admitted(self, record: Record, template: int, session: int) -> Child | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.record.records import Template
+from engine.record.records import SessionFlag, Template
 from replay.simulate.wire import Record, pack, unpack
 
 _UP = int(Template.SESSION_UP)
@@ -60,10 +60,19 @@ class Peer:
         self.forget(epoch, seq)
         self.up = True
         self.seq_out += 1
-        said = {"last_seen_seq": self.seen_seq, "last_seen_epoch": self.seen_epoch, "session_id": self.session}
-        self._put(_UP, self.seq_out, said)
+        self._put(_UP, self.seq_out, self._seen())
         for place in range(len(self.log)):
             self._number(place)
+
+    def ask_again(self) -> None:
+        """Say again what was seen last: what came after that is missing."""
+        self.seq_out += 1
+        self._put(_UP, self.seq_out, self._seen())
+
+    def _seen(self) -> Record:
+        nothing = {"capability": int(SessionFlag.FROM_START)} if self.seen_epoch == 0 else {}
+        said = {"last_seen_seq": self.seen_seq, "last_seen_epoch": self.seen_epoch, "session_id": self.session}
+        return {**said, **nothing}
 
     def break_off(self) -> None:
         """The session is down on this side."""

@@ -136,8 +136,9 @@ class Files:
         self._faults["flip"] += 1
         try:
             last_seq, torn_bytes = _compare(run_dir, frames)
-            noticed = torn_bytes > 0 or last_seq < len(frames) - 1
-            must(noticed, "a flipped bit is noticed", f"bit {bit} of byte {at} of segment {number}")
+            where = f"bit {bit} of byte {at} of segment {number}"
+            must(torn_bytes > 0 or last_seq < len(frames) - 1, "a flipped bit is noticed", where)
+            must(last_seq >= len(frames) - 2, "damage in the middle is refused", f"{where}: cut behind {last_seq}")
         except JournalError:
             pass  # refused: an operator takes a copy
         path.write_bytes(good)

@@ -52,6 +52,8 @@ def simulate(seed: int, faults: str = "all", strategy: str = "strategies.sweep",
         settle(world)
     except Violation as violation:
         found = violation
+    finally:
+        world.close()
     return _result(world, events, found, seed)
 
 
@@ -65,6 +67,8 @@ def replay(setup: Setup, events: list[Event]) -> Result:
         settle(world)
     except Violation as violation:
         found = violation
+    finally:
+        world.close()
     return _result(world, events[:done], found, None)
 
 

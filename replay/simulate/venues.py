@@ -160,9 +160,13 @@ class Gateway(Peer):
             template, kind = Template.CORRECT, ExecType.TRADE_CORRECT
         self.say(template, **fields, exec_ref_id=execution.ref, exec_type=int(kind))
 
-    def change(self, order: Order, old: Execution, qty: int, px: int) -> None:
-        """Take an execution back (`qty` 0), or say that it was another. What is left of the order does not grow."""
-        new = Execution(self.new_id(), px, qty, old.liquidity, old.exec_id)
+    def change(self, order: Order, old: Execution, qty: int, px: int, *, first: bool) -> None:
+        """Take an execution back (`qty` 0), or say that it was another. What is left of the order does not grow.
+
+        `first`: an earlier correction of it is passed over, and what that names is named again.
+        """
+        ref = old.ref if first and old.ref else old.exec_id
+        new = Execution(self.new_id(), px, qty, old.liquidity, ref)
         old.stands = False
         order.executions.append(new)
         more = qty - old.qty

@@ -56,7 +56,8 @@ def _change(gateway: Gateway, order: Order, what: str, n: int, fill: int) -> Non
     standing = [execution for execution in order.executions if execution.stands]
     old = standing[n % len(standing)]
     qty = 0 if what == "bust" else max(old.qty * 2 * fill // 1000, 1)
-    gateway.change(order, old, qty, old.px if what == "bust" else max(old.px + n % 7 - 3, 1))
+    px = old.px if what == "bust" else max(old.px + n % 7 - 3, 1)
+    gateway.change(order, old, qty, px, first=n % 2 == 0)
 
 
 def _restate(gateway: Gateway, order: Order, n: int, fill: int) -> None:

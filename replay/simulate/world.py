@@ -54,6 +54,8 @@ from replay.simulate.work import work
 Event: TypeAlias = dict[str, Any]
 #: Timers that may fall due between two events.
 _TIMERS: Final = 5000
+#: Records that a client's queue holds.
+_QUEUE: Final = 40
 
 
 class World:
@@ -83,6 +85,8 @@ class World:
     # ---- the engine's side
 
     def _to_peer(self, session: int, data: bytes) -> bool:
+        if session < CLIENTS and len(self.wires[session].to_peer) >= _QUEUE:
+            return False
         self.wires[session].to_peer.append(data)
         return True
 
@@ -97,9 +101,9 @@ class World:
         template = int.from_bytes(data[2:4], "little")
         session = int.from_bytes(data[12:14], "little", signed=True)
         if template == Template.SESSION_UP and self.engine.ready:
-            self.engine.linked[session] = True
+            self.engine.hello(session, data)
         elif template == Template.SESSION_DOWN and self.engine.ready:
-            self.engine.linked[session] = False
+            self.engine.goodbye(session)
         return self.engine.take(data)
 
     def pass_time(self, until: int) -> None:
@@ -125,6 +129,7 @@ class World:
         self.pass_time(int(event["at"]))
         for peer, skew_ns in zip(self.peers, self.skews, strict=True):
             peer.now_ns = START_NS + self.now + skew_ns
+        self.engine.catch_up()
         do = getattr(self, "_" + event["do"])
         if do(event) is not False:
             self.faults.update(families(event))
@@ -197,6 +202,10 @@ class World:
         if data is not None:
             self.clients[event["session"]].hear(data)
         return data is not None
+
+    def close(self) -> None:
+        """Remove what is on the real disk."""
+        self.engine.resending.close()
 
     def _lose(self, event: Event) -> bool:
         wire = self.wires[event["session"]]
