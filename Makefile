@@ -40,6 +40,7 @@ test-boundscheck: setup ## the kernel tests, compiled with bounds checks
 
 torture: setup ## the long tests: kills, cuts, fuzz (hours)
 	TICKROUTE_TEST_MODE=jit TICKROUTE_HYPOTHESIS=torture $(PYTEST) -m torture --timeout=0
+	NUMBA_DISABLE_JIT=1 TICKROUTE_TEST_MODE=plain $(PYTEST) -m torture --timeout=0 tests/simulate/test_planted.py
 
 lint: setup ## ruff (rules and format) and mypy --strict
 	@$(BIN)/ruff check --quiet .

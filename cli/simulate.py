@@ -1,11 +1,12 @@
 """`tickroute simulate`: the real core in a made-up world with faults, from seeds; failures are made short and kept.
 
-Exit codes: 0 where every invariant held, 1 where one broke. Worst case: a minute of compiling the first time; making a
-failure short takes some hundred runs, seconds when compiled.
+Exit codes: 0 where every invariant held, 1 where one broke, 2 where it was asked wrongly. Worst case: a minute of
+compiling the first time; making a failure short takes some hundred runs, seconds when compiled.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,12 +24,11 @@ FAILED = 1
 
 def simulate(
     *,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds to run.")] = 100,
-    seed: Annotated[int | None, typer.Option(help="Run this seed alone.", show_default=False)] = None,
-    start: Annotated[int, typer.Option("--from", min=0, help="The first seed.")] = 0,
-    faults: Annotated[
-        str, typer.Option(help="What goes wrong: none, feed, venues, sessions, machine, all, hostile.")
-    ] = ("all"),
+    seeds: Annotated[str, typer.Option(metavar="A..B", help="The seeds to run, both ends too.")] = "0..99",
+    seed: Annotated[int | None, typer.Option(min=0, help="Run this seed alone.", show_default=False)] = None,
+    profile: Annotated[
+        str, typer.Option(help="What goes wrong: none, feed, venues, reports, sessions, machine, all, hostile.")
+    ] = "all",
     strategy: Annotated[str, typer.Option(help="The strategy, a Python module.")] = "strategies.sweep",
     inputs: Annotated[int, typer.Option(min=1, help="Inputs that the engine takes in each seed.")] = 250,
     shrink: Annotated[bool, typer.Option(help="Make a failing list of events short.")] = True,
@@ -47,30 +47,49 @@ def simulate(
     """
     from replay.simulate.profiles import find
 
-    find(faults)
+    find(profile)
+    first, last = (seed, seed) if seed is not None else _range(seeds)
     out = console(json)
     if replay is not None:
-        found, done = _again(replay), 1
+        found, done, counted = _again(replay)
     else:
-        first, count = (start, seeds) if seed is None else (seed, 1)
-        found, done = _many(out, first, count, faults, strategy, inputs)
+        found, done, counted = _many(out, first, last, profile, strategy, inputs)
     if found is not None and shrink:
         found = _shorter(out, found)
-    result = {"runs": done, "failed": found is not None, "faults": faults, "strategy": strategy}
+    result: dict[str, Any] = {"runs": done, "failed": found is not None, "profile": profile, "strategy": strategy}
+    result["faults"] = dict(sorted(counted.items()))
+    command = ""
     if found is not None:
         _keep(keep, found)
-        result.update(rule=found.rule, seen=found.seen, seed=found.seed, events=found.events, file=str(keep))
+        command = _command(found, profile, strategy, inputs)
+        result.update(rule=found.rule, seen=found.seen, seed=found.seed, events=found.events)
+        result.update(file=str(keep), command=command)
     if json is not None:
         write_json(json, result)
     if found is None:
         out.print(f"simulate: [bold green]all invariants held[/] in {done:,} runs")
+        _show_faults(out, counted)
         return
-    _show(out, found, keep)
+    _show(out, found, keep, command)
     raise typer.Exit(FAILED)
 
 
-def _many(out: Console, first: int, count: int, faults: str, strategy: str, inputs: int) -> tuple[Any, int]:
-    """Run seeds until one fails: (it, or None; how many were run)."""
+def _range(text: str) -> tuple[int, int]:
+    """(first, last) of A..B; one number is that seed."""
+    first, dots, last = text.partition("..")
+    try:
+        a, b = int(first), int(last if dots else first)
+    except ValueError:
+        raise UsageError(f"--seeds {text}: is no range of seeds; write it as 0..99") from None
+    if not 0 <= a <= b:
+        raise UsageError(f"--seeds {text}: seeds begin at 0, and the first is not above the last")
+    return a, b
+
+
+def _many(
+    out: Console, first: int, last: int, profile: str, strategy: str, inputs: int
+) -> tuple[Result | None, int, Counter[str]]:
+    """Run seeds until one fails: (it, or None; how many were run; how often each family of faults took place)."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from replay.simulate.run import simulate as run
@@ -82,17 +101,19 @@ def _many(out: Console, first: int, count: int, faults: str, strategy: str, inpu
         TextColumn("{task.speed:.1f} seeds/s"),
         TimeRemainingColumn(),
     )
+    counted, count = Counter[str](), last - first + 1
     with Progress(*columns, console=out, transient=True, disable=not out.is_terminal or count == 1) as bar:
         task = bar.add_task("simulating", total=count)
         for n in range(count):
-            result = run(first + n, faults, strategy, inputs)
+            result = run(first + n, profile, strategy, inputs)
+            counted.update(result.faults)
             if result.failed:
-                return result, n + 1
+                return result, n + 1, counted
             bar.advance(task)
-    return None, count
+    return None, count, counted
 
 
-def _again(path: Path) -> Any:
+def _again(path: Path) -> tuple[Result | None, int, Counter[str]]:
     """Run the events of a file; the result where it fails."""
     import msgspec
 
@@ -100,10 +121,12 @@ def _again(path: Path) -> Any:
 
     try:
         kept = msgspec.json.decode(path.read_bytes(), type=Result)
+    except OSError as error:
+        raise UsageError(f"--replay {path}: cannot be read: {error.strerror}") from error
     except msgspec.MsgspecError as error:
-        raise UsageError(f"{path}: not a list of events that tickroute simulate wrote: {error}") from error
+        raise UsageError(f"--replay {path}: not a list of events that tickroute simulate wrote: {error}") from error
     result = replay(kept.setup, kept.events)
-    return result if result.failed else None
+    return (result if result.failed else None), 1, Counter(result.faults)
 
 
 def _shorter(out: Console, found: Result) -> Result:
@@ -119,7 +142,25 @@ def _keep(path: Path, found: Result) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
 
 
-def _show(out: Console, found: Result, path: Path) -> None:
+def _command(found: Result, profile: str, strategy: str, inputs: int) -> str:
+    """The command that runs the seed again; empty where there was none."""
+    if found.seed is None:
+        return ""
+    default = "" if strategy == "strategies.sweep" else f" --strategy {strategy}"
+    length = "" if inputs == 250 else f" --inputs {inputs}"
+    return f"tickroute simulate --seed {found.seed} --profile {profile}{default}{length}"
+
+
+def _show_faults(out: Console, counted: Counter[str]) -> None:
+    """How often each family took place, in the order of the families."""
+    from replay.simulate.faults import RANGES
+
+    told = [f"{family} {counted[family]:,}" for family in RANGES if counted[family]]
+    if told:
+        out.print(f"  faults: {', '.join(told)}", markup=False)
+
+
+def _show(out: Console, found: Result, path: Path, command: str) -> None:
     from replay.simulate.story import lines
 
     where = "" if found.seed is None else f" (seed {found.seed})"
@@ -128,6 +169,6 @@ def _show(out: Console, found: Result, path: Path) -> None:
     out.print(f"  seen:      {found.seen}\n", markup=False, soft_wrap=True)
     for line in lines(found):
         out.print(f"  {line}", markup=False, soft_wrap=True)
-    out.print(
-        f"\n  {len(found.events)} events in {path}; run them again: tickroute simulate --replay {path}", markup=False
-    )
+    out.print(f"\n  {len(found.events)} events in {path}; run them: tickroute simulate --replay {path}", markup=False)
+    if command:
+        out.print(f"  the whole run again: {command}", markup=False)

@@ -86,6 +86,11 @@ class Disk:
         frame[:8] = 0
         frame[min(8 + torn, size) :] = 0
 
+    def blank_ahead(self) -> bool:
+        """Whether there is nothing behind the last frame."""
+        segment = self.segments[int(self.table[0]["segment"])]
+        return not segment[int(self.table[0]["cursor"]) // 8 :].any()
+
     def sync(self) -> None:
         """What is there now survives the machine's death."""
         self._synced = [segment.tobytes() for segment in self.segments]

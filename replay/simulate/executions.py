@@ -50,6 +50,11 @@ class Executions:
         """Whether the engine remembers it."""
         return key in self._known
 
+    @property
+    def known(self) -> tuple[Key, ...]:
+        """What the engine remembers, the oldest first."""
+        return tuple(self._ring)
+
     def ever(self, key: Key) -> bool:
         """Whether it was ever booked."""
         return key in self._ever

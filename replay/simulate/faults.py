@@ -82,7 +82,7 @@ def families(event: dict[str, Any]) -> list[str]:
         found += [family for flag, family in _BY_FLAG.items() if event.get(flag)]
     elif do == "down" and not event.get("noticed"):
         found.append("unnoticed")
-    elif do == "clock":
+    elif do == "clock" and event["ns"]:
         found.append("clock forward" if event["ns"] > 0 else "clock back")
     elif do in ("disk", "control") and (event.get("full") or event.get("what") == "kill"):
         found.append("full" if do == "disk" else "kill flag")

@@ -6,9 +6,11 @@ tables. A rule that does not hold raises Violation, with the rule in words and w
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from typing import Any
 
+from engine.core.ids import find_client_id, find_execution
 from engine.core.state import COUNTERS, FAILED, NONE, State
 from engine.record.records import ExecType, OrdStatus, Reason, Side, Template, Tif
 from replay.simulate.executions import key_of
@@ -17,6 +19,7 @@ from replay.simulate.violation import must
 from replay.simulate.wire import Record, name, unpack
 
 _IMMEDIATE = (int(Tif.IOC), int(Tif.FOK))
+_WORDS = struct.Struct("<qq")
 #: Inputs between two looks at all tables.
 _EVERY = 16
 
@@ -292,6 +295,17 @@ class Invariants(Ledger):
             for instrument in range(len(state.instruments)):
                 self._position(state, account, instrument)
         self._timers(state)
+        self._found(state)
+
+    def _found(self, state: State) -> None:
+        """What the engine holds can be found by its foreign id."""
+        for parent in self.parents.values():
+            if self.holds_parent(parent):
+                slot = int(find_client_id(state, parent.session, *_WORDS.unpack(parent.order["cl_ord_id"])))
+                must(slot == parent.order_id & self.parent_mask, "an order is found by its ClOrdID", str(parent))
+        for venue, exec_id in self.executions.known:
+            found = int(find_execution(state, venue, *_WORDS.unpack(exec_id))) != NONE
+            must(found, "an execution is found by its ExecID", exec_id.decode())
 
     def _watched(self, state: State, child: Child, owner: int) -> None:
         """Nothing waits for a venue without end."""

@@ -57,6 +57,10 @@ PROFILES: Final[dict[str, Profile]] = {
         reject=100, mute=80, hold=150, work_ms=15, late=60, over=40, stray=40, repeat=60, bust=90, correct=90,
         restate=50, silent_ms=400, skew_ms=500,
     ),
+    "reports": Profile(
+        reject=30, mute=30, hold=500, work_ms=6, late=100, over=200, stray=60, repeat=100, bust=100, correct=100,
+        restate=250, lost=10, down_ms=300,
+    ),
     "sessions": Profile(
         lost=40, twice=80, reordered=30, slow=20, down_ms=250, silent_ms=400, hold=80, work_ms=40, bust=30, correct=30,
         repeat=30,
@@ -83,5 +87,5 @@ PROFILES: Final[dict[str, Profile]] = {
 def find(name: str) -> Profile:
     """A profile by its name; UsageError where there is none."""
     if name not in PROFILES:
-        raise UsageError(f"--faults {name}: there is no such profile; there are {', '.join(PROFILES)}")
+        raise UsageError(f"--profile {name}: there is no such profile; there are {', '.join(PROFILES)}")
     return PROFILES[name]

@@ -117,6 +117,7 @@ class Files:
             snapshot.set_aside(run_dir, recovery.end.last_seq)
             self._read_snapshots(run_dir)
             self.disk.load(run_dir, recovery.end)
+            must(self.disk.blank_ahead(), "nothing is behind the end", f"of frame {recovery.end.last_seq}")
         return recovery, given_up
 
     def _flip(self, run_dir: Path, flip: int, frames: list[Frame]) -> None:

@@ -6,8 +6,12 @@ to rest and compare all accounts. The result names the broken invariant, if any,
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 import msgspec
 
+from engine.errors import TickrouteError
 from replay.simulate.profiles import find
 from replay.simulate.schedule import Schedule, draw_setup
 from replay.simulate.settle import settle
@@ -15,6 +19,9 @@ from replay.simulate.setup import Setup
 from replay.simulate.violation import Violation
 from replay.simulate.world import Event, World
 
+#: What code of the engine that is wrong may raise.
+RAISED = (ArithmeticError, AssertionError, LookupError, OSError, RuntimeError, TickrouteError, TypeError, ValueError)
+_FOLDER = r"[^ ]*tickroute-simulate-[^/ ]*"
 #: Inputs that the engine takes before the faults cease.
 INPUTS = 250
 
@@ -42,34 +49,29 @@ def simulate(seed: int, faults: str = "all", strategy: str = "strategies.sweep",
     """Run one seed."""
     setup = draw_setup(seed, strategy)
     world = World(setup)
-    schedule = Schedule(seed, find(faults), world)
-    events: list[Event] = []
-    found = None
-    try:
-        for event in schedule.events(inputs):
-            events.append(event)
-            world.apply(event)
-        settle(world)
-    except Violation as violation:
-        found = violation
-    finally:
-        world.close()
-    return _result(world, events, found, seed)
+    return _run(world, Schedule(seed, find(faults), world).events(inputs), seed)
 
 
 def replay(setup: Setup, events: list[Event]) -> Result:
     """Run a list of events."""
-    world, found, done = World(setup), None, 0
+    return _run(World(setup), events, None)
+
+
+def _run(world: World, events: Iterable[Event], seed: int | None) -> Result:
+    """Let events happen, then bring the world to rest."""
+    happened, found = list[Event](), None
     try:
         for event in events:
-            done += 1
+            happened.append(event)
             world.apply(event)
         settle(world)
     except Violation as violation:
         found = violation
+    except RAISED as error:
+        found = Violation("nothing raises", f"{type(error).__name__}: {re.sub(_FOLDER, 'RUN_DIR', str(error))}")
     finally:
         world.close()
-    return _result(world, events[:done], found, None)
+    return _result(world, happened, found, seed)
 
 
 def _result(world: World, events: list[Event], found: Violation | None, seed: int | None) -> Result:

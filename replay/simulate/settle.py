@@ -19,6 +19,8 @@ from replay.simulate.world import World
 #: Rounds of delivering everything, and how far ahead a deadline is waited for.
 _ROUNDS: Final = 2000
 _PATIENCE_NS: Final = 20_000_000_000
+#: How often clients may have to ask until they have all.
+_QUESTIONS: Final = 40
 
 
 def settle(world: World) -> None:
@@ -77,6 +79,7 @@ def _mend(world: World) -> None:
 
 def rest(world: World) -> None:
     """Deliver, answer and let time pass until nothing is under way."""
+    asked = 0
     for _ in range(_ROUNDS):
         busy = False
         for session, wire in enumerate(world.wires):
@@ -88,7 +91,11 @@ def rest(world: World) -> None:
                 _do(world, {"do": "hear" if session < CLIENTS else "take", "session": session})
         if world.setup.durability == "disk":
             _do(world, {"do": "sync"})
-        if busy or any(wire.to_engine or wire.to_peer for wire in world.wires) or _behind(world):
+        if busy or any(wire.to_engine or wire.to_peer for wire in world.wires):
+            continue
+        if _behind(world):
+            asked += 1
+            must(asked <= _QUESTIONS, "a client is sent what it missed", f"asked {asked} times")
             continue
         due = world.engine.deadline_ns() - START_NS - world.skew_ns
         if due > world.now + _PATIENCE_NS:

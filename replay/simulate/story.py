@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.record.records import ExecType, OrdStatus, Reason, Side, Template
 from replay.simulate.ledger import CHILD_BIT
-from replay.simulate.run import Result
+from replay.simulate.run import RAISED, Result
 from replay.simulate.settle import settle
 from replay.simulate.violation import Violation
 from replay.simulate.wire import Record, name, text, unpack
@@ -33,13 +33,14 @@ def lines(result: Result) -> Iterator[str]:
 
     world = Told(result.setup)
     for event in result.events:
-        with contextlib.suppress(Violation):
+        with contextlib.suppress(Violation, *RAISED):
             world.apply(event)
         yield f"{event['at'] / 1e6:10.3f} ms  {_event(event)}"
         yield from told
         told.clear()
-    with contextlib.suppress(Violation):
+    with contextlib.suppress(Violation, *RAISED):
         settle(world)
+    world.close()
     if told:
         yield "and then, with no more faults:"
         yield from told[-_LAST:]

@@ -39,7 +39,7 @@ def test_every_family_of_faults_occurs(runs):
     for results in runs.values():
         for result in results:
             counted.update(result.faults)
-    assert sorted(counted) == sorted(RANGES)
+    assert set(counted) <= set(RANGES)
     assert [family for family in RANGES if counted[family] == 0] == []
 
 
