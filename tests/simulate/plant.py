@@ -26,8 +26,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-from engine.core import lifecycle
-from engine.core.lifecycle import ChildEvent, Step
+from engine.core.lifecycle import EVENTS, STATES, ChildEvent, Step
 from engine.record.records import OrdStatus
 from engine.run.bind import bind
 
@@ -83,15 +82,17 @@ def planted(bug: Bug) -> Iterator[None]:
 def _pair(bug: Bug) -> Iterator[None]:
     pair, _, step = bug.where.partition(" = ")
     status, _, event = pair.partition(" x ")
-    place = list(lifecycle.STATES).index(OrdStatus[status]) * lifecycle.EVENTS + ChildEvent[event]
-    before = int(lifecycle._STEPS[place])
-    if before == Step[step]:
+    place = list(STATES).index(OrdStatus[status]) * EVENTS + ChildEvent[event]
+    lifecycle: Any = importlib.import_module("engine.core.lifecycle")
+    before = lifecycle.STEP
+    if before[place] == Step[step]:
         raise DoesNotFitError(f"{bug.name}: {pair} is {step} already")
-    lifecycle._STEPS[place] = Step[step]
+    lifecycle.STEP = before.copy()
+    lifecycle.STEP[place] = Step[step]
     try:
         yield
     finally:
-        lifecycle._STEPS[place] = before
+        lifecycle.STEP = before
 
 
 def _function(where: str) -> FunctionType:

@@ -24,7 +24,7 @@ CORE: Final = r"""
 - int(report.exec_id[1])) != NONE:
 + int(report.exec_id[1])) == 5:
 # an end is believed before its executions
-@ engine.core.reports:_end; sessions 3
+@ engine.core.reports:end_child; sessions 3
 - report.cum_qty > child.cum_qty
 + False
 # a report of another venue is believed
@@ -179,7 +179,7 @@ LIFE: Final = r"""
 # a lost session is ignored
 @ PENDING_NEW x SESSION_LOST = IGNORE; hostile 0
 # a fill of an ended child is not booked
-@ CANCELED x FULL_FILL = REFUSE_ENDED; venues 1
+@ CANCELED x FULL_FILL = REFUSE; venues 1
 # a restatement is ignored
 @ NEW x RESTATED = IGNORE; reports 0
 """
@@ -224,13 +224,12 @@ DISK: Final = r"""
 + if 1 + check_frame(
 # the torn tail stays
 @ engine.io.journal_writer:set_aside; hostile 0
-- file.write(bytes(len(tail)))
+- file.write(bytes(used - end.offset))
 + pass
 # a batch that a death cut off is missing
 @ engine.run.drive:drive; hostile 0
-- at.dropped += 1
--             at.seen = at.due
-+ at.dropped += 1
+- at.seen, at.raised = at.due, 0
++ at.raised = 0
 # a damaged snapshot is taken
 @ engine.run.snapshot:load; hostile 0
 - state_hash(state) != header.state_hash
