@@ -20,7 +20,7 @@ from cli.output import JsonOption, checked, console, write_json, write_text
 from cli.verify import DIFFERENT, progress_bar, readable
 
 if TYPE_CHECKING:
-    from replay.explain.structs import Decision, Moment, Order, Story
+    from replay.explain.structs import Child, Decision, Moment, Order, Story
 
 
 def explain(
@@ -183,6 +183,14 @@ def _decision(out: Console, d: Decision) -> None:
         out.print(f"{'':11}the strategy chose by a rule of its own, not by net price alone", style="yellow")
 
 
+def _filled(child: Child) -> str:
+    """What a child executed, and what of it was taken back."""
+    from replay.explain.words import commas
+
+    busted = f" ({commas(child.busted_qty)} busted)" if child.busted_qty not in ("", "0") else ""
+    return f"{commas(child.cum_qty)}{busted}"
+
+
 def _children(out: Console, story: Story) -> None:
     if not story.children:
         return
@@ -195,6 +203,6 @@ def _children(out: Console, story: Story) -> None:
     for c in story.children:
         times = [span_text(t - c.sent_ns) if t is not None else "" for t in (c.acked_ns, c.first_fill_ns, c.ended_ns)]
         status = f"{c.ord_status}{f' ({c.reason})' if c.reason else ''}"
-        table.add_row(c.name, c.mic, commas(c.qty), c.px, commas(c.cum_qty), status, *times, str(c.order_id))
+        table.add_row(c.name, c.mic, commas(c.qty), c.px, _filled(c), status, *times, str(c.order_id))
     out.print()
     out.print(table)

@@ -59,10 +59,12 @@ def send(
         write_json(json, {"parents": rows, "open": sum(row["open"] for row in rows)})
     if json != "-":
         table = Table(box=None, header_style="dim")
-        for title in ("cl_ord_id", "status", "filled", "left"):
+        busted = any(row["busted_qty"] for row in rows)
+        for title in ("cl_ord_id", "status", "filled", "left", *(["busted"] if busted else [])):
             table.add_column(title, justify="left" if title in ("cl_ord_id", "status") else "right")
         for row in rows[:50]:
-            table.add_row(row["cl_ord_id"], row["status"], f"{row['cum_qty']:,}", f"{row['leaves_qty']:,}")
+            numbers = ["cum_qty", "leaves_qty", *(["busted_qty"] if busted else [])]
+            table.add_row(row["cl_ord_id"], row["status"], *(f"{row[name]:,}" for name in numbers))
         screen.print(table)
         if len(rows) > 50:
             screen.print(f"... and {len(rows) - 50} more (--json has all)")

@@ -25,7 +25,9 @@ def refused(step: Step) -> bool:
 
 def fills_of(steps: list[Step], say: Speaker) -> list[Fill]:
     """Every execution that venues reported on the children, in order."""
-    found: list[tuple[int, bytes, Fill]] = []
+    found: list[Fill] = []
+    #: Venue and ExecID, its own or a correction's, -> its place in `found`.
+    known: dict[tuple[int, bytes], int] = {}
     for step in steps:
         template, row = record_of(step.payload)
         if template == T.FILL and int(row["order_id"]) in say.children:
@@ -41,15 +43,22 @@ def fills_of(steps: list[Step], say: Speaker) -> list[Fill]:
                 exec_id=exec_text(row["exec_id"]),
                 standing="refused" if refused(step) else "booked",
             )
-            found.append((int(row["venue_id"]), row["exec_id"].tobytes(), fill))
+            if fill.standing == "booked":
+                known[int(row["venue_id"]), row["exec_id"].tobytes()] = len(found)
+            found.append(fill)
         elif template in (T.BUST, T.CORRECT) and int(row["order_id"]) in say.children and not refused(step):
-            key = (int(row["venue_id"]), row["exec_ref_id"].tobytes())
-            standing = "busted" if template == T.BUST else "corrected"
-            found = [
-                (v, words, _restated(f, standing) if (v, words) == key and f.standing != "refused" else f)
-                for v, words, f in found
-            ]
-    return [fill for _, _, fill in found]
+            n = known.get((int(row["venue_id"]), row["exec_ref_id"].tobytes()))
+            if n is not None:
+                known[int(row["venue_id"]), row["exec_id"].tobytes()] = n
+                found[n] = _restated(found[n], _standing(template, row, say))
+    return found
+
+
+def _standing(template: Template, row: Any, say: Speaker) -> str:
+    """What a bust or correction made of an execution."""
+    if template == T.BUST:
+        return "busted"
+    return f"corrected to {say.units.amount(row['last_qty'])} at {say.units.px(row['last_px'])}"
 
 
 def _restated(fill: Fill, standing: str) -> Fill:
@@ -72,7 +81,7 @@ class _Life:
         self.acked_ns: int | None = None
         self.first_fill_ns: int | None = None
         self.ended_ns: int | None = None
-        self.cancels = self.status_requests = 0
+        self.cancels = self.replaces = self.status_requests = 0
         self.blocked = ""
 
 
@@ -104,7 +113,7 @@ def _inputs(step: Step, lives: dict[int, _Life]) -> None:
 
 
 def _output(step: Step, template: Template | None, row: Any, lives: dict[int, _Life], say: Speaker) -> None:
-    if template not in (T.ORDER_NEW, T.ORDER_CANCEL, T.STATUS_REQUEST, T.RISK_BLOCK):
+    if template not in (T.ORDER_NEW, T.ORDER_CANCEL, T.ORDER_REPLACE, T.STATUS_REQUEST, T.RISK_BLOCK):
         return
     life = lives.get(int(row["order_id"]))
     if life is None:
@@ -114,6 +123,8 @@ def _output(step: Step, template: Template | None, row: Any, lives: dict[int, _L
         life.blocked = say.block(row) if template == T.RISK_BLOCK else ""
     elif template == T.ORDER_CANCEL:
         life.cancels += 1
+    elif template == T.ORDER_REPLACE:
+        life.replaces += 1
     else:
         life.status_requests += 1
 
@@ -139,6 +150,8 @@ def _child(order_id: int, life: _Life, say: Speaker, numbers: dict[int | None, i
         reason=blocked or (names.reason(int(row["reason"])) if row is not None else ""),
         cum_qty=say.units.qty(row["cum_qty"] if row is not None else 0),
         venue_order_id=from_text16(row["venue_order"]) if row is not None else "",
+        busted_qty=say.units.qty(row["busted_qty"] if row is not None else 0),
         cancels=life.cancels,
+        replaces=life.replaces,
         status_requests=life.status_requests,
     )

@@ -112,7 +112,10 @@ class Moment(Struct, frozen=True):
 
 
 class Fill(Struct, frozen=True):
-    """One execution as a venue reported it. `standing` is booked, refused, busted or corrected."""
+    """One execution as a venue reported it. `standing` is booked, refused, busted, or "corrected to" what.
+
+    `qty` and `px` are as they were reported first.
+    """
 
     seq: int
     ts_ns: int
@@ -145,7 +148,10 @@ class Child(Struct, frozen=True):
     reason: str
     cum_qty: str
     venue_order_id: str
+    #: Executed, and taken back by the venue.
+    busted_qty: str
     cancels: int
+    replaces: int
     status_requests: int
 
 

@@ -27,8 +27,6 @@ from tests.core.stories import Both, posted
 from tests.core.twin_orders import Child
 from tests.core.world import VENUES, make_config
 
-pytestmark = pytest.mark.kernel
-
 #: Small tables: the invariants are walked after every event.
 DESK = make_config(
     VENUES,
@@ -355,6 +353,7 @@ def test_so_does_every_shape():
     check(explore())
 
 
+@pytest.mark.kernel
 def test_dense_table_is_the_declaration():
     met = set()
     for t in machine.transitions:
