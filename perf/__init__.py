@@ -6,5 +6,6 @@ BENCHES = {
     "wire": "quote in to child order out over ZeroMQ ipc and tcp and over shared memory, beside a bare forwarder",
     "machine": "a transition of a verified machine, beside transitions, python-statemachine and xstate: ns",
     "recovery": "a million journaled events: from exec to ready, the replay alone, and with a snapshot",
+    "journal": "an append: p50 to p99.99; what journaling adds to an event, beside the same engine without a journal",
     "steady": "ten million events, then 1,000 a second: page faults, allocations, memory, p99 beside a busy GIL",
 }

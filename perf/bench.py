@@ -41,6 +41,8 @@ from gateways.feeds.recording import Recording
 from perf import desk, rig
 
 PATIENCE_S = 60.0
+#: Files of ours with kernels that a driver calls.
+_CALLEES = ("rig", "unjournaled")
 #: A client's order after this many records of the day.
 ORDER_EVERY = 200
 
@@ -104,14 +106,17 @@ class Bench:
 
 
 @contextlib.contextmanager
-def opened(core: int, segment_mib: int = 64) -> Iterator[Bench]:
-    """A Bench in a temporary folder; inside, the calling thread has `core` for itself (-1: any)."""
+def opened(core: int, segment_mib: int = 64, *, journaled: bool = True) -> Iterator[Bench]:
+    """A Bench in a temporary folder; inside, the calling thread has `core` for itself (-1: any).
+
+    `journaled=False`: it plays without journaling, see `bind_driver`.
+    """
     allowed = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory(prefix="tickroute-perf-") as folder:
         path = desk.write(Path(folder), segment_mib=segment_mib)
         config = desk.read(path)
         bound = bind(config.routing.strategy)
-        driver = bind_driver(config.routing.strategy)
+        driver = bind_driver(config.routing.strategy, journaled=journaled)
         tsc_mul = calibrate_tsc()
         rehearse(config, bound, tsc_mul)
         others = allowed - {core}
@@ -138,19 +143,32 @@ def opened(core: int, segment_mib: int = 64) -> Iterator[Bench]:
             journal.close()
 
 
-def bind_driver(strategy: str, name: str = "drive") -> ModuleType:
+def bind_driver(strategy: str, name: str = "drive", *, journaled: bool = True) -> ModuleType:
     """Module `perf.NAME` with the loop's functions in it being those that `strategy` is bound into.
 
-    It is written out and compiled once for each text of it; the strategy must have been bound.
+    It is written out and compiled once for each text of it; the strategy must have been bound. Without a journal, the
+    loop's own files are written out once more, with `perf.unjournaled` in the place of the journal.
     """
-    text = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
     package = "bound_" + strategy.replace(".", "_")
+    modules = {part: f"{package}.{part}" for part in ("loop", "pump", "turn")}
+    if not journaled:
+        for part in ("pump", "loop"):
+            text = Path(str(importlib.import_module(f"{package}.{part}").__file__)).read_text(encoding="utf-8")
+            text = text.replace("from engine.run.journaling import", "from perf.unjournaled import")
+            text = text.replace(f"from {package}.pump import", f"from {modules['pump']} import")
+            modules[part] = _written(part, text)
+    text = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
     text = text.replace("from engine.workflow.null_tables import", f"from {package}.tables import")
-    for part in ("loop", "pump", "turn"):
-        text = text.replace(f"from engine.run.{part} import", f"from {package}.{part} import")
-    # numba does not see that perf/rig.py changed: its text is part of the module's name.
-    digest = hashlib.sha256((text + Path(__file__).with_name("rig.py").read_text(encoding="utf-8")).encode())
-    module = f"perf_{name}_{digest.hexdigest()[:12]}"
+    for part, module in modules.items():
+        text = text.replace(f"from engine.run.{part} import", f"from {module} import")
+    return importlib.import_module(_written(name, text))
+
+
+def _written(name: str, text: str) -> str:
+    """Write a module among the compiled kernels; its name, which differs with each text."""
+    # numba does not see that a callee of another file changed: those of ours are part of the module's name.
+    callees = "".join(Path(__file__).with_name(f"{part}.py").read_text(encoding="utf-8") for part in _CALLEES)
+    module = f"perf_{name}_{hashlib.sha256((text + callees).encode()).hexdigest()[:12]}"
     path = CACHE_DIR / f"{module}.py"
     if not path.exists():
         draft = path.with_suffix(f".{os.getpid()}")
@@ -159,7 +177,7 @@ def bind_driver(strategy: str, name: str = "drive") -> ModuleType:
     if str(CACHE_DIR) not in sys.path:
         sys.path.append(str(CACHE_DIR))
     importlib.invalidate_caches()
-    return importlib.import_module(module)
+    return module
 
 
 def days(config: Config, short: bool) -> list[tuple[str, Recording]]:

@@ -75,6 +75,15 @@ def test_recovery(tmp_path):
     assert rows["recovery state snapshot"]["p50"] < rows["recovery ready snapshot"]["p50"]
 
 
+def test_journal(tmp_path):
+    rows = run("journal", tmp_path)
+    assert rows["journal append"]["n"] == 4_000
+    assert rows["journal append"]["p50"] > 0
+    assert rows["journal append"]["baseline"] > 0
+    assert rows["journal core bare"]["n"] > 1_000
+    assert rows["journal adds"]["reach"] == 50
+
+
 def test_list_names_each_benchmark(capsys):
     assert cli.main(["perf", "--list"]) == 0
     text = capsys.readouterr().out
@@ -84,7 +93,7 @@ def test_list_names_each_benchmark(capsys):
 @pytest.mark.parametrize("arguments", [["perf", "speed"], ["perf"]])
 def test_unknown_benchmark(arguments, capsys):
     assert cli.main(arguments) == 2
-    assert "there are core, wire, machine, recovery, steady" in capsys.readouterr().err
+    assert "there are core, wire, machine, recovery, journal, steady" in capsys.readouterr().err
 
 
 def test_a_row_of_a_histogram():
