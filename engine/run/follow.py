@@ -7,6 +7,9 @@ snapshot: the state that it writes is its own. The engine starts one when the fi
 the configuration) and again where it died; by hand it may be started at any time, also on a run that has ended. It
 ends when the journal is closed or its parent is gone, after a last snapshot. Only one follows a run at a time.
 
+What is older than the oldest snapshot that is kept is removed only once that one's frames are synced, whatever the
+run's durability: after a power cut at least one snapshot is of frames that are there.
+
 Segments are let go after a snapshot was written, never before: those that lie wholly before the oldest snapshot that is
 kept, that are hashed in the chain, and that the policy no longer wants. Every snapshot that is kept was read again and
 its state's hash compared first. With one good snapshot only, nothing is let go.
@@ -71,6 +74,7 @@ class Follower:
             raise
         self.written_seq = self.start.header.seq if self.start.header else -1
         self.closed = False
+        self._synced = -1
 
     def turn(self, rows: int = _ROWS) -> bool:
         """Take in at most so many frames; False: there are no more now. FollowError where the core makes others."""
@@ -102,8 +106,22 @@ class Follower:
     def tidy(self) -> list[int]:
         """Remove snapshots beyond the policy's, and let segments go; the segments that went."""
         run_id = self.start.reader.run_id.hex()
-        kept = snapshot.keep_newest(self.run_dir, max(self.policy.snapshots, _SURE))
+        kept = snapshot.keep_newest(self.run_dir, max(self.policy.snapshots, _SURE), self._secure)
         return retain(self.run_dir, [header for header in kept if header.run_id == run_id], self.policy)
+
+    def _secure(self, kept: list[Header]) -> None:
+        """Have the frames of the oldest snapshot that is kept on the disk, before anything older is removed.
+
+        A snapshot of frames that a power cut took is of no use; this one then is. Its frames are some time old, so
+        that this is seldom the segment in use, and seldom work for the disk.
+        """
+        needed = min((header.mark[0] for header in kept), default=-1)
+        for number in segment_numbers(self.run_dir):
+            if self._synced < number <= needed:
+                with segment_path(self.run_dir, number).open("rb") as file:
+                    os.fsync(file.fileno())
+        # The segment of the mark may have been in use: it is synced again the next time.
+        self._synced = max(self._synced, needed - 1)
 
     def close(self) -> None:
         """Let the next one follow. Twice is once."""

@@ -23,6 +23,7 @@ import hashlib
 import os
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -289,18 +290,22 @@ def _usable(path: Path, reader: JournalReader, *, foreign_build: bool) -> Header
     return header
 
 
-def keep_newest(run_dir: str | Path, count: int) -> list[Header]:
+def keep_newest(run_dir: str | Path, count: int, before: Callable[[list[Header]], None] | None = None) -> list[Header]:
     """Remove all but the newest `count` good snapshots, and drafts that were left; headers of those kept, newest first.
 
     One that is damaged counts for none, and stays for whoever wants to know why, until `count` newer ones are good.
+    `before` is called with those that are kept before any other is removed.
     """
     kept: list[Header] = []
-    for path in snapshots(run_dir):
-        if len(kept) == count:
-            path.unlink(missing_ok=True)
-            continue
+    paths = snapshots(run_dir)
+    while paths and len(kept) < count:
         with contextlib.suppress(SnapshotError):
-            kept.append(check(path))
+            kept.append(check(paths[0]))
+        paths = paths[1:]
+    if before is not None:
+        before(kept)
+    for path in paths:
+        path.unlink(missing_ok=True)
     for draft in folder_of(run_dir).glob("*.draft"):
         if draft.name.split(".")[-2] != str(os.getpid()):
             draft.unlink(missing_ok=True)

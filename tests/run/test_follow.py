@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +87,31 @@ def test_a_damaged_snapshot_does_not_count_and_stays_until_two_newer_ones_are_go
             if n == 2:
                 assert len(snapshot.snapshots(run_dir)) == 3
         assert len(snapshot.snapshots(run_dir)) == 2
+
+
+def test_frames_of_the_oldest_snapshot_are_synced_before_anything_older_goes(day, tmp_path, monkeypatch):
+    run_dir = copy(day, tmp_path)
+    happened: list[str] = []
+    sync, unlink = os.fsync, Path.unlink
+
+    def synced(fd: int) -> None:
+        happened.append(os.readlink(f"/proc/self/fd/{fd}"))
+        sync(fd)
+
+    def removed_file(path: Path, missing_ok: bool = False) -> None:
+        happened.append(f"- {path}")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "unlink", removed_file)
+    with Follower(run_dir) as follower:
+        for _ in range(3):
+            follower.turn(60 if JIT else 20)
+            while follower.start.rerun.outstanding:
+                follower.turn(1)
+            assert follower.shoot() is not None
+    [removed] = [n for n, what in enumerate(happened) if what.startswith("- ") and what.endswith(".snap")]
+    assert str(segment_path(run_dir, 0)) in happened[:removed]
 
 
 class At:
