@@ -122,7 +122,7 @@ def _turn(busy: bool, play: Callable[[], int], times: int, settle: Callable[[], 
             minor += after.ru_minflt - before.ru_minflt
             major += after.ru_majflt - before.ru_majflt
     p99 = histogram.summary(hist(), (99.0,)).rows
-    return Turn(busy, minor, major, allocations, _anonymous(), float(p99[0].value_ns) if p99 else float("nan"), done)
+    return Turn(busy, minor, major, allocations, anonymous(), float(p99[0].value_ns) if p99 else float("nan"), done)
 
 
 def _rows(turns: list[Turn], suffix: str) -> list[Row]:
@@ -202,7 +202,7 @@ def _allocations() -> int:
     return int(runtime.memsys_get_stats_alloc())
 
 
-def _anonymous() -> int:
+def anonymous() -> int:
     """Anonymous resident memory of the process, in bytes: without mapped files, so without the journal."""
     found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     return int(found[1]) * 1024 if found else 0

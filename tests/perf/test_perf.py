@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from cli import main as cli
+from engine.core.limits import Limits
+from engine.core.state import allocate
 from engine.io.histogram import empty, record
 from perf import BENCHES
+from perf.memory import PARTS, computed
 from perf.result import Row, at_least, at_most, commit, spread
 
 # With an empty kernel cache the drivers are compiled beside the engine, on a loaded machine for minutes.
@@ -84,6 +87,25 @@ def test_journal(tmp_path):
     assert rows["journal adds"]["reach"] == 50
 
 
+def test_memory(tmp_path):
+    rows = run("memory", tmp_path)
+    for part in ("order", "workflow", "child"):
+        assert rows[f"memory {part}"]["met"], part
+        assert rows[f"memory {part}"]["p50"] == rows[f"memory {part}"]["baseline"] == computed(part)
+    # Resident memory grows by pages, and the interpreter's own moves with it.
+    for part in ("parent", "child"):
+        row = rows[f"memory {part} resident"]
+        assert row["p50"] == pytest.approx(row["baseline"], rel=0.3)
+
+
+def test_every_table_that_grows_with_orders_is_counted():
+    for what, parts in (("parents", ("order", "workflow")), ("children", ("child",))):
+        small, large = (allocate(Limits(**{what: 1 << n})).arrays() for n in (10, 11))
+        grown = {name: (large[name].nbytes - small[name].nbytes) / (1 << 10) for name in small}
+        counted = {table: size for part in parts for table, size in PARTS[part].items()}
+        assert {name: size for name, size in grown.items() if size} == counted
+
+
 def test_list_names_each_benchmark(capsys):
     assert cli.main(["perf", "--list"]) == 0
     text = capsys.readouterr().out
@@ -93,7 +115,7 @@ def test_list_names_each_benchmark(capsys):
 @pytest.mark.parametrize("arguments", [["perf", "speed"], ["perf"]])
 def test_unknown_benchmark(arguments, capsys):
     assert cli.main(arguments) == 2
-    assert "there are core, wire, machine, recovery, journal, steady" in capsys.readouterr().err
+    assert "there are core, wire, machine, recovery, journal, memory, steady" in capsys.readouterr().err
 
 
 def test_a_row_of_a_histogram():
