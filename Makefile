@@ -51,7 +51,7 @@ lint: setup ## ruff (rules and format) and mypy --strict
 format: setup ## rewrite the sources in the one format
 	@$(BIN)/ruff format .
 
-perf: setup ## the benchmarks (BENCHES="$(BENCHES)"); figures to runs/perf-NAME.json
+perf: setup ## the benchmarks (BENCHES="core wire" runs those); figures to runs/perf-NAME.json
 	@mkdir -p runs
 	@for bench in $(BENCHES); do $(BIN)/tickroute perf $$bench --json runs/perf-$$bench.json || exit 1; done
 

@@ -8,12 +8,15 @@
 
 All of it is allocated at start, so what one more costs is what the state grows by, from some capacity to one of twice
 that: by its tables, and in resident memory. `baseline` is computed from the tables' dtypes, and is to be the same.
-Worst case: another thread
-of the process allocates meanwhile, and the measure is off by that.
+Worst case: the interpreter allocates meanwhile, and the last two are off by that.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,10 +25,13 @@ import numpy as np
 from engine.core.limits import Limits
 from engine.core.rows import AMEND, CHILD, PARENT
 from engine.core.state import State, allocate
+from engine.errors import TickrouteError
 from engine.record.records import ORDER
+from perf.peers import ROOT
 from perf.result import Progress, Result, Row, at_most, result
 from perf.steady import anonymous
 
+PROCESS_S = 120
 #: Orders of the smaller of two states; the larger has twice as many.
 ORDERS = 1 << 17
 BYTES = 256.0
@@ -38,13 +44,25 @@ PARTS: dict[str, dict[str, int]] = {
 }
 
 
-def run(progress: Progress, *, short: bool = False) -> Result:
-    """Measure."""
-    orders = 1 << 13 if short else ORDERS
-    progress("parents", 0.0)
-    tables, parent = _growth(orders, "parents")
-    progress("children", 0.5)
-    more, child = _growth(orders, "children")
+class MemoryBenchError(TickrouteError):
+    """The process that was to measure did not; the message holds what it said."""
+
+
+def run(progress: Progress) -> Result:
+    """Measure, in a process of its own: what this one has freed before would be taken again, and not seen."""
+    orders = ORDERS
+    progress("allocate", 0.0)
+    done = subprocess.run(
+        [sys.executable, "-m", "perf.memory", str(orders)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        timeout=PROCESS_S,
+        check=False,
+    )
+    if done.returncode:
+        raise MemoryBenchError(f"python -m perf.memory ended with {done.returncode}: {done.stderr[-2000:]}")
+    (tables, parent), (more, child) = json.loads(done.stdout)
     rows = [
         at_most(_row("order", _sum(tables, "order"), computed("order")), BYTES),
         at_most(_row("workflow", _sum(tables, "workflow"), computed("workflow")), BYTES),
@@ -75,13 +93,20 @@ def _limits(orders: int, what: str) -> Limits:
     return Limits(**(least | {what: orders}))
 
 
-def _growth(orders: int, what: str) -> tuple[dict[str, float], float]:
+def main(orders: int) -> None:
+    """Write the growth by parents and by children as JSON."""
+    kept: list[State] = []  # nothing is freed: what is taken is new memory
+    print(json.dumps([_growth(orders, what, kept) for what in ("parents", "children")]))
+
+
+def _growth(orders: int, what: str, kept: list[State]) -> tuple[dict[str, float], float]:
     """What one more of `what` adds: bytes a table, and bytes of resident memory."""
     before = anonymous()
     small = allocate(_limits(orders, what))
     between = anonymous()
     large = allocate(_limits(2 * orders, what))
     after = anonymous()
+    kept += small, large
     grown = {name: (size - _sizes(small)[name]) / orders for name, size in _sizes(large).items()}
     return grown, ((after - between) - (between - before)) / orders
 
@@ -93,3 +118,7 @@ def _sizes(state: State) -> Mapping[str, int]:
 
 def _sum(grown: Mapping[str, float], part: str) -> float:
     return sum(grown[table] for table in PARTS[part])
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -95,7 +95,7 @@ def test_memory(tmp_path):
     # Resident memory grows by pages, and the interpreter's own moves with it.
     for part in ("parent", "child"):
         row = rows[f"memory {part} resident"]
-        assert row["p50"] == pytest.approx(row["baseline"], rel=0.3)
+        assert row["p50"] == pytest.approx(row["baseline"], rel=0.1)
 
 
 def test_every_table_that_grows_with_orders_is_counted():
