@@ -110,6 +110,8 @@ def outcome(o: Order) -> str:
         parts[0] += f" at {o.average_px} on average"
     if o.canceled_qty != "0":
         parts.append(f"{commas(o.canceled_qty)} given back")
+    if o.busted_qty != "0":
+        parts.append(f"{commas(o.busted_qty)} busted")
     if o.leaves_qty != "0":
         parts.append(f"{commas(o.leaves_qty)} open")
     parts.append(f"fees {o.fees} {o.currency}")

@@ -79,7 +79,8 @@ def _head(out: Console, found: Past) -> None:
     out.print(f"  open      {found.live_parents} parents, {found.live_children} children{unknown}{waiting}")
     out.print(f"  hash      {found.state_hash}", soft_wrap=True)
     rules = found.limits
-    kill = "[bold red]on, nothing is sent[/]" if rules.killed else "off"
+    why = f" ({rules.kill_reason})" if rules.kill_reason else ""
+    kill = f"[bold red]on{why}, nothing new is sent[/]" if rules.killed else "off"
     out.print(
         f"  limits    kill flag {kill}; collar {rules.collar_bps} bps, reference no older than "
         f"{span_text(rules.reference_age_ns)}, quotes than {span_text(rules.stale_ns)}",

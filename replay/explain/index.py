@@ -50,7 +50,7 @@ _KEPT: Final[Kept] = {
     (Kind.INPUT, T.MASS_CANCEL): "scope",
     (Kind.INPUT, T.TIMER): "deadline_ns",
     (Kind.INPUT, T.RECOVERED): "last_seq",
-    (Kind.INPUT, T.ROLL): "trading_day",
+    (Kind.INPUT, T.ROLL): "trading_day day_end_ns",
     (Kind.RECOVERED, T.RECOVERED): "last_seq torn_bytes",
     (Kind.OBSERVATION, T.HALTED): "reason",
     (Kind.OBSERVATION, T.STAGES): " ".join(f"{name}_ns" for name in STAGE_FIELDS),
@@ -223,6 +223,14 @@ def _ended(found: Gathered, order_id: int) -> bool:
     return last[1] in _TERMINAL
 
 
+def _day_ends(found: Gathered, seqs: Array, first_ns: int) -> Array:
+    """When the day orders of the day expire that it is at each of these frames."""
+    rolls = found.table(Kind.INPUT, T.ROLL)
+    ends: Array = np.concatenate([[first_ns], rolls["day_end_ns"]])
+    found_at: Array = ends[np.searchsorted(rolls["seq"], seqs)]
+    return found_at
+
+
 def _broad(found: Gathered, first: int, last: int, day_end_ns: int) -> Iterator[int]:
     """Numbers of the inputs between `first` and `last` that reach many orders at once."""
     for template in _BROAD:
@@ -231,5 +239,5 @@ def _broad(found: Gathered, first: int, last: int, day_end_ns: int) -> Iterator[
         if template == T.CONTROL:
             rows = rows[np.isin(rows["action"], [ControlAction.KILL_ON, ControlAction.KILL_OFF, ControlAction.STOP])]
         elif template == T.TIMER:
-            rows = rows[rows["deadline_ns"] >= day_end_ns]
+            rows = rows[rows["deadline_ns"] >= _day_ends(found, rows["seq"], day_end_ns)]
         yield from rows["seq"].tolist()

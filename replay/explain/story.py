@@ -242,7 +242,7 @@ class _Teller:
                 yield f"The engine stopped itself at frame {int(row['seq'])}: {names.reason(int(row['reason']))}."
         for step in self.walked.steps:
             template, record = record_of(step.payload)
-            if step.seq not in told and template in (T.SESSION_UP, T.SESSION_DOWN, T.CONTROL, T.RECOVERED):
+            if step.seq not in told and template in (T.SESSION_UP, T.SESSION_DOWN, T.CONTROL, T.RECOVERED, T.ROLL):
                 yield f"{utc_ns(step.now_ns)}, input {step.seq}: {self.say.input(template, record)}."
             if not step.committed:
                 yield (
@@ -259,7 +259,8 @@ class _Teller:
         money = int(face.parent["notional"]) if face is not None else 0
         status = int(face.parent["ord_status"]) if face is not None else int(r.OrdStatus.REJECTED)
         over = status in _TERMINAL
-        left = max(int(order["qty"]) - cum, 0)
+        busted = int(face.parent["busted_qty"]) if face is not None else 0
+        left = max(int(order["qty"]) - cum - busted, 0)
         mul, div = int(row["notional_mul"]), int(row["notional_div"])
         bid, ask = self._arrival()
         return s.Order(
@@ -286,6 +287,7 @@ class _Teller:
             cum_qty=units.qty(cum),
             leaves_qty=units.qty(0 if over else left),
             canceled_qty=units.qty(left if over and face is not None else 0),
+            busted_qty=units.qty(busted),
             notional=from_money(money),
             average_px=units.mean_px(money, cum, mul, div),
             fees=from_money(int(face.parent["fee"]) if face is not None else 0),

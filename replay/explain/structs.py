@@ -186,6 +186,8 @@ class Order(Struct, frozen=True):
     cum_qty: str
     leaves_qty: str
     canceled_qty: str
+    #: Executed and taken back by the venue: neither filled nor routed again.
+    busted_qty: str
     notional: str
     average_px: str | None
     fees: str

@@ -9,7 +9,7 @@ import numpy as np
 from engine.core.state import State
 from engine.record import records as r
 from engine.record.records import Template
-from engine.record.units import from_money, from_units
+from engine.record.units import day_text, from_money, from_units
 from engine.run.config import Config
 from replay.decode import template_name
 from replay.explain import names
@@ -131,7 +131,7 @@ class Speaker:
         if template == T.TIMER:
             return f"a timer fell due at {clock_text(int(row['deadline_ns']))}"
         if template == T.CONTROL:
-            return f"{_name(r.ControlAction, row['action']).replace('_', ' ').lower()}"
+            return self._control(row)
         if template in (T.SESSION_UP, T.SESSION_DOWN):
             word = "is up" if template == T.SESSION_UP else "is down"
             return f"session {self.session(int(row['stream_id']))} {word}"
@@ -140,12 +140,25 @@ class Speaker:
             T.STATUS_REQUEST: "asks for the status",
             T.MASS_CANCEL: "asks to cancel every order in scope",
             T.RECOVERED: "the engine was started again after it died: what lived at venues is unknown",
-            T.ROLL: "the trading day rolls over",
         }
+        if template == T.ROLL:
+            return f"the trading day {day_text(int(row['trading_day']))} begins: day orders of the day before expire"
         return plain.get(template, template_name(int(template)).lower().replace("_", " "))
 
     def _level(self, px: Any, qty: Any) -> str:
         return f"{self.units.px(px)} x {self.units.amount(qty)}" if qty else ""
+
+    def _control(self, row: Any) -> str:
+        """A pause or a resume of a client's, or what the driver or people do to all orders."""
+        why = names.reason(int(row["value"])) if int(row["value"]) > 1 else ""
+        told = {
+            r.ControlAction.PAUSE: "asks to pause",
+            r.ControlAction.RESUME: "asks to go on",
+            r.ControlAction.KILL_ON: f"kill flag on{f' ({why})' if why else ''}: nothing new is sent from here on",
+            r.ControlAction.KILL_OFF: "kill flag off: orders may be sent again",
+            r.ControlAction.STOP: "the engine stops itself, and cancels what lives at venues",
+        }
+        return told.get(int(row["action"]), f"action {int(row['action'])}")  # type: ignore[call-overload]  an IntEnum is its number
 
     def _report(self, template: Template, row: Any) -> str:
         """What a venue says of a child."""

@@ -148,6 +148,8 @@ class Limits(Struct, frozen=True):
     """What every order is held to, beside each instrument's own limits."""
 
     killed: bool
+    #: Why, where the engine itself put it on.
+    kill_reason: str
     collar_bps: int
     reference_age_ns: int
     stale_ns: int

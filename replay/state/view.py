@@ -83,7 +83,8 @@ class _View:
         params = self.state.params[0]
         end = int(params["day_end_ns"])
         return s.Limits(
-            killed=bool(self.state.core[0]["killed"]),
+            killed=(killed := int(self.state.core[0]["killed"])) != 0,
+            kill_reason=names.reason(killed) if killed > 1 else "",
             **{
                 name: int(params[name])
                 for name in "collar_bps reference_age_ns stale_ns child_timeout_ns max_cancels max_rounds".split()
