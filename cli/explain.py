@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cli.output import JsonOption, checked, console, write_json, write_text
+from cli.output import JsonOption, checked, wide_console, write_json, write_text
 from cli.verify import DIFFERENT, progress_bar, readable
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def explain(
     The journal is replayed through the core up to each input that concerned the order; what is shown is what the core
     had in its memory, and every output on the way is held to the journal's.
     """
-    out = console(json)
+    out = wide_console(json)
     with readable(), progress_bar(out, run_dir) as progress:
         from replay.explain.story import explain as tell
 
@@ -77,7 +77,10 @@ def _head(out: Console, story: Story) -> None:
     out.print(f"{title(o)}", style="bold", markup=False)
     names = f"order {o.order_id}" if o.order_id else "never accepted"
     out.print(f"{o.cl_ord_id} from {o.session}, {names}", markup=False)
-    end = f", ended {span_text(o.ended_ns - o.arrived_ns)} later" if o.ended_ns is not None else ", still open"
+    end = ", still open"
+    if o.ended_ns is not None:
+        life_ns = o.ended_ns - o.arrived_ns
+        end = f", ended {span_text(life_ns)} later" if life_ns else ", ended at once"
     out.print(f"arrived  {o.arrived_at}{end}", markup=False)
     out.print(f"outcome  {outcome(o)}", markup=False)
     out.print(f"arrival  {touch(o)}", markup=False)

@@ -59,6 +59,14 @@ def console(json_target: str | None = None) -> Console:
     return Console(stderr=json_target == "-", highlight=False)
 
 
+def wide_console(json_target: str | None = None) -> Console:
+    """As `console`, for wide tables: into a file or a pipe, which have no width, rows are up to 160 letters long."""
+    out = console(json_target)
+    if not out.is_terminal:
+        out.width = 160
+    return out
+
+
 def to_json(result: Any) -> bytes:
     """A result as indented JSON with a line end; msgspec structs, dataclasses and dicts of plain values."""
     return msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.output import JsonOption, console, write_json
+from cli.output import JsonOption, wide_console, write_json
 from cli.verify import progress_bar, readable
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def state(
     The journal is driven through the core up to the last input at or before the place, from the nearest snapshot where
     there is one, and every output on the way is held to the journal's.
     """
-    out = console(json)
+    out = wide_console(json)
     with readable(), progress_bar(out, run_dir) as progress:
         from replay.state.reach import reach
         from replay.state.view import past

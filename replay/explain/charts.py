@@ -55,6 +55,7 @@ def prices(story: Story) -> str:
     decisions = [d for m in story.moments for d in m.decisions]
     if not any(v.net for d in decisions for v in d.venues):
         return ""
+    low, high = _window(decisions)
 
     from matplotlib.ticker import MaxNLocator
 
@@ -72,6 +73,7 @@ def prices(story: Story) -> str:
                 axes.scatter(at, px, s=size, label=kind, zorder=3, **style)
         _limits(axes, decisions)
         axes.set_xlim(0.4, len(decisions) + 0.6)
+        axes.set_ylim(low, high)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.10g}")
         axes.grid(visible=False, axis="x")
@@ -80,6 +82,25 @@ def prices(story: Story) -> str:
         axes.legend(loc="upper left", ncols=5, fontsize=10, bbox_to_anchor=(0, 1.14), borderaxespad=0, handlelength=1)
 
     return svg(draw, 3.6)
+
+
+def outside(story: Story) -> int:
+    """Prices that the picture leaves out because they are far from all that could be taken."""
+    decisions = [d for m in story.moments for d in m.decisions]
+    low, high = _window(decisions)
+    return sum(not low <= float(v.net) <= high for d in decisions for v in d.venues if v.net)
+
+
+def _window(decisions: list[Decision]) -> tuple[float, float]:
+    """The prices that the picture shows: those that could be taken, limits, best bids and offers, and some room.
+
+    A stale quote far away would press all that mattered into a line.
+    """
+    near = [float(v.net) for d in decisions for v in d.venues if v.net and _kind(v) != "out of the question"]
+    near += [float(px) for d in decisions for px in (d.limit_px, d.bid_px, d.ask_px) if px]
+    near = near or [float(v.net) for d in decisions for v in d.venues if v.net] or [0.0]
+    room = max((max(near) - min(near)) * 0.25, abs(near[0]) * 2e-4, 1e-9)
+    return min(near) - room, max(near) + room
 
 
 def _kind(venue: object) -> str:

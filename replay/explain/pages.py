@@ -30,6 +30,7 @@ def page(story: Story) -> str:
             o=story.order,
             tiles=tiles(story),
             quantity=own_ids(charts.quantity(story), "a"),
+            outside=charts.outside(story),
             prices=own_ids(charts.prices(story), "b"),
             decisions=[(m, d) for m in story.moments for d in m.decisions],
             measured=[m for m in story.moments if m.stages_ns],

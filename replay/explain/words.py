@@ -151,14 +151,14 @@ class Speaker:
     def _control(self, row: Any) -> str:
         """A pause or a resume of a client's, or what the driver or people do to all orders."""
         why = names.reason(int(row["value"])) if int(row["value"]) > 1 else ""
-        told = {
+        told: dict[int, str] = {
             r.ControlAction.PAUSE: "asks to pause",
             r.ControlAction.RESUME: "asks to go on",
             r.ControlAction.KILL_ON: f"kill flag on{f' ({why})' if why else ''}: nothing new is sent from here on",
             r.ControlAction.KILL_OFF: "kill flag off: orders may be sent again",
             r.ControlAction.STOP: "the engine stops itself, and cancels what lives at venues",
         }
-        return told.get(int(row["action"]), f"action {int(row['action'])}")  # type: ignore[call-overload]  an IntEnum is its number
+        return told.get(int(row["action"]), f"action {int(row['action'])}")
 
     def _report(self, template: Template, row: Any) -> str:
         """What a venue says of a child."""
@@ -293,7 +293,7 @@ class Speaker:
 def exec_text(words: Any) -> str:
     """An execution id: its text where it is one, else its two words."""
     text = r.from_text16(words)
-    return text if text and text.isprintable() and text.isascii() else " ".join(str(int(w)) for w in words)
+    return text if text and text.isprintable() and text.isascii() else "/".join(str(int(w)) for w in words)
 
 
 def _name(kind: Any, value: Any) -> str:
