@@ -86,7 +86,9 @@ def _shown(now: dict[str, Any], before: dict[str, Any] | None) -> Group:
         rate = ""
         if before is not None:
             seconds = (now["monotonic_ns"] - before["monotonic_ns"]) / 1e9
-            rate = f"{(counters[name] - before['counters'][name]) / seconds:,.0f}"
+            gained = counters[name] - before["counters"][name]
+            # The core's counters are a trading day's: where one has fallen, the day has rolled over.
+            rate = f"{(gained if gained >= 0 else counters[name]) / seconds:,.0f}"
         figures.add_row(name.replace("_", " "), f"{counters[name]:,}", rate)
     stages = Table(box=None, header_style="dim")
     for title in ("stage", "n", "p50 ns", "p99 ns", "p99.9 ns", "max ns"):

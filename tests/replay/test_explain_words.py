@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import msgspec
 import numpy as np
@@ -17,8 +18,10 @@ from gateways.feeds.names import Names
 from replay.explain.pages import page
 from replay.explain.story import explain
 from replay.explain.words import Speaker, Units
+from replay.state.reach import reach
 from replay.verify import verify
 from tests.replay.desk import Desk, config, parents
+from tests.run.test_recover import shoot
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -115,6 +118,16 @@ def test_text_json_and_page_have_it(eventful, stories, tmp_path, capsys):
     assert main(["explain", str(eventful), name, "--json", "-"]) == 0
     assert int(json.loads(capsys.readouterr().out)["order"]["busted_qty"]) > 0
     assert verify(eventful).rolls == 2
+
+
+def test_a_snapshot_behind_a_roll_gives_the_day_that_it_is(eventful, tmp_path):
+    copied = shutil.copytree(eventful, tmp_path / "copy")
+    whole = reach(copied)
+    shoot(copied, whole.rerun.input_seq - 6)
+    again = reach(copied)
+    assert again.header is not None
+    assert (again.rerun.hash(), day_now(again.rerun.state)) == (whole.rerun.hash(), day_now(whole.rerun.state))
+    assert int(again.rerun.state.core[0]["rolls"]) == 2
 
 
 @pytest.mark.kernel
