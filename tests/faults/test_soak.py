@@ -66,13 +66,19 @@ class Load:
         return self.sent - first
 
 
-def loop_faults(pid):
-    """(minor, major) page faults of the busiest thread of a process, which is the loop."""
-    rows = []
+def threads(pid):
+    """CPU ticks, minor and major page faults of each thread of a process, by its number."""
+    rows = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         words = (task / "stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        rows.append((int(words[11]) + int(words[12]), int(words[7]), int(words[9])))
-    return np.array(max(rows)[1:])
+        rows[task.name] = np.array([int(words[11]) + int(words[12]), int(words[7]), int(words[9])])
+    return rows
+
+
+def loop_faults(before, after):
+    """(minor, major) page faults of the thread that worked most meanwhile, which is the loop."""
+    spent = [after[task] - before[task] for task in before.keys() & after.keys()]
+    return max(spent, key=lambda row: int(row[0]))[1:]
 
 
 def soak(it, seconds, per_s):
@@ -80,7 +86,7 @@ def soak(it, seconds, per_s):
     load = Load(it)
     load.run(it, min(2.0, seconds / 2), per_s)  # the journal's window, ZeroMQ's buffers
     it.wait(lambda: it.gauge("quotes") + it.gauge("trades") == load.sent)
-    faults, memory, cycles = loop_faults(it.pid), resident_kib(it.pid), it.gauge("cycles")
+    before_all, memory, cycles = threads(it.pid), resident_kib(it.pid), it.gauge("cycles")
     reader = StatsReader(it.run_dir / "stats")
     measured = []
     for _ in range(4):
@@ -90,7 +96,7 @@ def soak(it, seconds, per_s):
         measured.append(found.rows[0].value_ns if found.rows else 0)
     reader.close()
     it.wait(lambda: it.gauge("quotes") + it.gauge("trades") == load.sent)
-    minor, major = loop_faults(it.pid) - faults
+    minor, major = loop_faults(before_all, threads(it.pid))
     grown = resident_kib(it.pid) - memory
     print(f"{load.sent} records in {seconds} s, {it.gauge('cycles') - cycles} cycles: {minor} minor and {major} major "
           f"faults, memory + {grown} KiB, p99.9 by quarter {measured} ns")  # fmt: skip
