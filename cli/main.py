@@ -45,6 +45,14 @@ COMMANDS: dict[str, Command] = {
         "what a running engine counts and measures, without asking it",
         (("tickroute status runs/today --watch", "look at a running engine"),),
     ),
+    "control": Command(
+        "cli.control:control",
+        "tell a running engine: kill-on, kill-off, cancel-all",
+        (
+            ("tickroute control runs/today kill-on", "no new order leaves; cancels do"),
+            ("tickroute control runs/today kill-off", "orders may leave again"),
+        ),
+    ),
     "send": Command(
         "cli.send:send",
         "parents into a running engine, from arguments or CSV, followed to their end",

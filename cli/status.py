@@ -19,7 +19,8 @@ from cli.output import JsonOption, console, write_json
 _FIGURES = (
     "inputs outputs sent decisions children_sent fills live_parents live_children unknown_children parents_accepted"
     " parents_filled parents_canceled parents_expired parents_rejected refusals risk_blocks gaps alerts timeouts"
-    " journal_next_seq journal_stalls send_errors longest_cycle_ns cycles_over_threshold"
+    " journal_next_seq journal_stalls durable_seq held_for_disk sync_stalls sync_last_ns sync_longest_ns free_mib"
+    " send_errors longest_cycle_ns cycles_over_threshold"
 ).split()
 
 
@@ -66,20 +67,47 @@ def snapshot(reader: Any) -> dict[str, Any]:
         found = histogram.summary(reader.histogram(stage), (50.0, 99.0, 99.9, 100.0))
         values: list[int | None] = [row.value_ns for row in found.rows] or [None] * 4
         latencies[stage] = dict(zip(("p50", "p99", "p99_9", "max"), values, strict=True)) | {"count": found.total}
-    age = reader.age_ns(time.monotonic_ns())
+    age, counters = reader.age_ns(time.monotonic_ns()), reader.counters()
     return {
         "pid": reader.pid,
         "state": "ended" if age is None else ("running" if age < 2_000_000_000 else "silent"),
         "heartbeat_age_ms": None if age is None else age / 1e6,
         "monotonic_ns": time.monotonic_ns(),
-        "counters": reader.counters(),
+        "durability": "disk" if counters["durable_seq"] >= 0 else "process",
+        "kill_flag": killed_text(counters["killed"]),
+        "halted": halted_text(counters["halted"]),
+        "counters": counters,
         "latency_ns": latencies,
     }
 
 
+def killed_text(value: int) -> str:
+    """What the kill flag says: off, on, or why it is on."""
+    if value == 0:
+        return "off"
+    return "on" if value == 1 else f"on ({_reason(value)})"
+
+
+def halted_text(value: int) -> str | None:
+    """Why an engine stopped itself; None where it did not."""
+    return _reason(value) if value else None
+
+
+def _reason(value: int) -> str:
+    from engine.record.records import Reason
+
+    return Reason(value).name
+
+
 def _shown(now: dict[str, Any], before: dict[str, Any] | None) -> Group:
     counters = now["counters"]
-    figures = Table(box=None, header_style="dim", title=f"process {now['pid']}: {now['state']}", title_justify="left")
+    title = f"process {now['pid']}: {now['state']}, durability {now['durability']}"
+    if now["kill_flag"] != "off":
+        title += f"\n[bold red]kill flag {now['kill_flag']}[/]: no new order leaves"
+        title += " until `tickroute control RUN_DIR kill-off`"
+    if now["halted"] is not None:
+        title += f"\n[bold red]halted: {now['halted']}[/]; RUN_DIR/halted.txt says why"
+    figures = Table(box=None, header_style="dim", title=title, title_justify="left", title_style="")
     for title in ("counter", "value", "per second"):
         figures.add_column(title, justify="left" if title == "counter" else "right")
     for name in _FIGURES:

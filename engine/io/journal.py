@@ -55,7 +55,8 @@ JOURNAL: Final = np.dtype(
             ("ready_odd", "<i8"),
             ("error", "<i8"),  # errno of the helper that prepares segments; 0: well
             ("populate_error", "<i8"),  # errno of the helper that keeps pages populated; 0: well
-            ("spare_2", "<i8", (12,)),
+            ("free_mib", "<i8"),  # room on the journal's disk, as its helper saw it last
+            ("spare_2", "<i8", (11,)),
         ],
     )
 )

@@ -6,13 +6,17 @@ sha256sum writes it, and linked in the chain) and unmaps them. The other runs a 
 that a busy interpreter cannot starve it: it keeps the window ahead of the cursor populated, because pages that were
 written back fault again (8 us, 111 us at worst).
 
+It also looks how much is free on the disk (`free_mib`).
+
 Worst case: a full disk. The blocks of a segment are allocated before it is mapped, so that is an errno in the table
 (`error`), tried again every 250 ms, and never a SIGBUS; what is prepared already lasts for up to two segments more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import threading
 import time
 from pathlib import Path
@@ -29,6 +33,8 @@ from engine.jit import kernel
 
 #: Bytes ahead of the cursor that are kept populated: 4 ms at 250 MB/s.
 WINDOW: Final = 1 << 20
+#: With a Syncer: each page of the window is dirty, and every sync writes it.
+SYNCED_WINDOW: Final = 1 << 17
 #: Bytes ahead of the cursor whose pages are populated again at each look, for they may have been written back since.
 NEAR: Final = 1 << 15
 #: Between two looks at the cursor (a nap costs about 20 us of CPU), and between two rounds over the whole window.
@@ -36,6 +42,8 @@ LOOK_NS: Final = 1_000_000
 ROUND_NS: Final = 20_000_000
 _EINVAL = errno.EINVAL
 _IDLE_S = 0.005
+#: What tells how full a disk is; tests put a full one in its place.
+statvfs = os.statvfs
 _RETRY_S = 0.25
 
 
@@ -83,7 +91,9 @@ def keep_populated(journal: Any, stop: Any, window: int) -> None:
 class Keeper:
     """The two helpers of one writer, and the mappings of its segments. Made by JournalWriter alone."""
 
-    def __init__(self, table: np.ndarray, run_dir: Path, segment_bytes: int) -> None:
+    def __init__(self, table: np.ndarray, run_dir: Path, segment_bytes: int, *, synced: bool = False) -> None:
+        self._synced = synced
+        self._looked_at = 0.0
         self._table = table
         self._address = int(table.ctypes.data)
         self._run_dir = run_dir
@@ -105,9 +115,10 @@ class Keeper:
 
     def start(self) -> None:
         """Prepare the next two segments and start the threads; OSError where the disk is full now."""
+        self._look_at_disk()
         for _ in range(2):
             self._prepare()
-        arguments = (self._table, self._stop, WINDOW)
+        arguments = (self._table, self._stop, SYNCED_WINDOW if self._synced else WINDOW)
         self._threads = [
             threading.Thread(target=self._run, name="journal-segments", daemon=True),
             threading.Thread(target=keep_populated, args=arguments, name="journal-pages", daemon=True),
@@ -135,6 +146,8 @@ class Keeper:
 
     def _run(self) -> None:
         while not self._stop[0]:
+            if time.monotonic() - self._looked_at >= _RETRY_S:
+                self._look_at_disk()
             slot = self._address + READY + 8 * (self._next & 1)
             if load_acquire(slot) == 0 and time.monotonic() >= self._retry_at:
                 try:
@@ -148,10 +161,20 @@ class Keeper:
                 self._put_away(load_acquire(self._address + SEGMENT))
                 time.sleep(_IDLE_S)
 
+    def _look_at_disk(self) -> None:
+        """Put what is free for us into the table."""
+        self._looked_at = time.monotonic()
+        with contextlib.suppress(OSError):
+            found = statvfs(self._run_dir / "journal")
+            self._table[0]["free_mib"] = found.f_bavail * found.f_frsize >> 20
+
     def _prepare(self) -> None:
         path = segment_path(self._run_dir, self._next)
         allocate(path, self._bytes, zero=True)
-        store_release(self._address + READY + 8 * (self._next & 1), self._map(self._next))
+        address = self._map(self._next)
+        if self._synced:
+            os.fsync(self._mappings[self._next].fd)  # or the first sync of its frames writes all of it
+        store_release(self._address + READY + 8 * (self._next & 1), address)
         self._next += 1
 
     def _map(self, segment: int) -> int:

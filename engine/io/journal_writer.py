@@ -43,16 +43,24 @@ class JournalWriter:
 
     `segment_bytes` is a multiple of 4096 up to 1 GiB; the manifest must fit into one segment. `lock` is the run's,
     where the caller holds it. JournalError where the run has a journal already, or the disk is full; RunLockedError
-    where another process works on it. The table takes no frame after `close`.
+    where another process works on it. The table takes no frame after `close`. `synced`: segments are
+    prepared for a Syncer, clean on the disk.
     """
 
     #: How the journal ended that was resumed; None for a new one.
     recovered: End | None
 
     def __init__(
-        self, run_dir: str | Path, segment_bytes: int, manifest: bytes, *, lock: RunLock | None = None
+        self,
+        run_dir: str | Path,
+        segment_bytes: int,
+        manifest: bytes,
+        *,
+        lock: RunLock | None = None,
+        synced: bool = False,
     ) -> None:
         self.run_dir = Path(run_dir)
+        self._synced = synced
         first = segment_path(self.run_dir, 0)
         _check_sizes(first, segment_bytes, len(manifest))
         self._lock = RunLock(run_dir) if lock is None else None
@@ -76,7 +84,13 @@ class JournalWriter:
 
     @classmethod
     def resume(
-        cls, run_dir: str | Path, *, cut: bool = False, lock: RunLock | None = None, read: JournalReader | None = None
+        cls,
+        run_dir: str | Path,
+        *,
+        cut: bool = False,
+        lock: RunLock | None = None,
+        read: JournalReader | None = None,
+        synced: bool = False,
     ) -> JournalWriter:
         """Go on with the journal of a run that ended, however it did; `recovered` says how.
 
@@ -89,6 +103,7 @@ class JournalWriter:
             JournalReader(run_dir)  # raises, and no directory is made
         writer = cls.__new__(cls)
         writer.run_dir = Path(run_dir)
+        writer._synced = synced
         writer._lock = RunLock(run_dir) if lock is None else None
         try:
             if read is None:
@@ -127,7 +142,7 @@ class JournalWriter:
         self.table: np.ndarray = aligned_zeros(1, JOURNAL)
         self.table[0]["segment_bytes"] = segment_bytes
         self.table[0]["run_id"] = np.frombuffer(self.run_id, dtype="<i8")
-        self._keeper = Keeper(self.table, self.run_dir, segment_bytes)
+        self._keeper = Keeper(self.table, self.run_dir, segment_bytes, synced=self._synced)
         self._closed = False
         self.recovered = None
 
@@ -157,6 +172,13 @@ class JournalWriter:
     def error(self) -> int:
         """errno that keeps the next segment from being prepared; 0 where all is well."""
         return int(self.table[0]["error"])
+
+    @property
+    def room(self) -> int:
+        """Bytes that can still be written without another segment."""
+        row = self.table[0]
+        ready = int(row["ready_even"] != 0) + int(row["ready_odd"] != 0)
+        return int(row["segment_bytes"] * (ready + 1) - row["cursor"])
 
     def close(self) -> None:
         """Stop the helpers, publish the end, and unmap. No kernel may be appending. Twice is once."""

@@ -13,17 +13,20 @@ from engine.core.limits import OUTBOX
 from engine.core.state import Events, Outbox, State, make_outbox, view_events
 from engine.io.atomics import monotonic_ns, tsc
 from engine.io.histogram import LENGTH
+from engine.io.journal_sync import SYNC
 from engine.io.mapping import aligned_zeros
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, UNIT, Template, blank
 from engine.run.config import Config
 from engine.run.days import set_calendar
+from engine.run.held import CAPACITY
 from engine.run.meter import TSC_SHIFT
 from engine.run.publish import GAUGES, PUBLISHED, SPACING
 from engine.run.wiring import (
     ASK,
     CLOCK_FEED,
     CLOCK_MONOTONIC,
+    HELD,
     IDLE_PARK,
     IDLE_SPIN,
     IDLE_YIELD,
@@ -108,11 +111,14 @@ def assemble(
     tsc_mul: int,
     links: np.ndarray | None = None,
     figures: Figures | None = None,
+    sync: np.ndarray | None = None,
 ) -> Loop:
     """Memory for a loop over `state` that appends to `journal` (a JOURNAL table).
 
-    Without `links` events are put by hand, and what is sent goes nowhere.
+    Without `links` events are put by hand, and what is sent goes nowhere. `sync` is a Syncer's table: what is to be
+    sent then waits for it.
     """
+    room = CAPACITY if sync is not None else 0
     buffer = aligned_zeros(RECEIVE_BYTES + INBOX * RECORD_MAX + 2 * UNIT, np.dtype(np.uint8))
     events, outbox = view_events(buffer), make_outbox(OUTBOX)
     rows = links if links is not None else nowhere(config)
@@ -154,5 +160,9 @@ def assemble(
         sample=blank(Template.CLOCK_SAMPLE),
         asks=aligned_zeros(len(rows), ASK),
         reset=blank(Template.SEQUENCE_RESET),
+        sync=sync if sync is not None else aligned_zeros(1, SYNC),
+        held=aligned_zeros(1, HELD),
+        held_words=aligned_zeros(room * (RECORD_MAX // 8), np.dtype("<i8")),
+        held_seqs=aligned_zeros(room, np.dtype("<i8")),
     )
     return Loop(state, events, outbox, wiring)

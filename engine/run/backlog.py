@@ -30,6 +30,7 @@ from engine.io.atomics import address_of, load_acquire, load_i32, load_i64, load
 from engine.io.journal import SEGMENT
 from engine.io.journal_format import FRAME, FRAME_HEADER, MAGIC, SEGMENT_HEADER, Kind, header_crc, segment_path
 from engine.io.journal_scan import CURSOR, SEGMENT_FULL, scan
+from engine.io.journal_sync import DURABLE
 from engine.io.mapping import Mapping, aligned_zeros
 from engine.io.ring import private_ring, ring_push
 from engine.jit import kernel
@@ -43,9 +44,10 @@ TURN: Final = 4096
 _IDLE_S, _FULL_S, _RETRY_S = 0.005, 0.0005, 0.25
 _MASK32 = 0xFFFF_FFFF
 _OUTPUT = int(Kind.OUTPUT)
+_ALL = 1 << 62
 
 #: What is being sent to one client; one row.
-PLACE: Final = ints("session next_seq ring row spare")
+PLACE: Final = ints("session next_seq ring row limit_seq")
 
 
 def _offset(dtype: Any, name: str) -> int:
@@ -71,13 +73,15 @@ def note_first(base: int, rows: Any, first: Any) -> None:
 def push_outputs(base: int, rows: Any, place: Any, reset: Any) -> int:
     """Push the outputs of place[0]'s session from its next_seq on; how many rows were done (fewer: the ring is full).
 
-    Where numbers are missing, `reset` is pushed first and says so.
+    Where numbers are missing, `reset` is pushed first and says so. Frames beyond limit_seq are not on the disk yet.
     """
     at = place[0]
     ring = int(at.ring)
     for n in range(int(at.row), len(rows)):
         if rows[n].kind != _OUTPUT:
             continue
+        if rows[n].seq > at.limit_seq:
+            return n
         payload = base + int(rows[n].offset) + FRAME_HEADER
         if load_u16(payload + _STREAM_ID) != at.session:
             continue
@@ -147,6 +151,7 @@ class Backlog:
         self._run_dir, self._wiring = run_dir, wiring
         self._asks: np.ndarray = wiring.asks
         self._newest = int(wiring.journal.ctypes.data) + SEGMENT
+        self._durable = int(wiring.sync.ctypes.data) + DURABLE if len(wiring.held_seqs) else 0
         self._rings: dict[int, np.ndarray] = {}
         self._not_before_s: dict[int, float] = {}
         self._jobs: dict[int, Job] = {}
@@ -263,6 +268,7 @@ class Backlog:
             if job.count == 0:
                 return self._next_segment(job)
         before = int(at["row"])
+        at["limit_seq"] = load_acquire(self._durable) if self._durable else _ALL
         at["row"] = push_outputs(segment.mapping.address, job.rows[: job.count], job.place, self._reset)
         return int(at["row"]) - before
 

@@ -84,7 +84,10 @@ class Journal(Struct, frozen=True):
     """Where and how the journal is written."""
 
     segment_mib: Annotated[int, Meta(gt=0, le=1024)] = 64
-    durability: Literal["process"] = "process"
+    #: What a record must survive before it is sent: "process" the end of the process, "disk" the loss of power.
+    durability: Literal["process", "disk"] = "process"
+    #: With less free on its disk, no new order leaves (cancel-only); 0 watches for a full disk alone.
+    min_free_mib: NonNegative = 256
 
 
 class Snapshots(Struct, frozen=True):

@@ -21,6 +21,7 @@ journal.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import threading
@@ -34,25 +35,27 @@ from engine.errors import TickrouteError
 from engine.io import histogram
 from engine.io.atomics import monotonic_ns, realtime_ns, store_release
 from engine.io.journal_birth import set_unborn_aside
+from engine.io.journal_sync import Syncer
 from engine.io.journal_writer import JournalWriter
-from engine.io.ring import PRODUCER, Ring, ring_push
 from engine.io.run_lock import RunLock
 from engine.io.stats_file import StatsWriter
-from engine.record.records import Reason, Scope, Template, blank
+from engine.record.records import ControlAction, Reason
 from engine.run import manifest, positions
 from engine.run.assemble import Figures, assemble, calibrate_tsc
 from engine.run.backlog import Backlog
 from engine.run.beside import Beside
 from engine.run.bind import bind
 from engine.run.config import Config
+from engine.run.control import cancel_all_record, kill_record, push
+from engine.run.disk_watch import AGAIN_S, DiskWatch
 from engine.run.halt import Halt, halt, write_text
 from engine.run.life import Life, first_life
-from engine.run.links import CONTROL_RING, Links
+from engine.run.links import Links
 from engine.run.publish import PUBLISHED
 from engine.run.recover import Progress, Recovery, go_on, has_run, keep_life, recover, resume
 from engine.run.reference import build_state, trading_day
 from engine.run.rehearse import rehearse
-from engine.run.wiring import FLAG_STOP, PROGRESS, STAGES
+from engine.run.wiring import FLAG_HALT, FLAG_STOP, PROGRESS, STAGES
 
 #: How long a stop waits for live children.
 GRACE_S = 2.0
@@ -104,6 +107,10 @@ class Engine:
         self.beside = Beside(config, self.run_dir)
         stack.callback(self.beside.close)  # before the journal is opened: it is closed after that
         self.life = self._begin(stack)
+        self.syncer = Syncer(self.run_dir, self.journal.table) if config.journal.durability == "disk" else None
+        if self.syncer is not None:
+            stack.callback(self.syncer.stop)
+            self.syncer.start()
         self.links = Links(config, self.run_dir)
         stack.callback(self.links.close)
         slot = self.stats.records["progress"]
@@ -122,6 +129,7 @@ class Engine:
             tsc_mul=tsc_mul,
             links=self.links.rows,
             figures=figures,
+            sync=self.syncer.table if self.syncer is not None else None,
         )
         line = self.loop.wiring.line[0]
         line.router = self.links.router
@@ -131,8 +139,9 @@ class Engine:
         if self.recovery is not None:
             go_on(self.recovery, self.life, self.loop, self.bound.pump)
         self._enter(openings)
-        self._control = Ring.attach(self.run_dir / CONTROL_RING, PRODUCER)
-        stack.callback(self._control.close)
+        self._disk = DiskWatch(self.journal, self.syncer, config.journal.min_free_mib)
+        self._killed_s = 0.0
+        self._halting: tuple[Reason, str] | None = None
         self._thread: threading.Thread | None = None
         #: How the engine stopped itself; None where it did not.
         self.halted: Halt | None = None
@@ -163,15 +172,16 @@ class Engine:
             self.run_dir / "stats", {name: name.replace("_", " ") for name in PUBLISHED}, {"progress": PROGRESS}, STAGES
         )
         stack.callback(self.stats.close)
+        synced = self.config.journal.durability == "disk"
         if self.recovery is not None:
             self.manifest = self.recovery.manifest
-            self.journal, life = resume(self.recovery, self.run_dir, self._lock)
+            self.journal, life = resume(self.recovery, self.run_dir, self._lock, synced=synced)
         else:
             offset = 0 if self.config.engine.clock == "feed" else realtime_ns() - monotonic_ns()
             self.manifest = manifest.make(self.config, int(time.time()), offset)
             text = manifest.to_bytes(self.manifest)
             size = self.config.journal.segment_mib << 20
-            self.journal = JournalWriter(self.run_dir, size, text, lock=self._lock)
+            self.journal = JournalWriter(self.run_dir, size, text, lock=self._lock, synced=synced)
             life = first_life(self.manifest)
         stack.callback(self.journal.close)
         return life
@@ -202,6 +212,9 @@ class Engine:
         except Exception as error:  # noqa: BLE001  whatever the core raised, what lives is cancelled
             self.halted = halt(self.loop, self.bound.pump, Reason.BROKEN_INVARIANT, error)
             write_text(self.run_dir, self.halted, error)
+        if self._halting is not None and self.halted is None:
+            self.halted = halt(self.loop, self.bound.pump, *self._halting)
+            write_text(self.run_dir, self.halted, None)
 
     @property
     def running(self) -> bool:
@@ -209,12 +222,26 @@ class Engine:
         return self._thread is not None and self._thread.is_alive()
 
     def poll(self) -> None:
-        """Main thread, a few times a second: the stats file's heartbeat, the interval log, and the follower."""
+        """Main thread, a few times a second: the heartbeat, the disk, the interval log, and the follower."""
         self.stats.beat(monotonic_ns())
-        self.beside.poll()
-        now = realtime_ns()
-        if now - self._interval_ns >= INTERVAL_S * 1e9:
-            self._log_interval(now)
+        self._watch_disk()
+        with contextlib.suppress(OSError):  # a full disk costs what they write, not the engine
+            self.beside.poll()
+            now = realtime_ns()
+            if now - self._interval_ns >= INTERVAL_S * 1e9:
+                self._log_interval(now)
+
+    def _watch_disk(self) -> None:
+        """Set the kill flag where the disk is full, and halt where it is broken."""
+        found = self._disk.look()
+        if found is None or not self.running:
+            return
+        if found.halt:
+            self._halting = self._halting or (found.reason, found.why)
+            store_release(self.loop.wiring.flags.ctypes.data + FLAG_STOP, FLAG_HALT)
+        elif self.gauge("killed") == 0 and time.monotonic() - self._killed_s > AGAIN_S:
+            self._killed_s = time.monotonic()
+            self.control(kill_record(ControlAction.KILL_ON, found.reason))
 
     def _log_interval(self, now: int) -> None:
         """Append what was measured since the last interval, a line a stage."""
@@ -227,17 +254,11 @@ class Engine:
 
     def cancel_all(self) -> None:
         """Push a mass cancel of everything into the loop."""
-        record = blank(Template.MASS_CANCEL)
-        record["scope"] = Scope.ALL
-        record["client_id"] = -1
-        record["instrument_id"] = -1
-        self.control(record)
+        self.control(cancel_all_record())
 
     def control(self, record: np.ndarray) -> None:
-        """Push one control record (a 1-element array) into the loop; EngineError where its ring is full."""
-        record["ts_event_ns"] = realtime_ns()
-        if ring_push(self._control.address, record.ctypes.data, record.dtype.itemsize) != 1:
-            raise EngineError(f"{self.run_dir / CONTROL_RING} is full: the loop does not take control records")
+        """Push one control record (a 1-element array) into the loop; ControlError, RingError where that cannot be."""
+        push(self.run_dir, record)
 
     def gauge(self, name: str) -> int:
         """A published figure now."""
@@ -254,11 +275,12 @@ class Engine:
         if self._thread is not None:
             self._thread.join()
         final = self._final_figures()
-        self._log_interval(realtime_ns())
-        self._hlog.close()
-        for n, stage in enumerate(STAGES):
-            if self.stats.histograms[n].sum():
-                histogram.write_hgrm(self.run_dir / f"{stage}.hgrm", self.stats.histograms[n])
+        with contextlib.suppress(OSError):  # a full disk
+            self._log_interval(realtime_ns())
+            self._hlog.close()
+            for n, stage in enumerate(STAGES):
+                if self.stats.histograms[n].sum():
+                    histogram.write_hgrm(self.run_dir / f"{stage}.hgrm", self.stats.histograms[n])
         self.close()
         return final
 

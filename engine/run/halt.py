@@ -29,6 +29,7 @@ from engine.io.journal import NOT_READY, append
 from engine.io.journal_format import LAST, Kind
 from engine.record.records import RECORD_MAX, UNIT, ControlAction, Reason, Template, blank
 from engine.run.assemble import Loop
+from engine.run.held import flush
 from engine.run.inbox import free_slot, put
 from engine.run.wiring import FLAG_STOP, L_SENT
 
@@ -68,7 +69,7 @@ class Halt(NamedTuple):
 
 def halt(loop: Loop, pump: Any, reason: Reason, error: BaseException | str) -> Halt:
     """Write down why, cancel what lives, and say what was done. The loop must have ended."""
-    state, _, outbox, w = loop
+    state, events, outbox, w = loop
     store_release(w.flags.ctypes.data + FLAG_STOP, 1)
     raised = isinstance(error, BaseException)
     line = w.line[0]
@@ -86,6 +87,7 @@ def halt(loop: Loop, pump: Any, reason: Reason, error: BaseException | str) -> H
         except Exception:  # noqa: BLE001  the state is broken: the next rows may still be cancelled
             outbox.count[0] = 0
             _write(loop, reason, int(line.input_seq), len(live))
+    flush(events, w, int(reason == Reason.DISK_ERROR))
     return Halt(
         reason=reason,
         why=_why(error),

@@ -82,7 +82,10 @@ def _watch_peer(state: State, events: Events, w: Wiring, row: int, now: int) -> 
         beat = w.beat[0]
         beat.stream_id = link.session
         beat.stream_epoch = line.stream_epoch
-        beat.stream_seq = link.next_seq - 1 if link.catching_up == 1 else state.sessions[int(link.session)].seq_out
+        if link.catching_up == 1:
+            beat.stream_seq = link.next_seq - 1
+        else:
+            beat.stream_seq = state.sessions[int(link.session)].seq_out - link.held
         beat.ts_event_ns = line.clock_ns
         beat.last_seen_seq = link.seen_seq
         beat.last_seen_epoch = link.seen_epoch

@@ -22,13 +22,14 @@ from engine.io.atomics import cpu_pause, load_acquire, monotonic_ns, nap, sched_
 from engine.jit import kernel
 from engine.record.records import UNIT, Template
 from engine.run.days import put_roll
+from engine.run.held import crowded, flush, release
 from engine.run.housekeeping import housekeeping
 from engine.run.inbox import drop_local, free_slot, next_local, put
 from engine.run.meter import ticks_to_ns
 from engine.run.pump import pump
 from engine.run.receive import framed, poll_link, take_in
 from engine.run.resend import resend
-from engine.run.stall import patient, watch_stall
+from engine.run.stall import patient, stand_still, watch_stall
 from engine.run.wiring import (
     CLOCK_FEED,
     FLAG_STOP,
@@ -65,6 +66,7 @@ def run_loop(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
         else:
             idle_cycles += 1
             _idle(w, idle_cycles)
+    flush(events, w, 0)
     return 0
 
 
@@ -73,11 +75,15 @@ def duty_cycle(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
     """Everything once; returns the number of events taken in."""
     w.counters[L_CYCLES] += 1
     read_clock(w)
-    work = _local_events(state, events, outbox, w)
-    for row in range(w.line[0].n_links):
-        work += _drain(state, events, outbox, w, row)
+    work = release(events, w)
+    if crowded(w):
+        stand_still(w)
+    else:
+        work += _local_events(state, events, outbox, w)
+        for row in range(w.line[0].n_links):
+            work += _drain(state, events, outbox, w, row)
     # After the links: a report that is already here goes before the time-out of its order.
-    if not patient(w):
+    if not patient(w) and not crowded(w):
         work += _timers(state, events, outbox, w)
     work += resend(state, w)
     housekeeping(state, events, w)
@@ -103,6 +109,8 @@ def _drain(state: State, events: Events, outbox: Outbox, w: Wiring, row: int) ->
     """Take up to BURST messages from one link; returns the events taken in."""
     taken = 0
     for _ in range(BURST):
+        if crowded(w):
+            break
         started = tsc()
         n = poll_link(w, row)
         if n <= 0:

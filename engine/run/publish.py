@@ -18,12 +18,14 @@ from engine.core.state import (
 from engine.io.atomics import monotonic_ns, store_release
 from engine.io.stats import write_begin, write_end
 from engine.jit import kernel
+from engine.run.held import durable_seq
 from engine.run.wiring import L_INPUTS, L_OUTPUTS, L_SENT, LOOP_COUNTERS, Wiring
 
 #: Gauges: values that go up and down.
 GAUGES: Final = (
     "clock_ns heartbeat_ns live_parents live_children unknown_children killed armed_timers work_queue sessions_up"
     " journal_next_seq journal_segment halted"
+    " durable_seq held_for_disk sync_last_ns sync_longest_ns free_mib"
 ).split()
 #: Names of the published words, in order.
 PUBLISHED: Final = tuple(LOOP_COUNTERS) + tuple(COUNTERS) + tuple(GAUGES)
@@ -62,6 +64,11 @@ def publish(state: State, w: Wiring) -> None:
     gauges[9] = row.next_seq
     gauges[10] = row.segment
     gauges[11] = w.line[0].halted
+    gauges[12] = durable_seq(w)
+    gauges[13] = w.held[0].count
+    gauges[14] = w.sync[0].last_ns
+    gauges[15] = w.sync[0].longest_ns
+    gauges[16] = row.free_mib
     for n in range(len(gauges)):
         store_release(address + 8 * SPACING * at, gauges[n])
         at += 1

@@ -18,9 +18,11 @@ from engine.io.journal_format import LAST
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE, UNIT, Template
 from engine.run.bound import ADMITTED, BOOKED, DECIDE_TICKS, RISK_TICKS, step, step_staged
+from engine.run.held import hold
 from engine.run.journaling import INPUT, OBSERVATION, OUTPUT, journal
 from engine.run.meter import measure, measure_stages, note_stages
-from engine.run.send import length_at, send_all
+from engine.run.send import send_all
+from engine.run.transport import length_in
 from engine.run.wiring import (
     BOOK,
     DECIDE,
@@ -61,7 +63,7 @@ def pump(state: State, events: Events, i: int, outbox: Outbox, w: Wiring, starte
     count = step(state, events, i, outbox)
     w.line[0].input_seq = -1
     if count > 0 and _commit(outbox, w, seq):
-        send_all(events, outbox, w)
+        _leave(events, outbox, w)
     finished = tsc()
     measure(w, TOTAL, finished - started)
     return finished
@@ -82,7 +84,7 @@ def _measured(
     sent = 0
     if count > 0 and _commit(outbox, w, seq):
         committed = tsc()
-        sent = send_all(events, outbox, w)
+        sent = _leave(events, outbox, w)
     finished = tsc()
     ticks[RECEIVE] = received - started
     ticks[DECODE] = w.stamps[ADMITTED] - journaled
@@ -99,6 +101,15 @@ def _measured(
         w.counters[L_OBSERVATIONS] += 1
         finished = tsc()
     return finished
+
+
+@kernel
+def _leave(events: Events, outbox: Outbox, w: Wiring) -> int:
+    """Send the step's outputs, or keep them until they are on the disk; returns how many were for somebody."""
+    count = int(outbox.count[0])
+    if len(w.held_seqs) > 0:
+        return hold(events, w, count)
+    return send_all(events, w, int(w.line[0].outbox_address), w.output_seqs.ctypes.data, count)
 
 
 @kernel
@@ -126,7 +137,7 @@ def _commit(outbox: Outbox, w: Wiring, input_seq: int) -> bool:
     for k in range(count):
         address = int(w.line[0].outbox_address) + k * RECORD_MAX
         last = LAST if k == count - 1 else 0
-        w.output_seqs[k] = journal(w, OUTPUT, last, k, input_seq, address, length_at(outbox, k))
+        w.output_seqs[k] = journal(w, OUTPUT, last, k, input_seq, address, length_in(address))
         if w.output_seqs[k] < 0:
             return False
     w.counters[L_OUTPUTS] += count

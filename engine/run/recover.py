@@ -58,6 +58,7 @@ FREE: Final = (
     "feed.*.endpoint",
     "session.*.endpoint",
     "journal.durability",
+    "journal.min_free_mib",
     "snapshots.*",
     "retention.*",
     "simulation.*",
@@ -207,8 +208,13 @@ def _live_children(state: State, config: Config) -> dict[str, int]:
     return {session.name: int(count) for session, count in zip(config.session, counts, strict=False) if count}
 
 
-def resume(recovery: Recovery, run_dir: str | Path, lock: RunLock) -> tuple[JournalWriter, Life]:
-    """Take the journal up again and write the RECOVERED frame; returns the writer and the life that begins."""
+def resume(
+    recovery: Recovery, run_dir: str | Path, lock: RunLock, *, synced: bool = False
+) -> tuple[JournalWriter, Life]:
+    """Take the journal up again and write the RECOVERED frame; returns the writer and the life that begins.
+
+    `synced`: a Syncer will work on it.
+    """
     end, before = recovery.end, recovery.life
     feed = recovery.manifest.config["engine"].get("clock") == "feed"
     life = lives.next_life(
@@ -219,7 +225,7 @@ def resume(recovery: Recovery, run_dir: str | Path, lock: RunLock) -> tuple[Jour
         clock_offset_ns=lives.next_offset(before, recovery.clock_ns, feed=feed),
         config=recovery.changed,
     )
-    writer = JournalWriter.resume(run_dir, lock=lock, read=recovery.start.reader)
+    writer = JournalWriter.resume(run_dir, lock=lock, read=recovery.start.reader, synced=synced)
     snapshot.set_aside(run_dir, end.last_seq)
     write_life(writer, life)
     return writer, life

@@ -19,6 +19,7 @@ from engine.record import records as r
 from engine.run.assemble import Loop, assemble
 from engine.run.bind import Bound
 from engine.run.config import Config
+from engine.run.held import flush
 from engine.run.inbox import drop_local, free_slot, put
 from engine.run.reference import build_state, trading_day
 from engine.run.wiring import FLAG_STOP
@@ -52,6 +53,7 @@ def rehearse(config: Config, bound: Bound, tsc_mul: int) -> int:
     bound.loop.run_loop(*loop)
     loop.wiring.flags[FLAG_STOP // 8] = 0
     bound.loop.duty_cycle(*loop)
+    flush(loop.events, loop.wiring, 0)  # what a halt calls from here
     assert len(memory)
     return script.pumped
 

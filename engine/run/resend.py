@@ -77,6 +77,7 @@ def follow_client(state: State, events: Events, w: Wiring, row: int, i: int) -> 
         catch_up(w, row, wanted)
     else:
         go_live(w, row)
+        link.next_seq = following
 
 
 @kernel

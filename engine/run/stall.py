@@ -30,6 +30,14 @@ def watch_stall(w: Wiring, now_ns: int) -> None:
 
 
 @kernel
+def stand_still(w: Wiring) -> None:
+    """Nothing was taken in this cycle, because what is to be sent waits for the disk: that is a stall, too."""
+    line = w.line[0]
+    if line.began_ns > 0:
+        line.patient_until_ns = line.began_ns + PATIENCE_NS
+
+
+@kernel
 def patient(w: Wiring) -> bool:
     """Whether timers wait."""
     line = w.line[0]

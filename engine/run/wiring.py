@@ -12,6 +12,7 @@ import numpy as np
 
 from engine.core.rows import ints
 from engine.io.journal import JOURNAL
+from engine.io.journal_sync import SYNC
 from engine.memory import Layout, Memory, memory, packed
 from engine.record.records import DTYPES, Template
 
@@ -33,14 +34,17 @@ RECEIVE_BYTES: Final = 65536
 INBOX: Final = 512
 
 #: A way in or out. `source` is an admit.FROM_*; `session` the row of State.sessions, -1 for a feed. The last line is
-#: for clients (engine.run.resend): `backlog` is the ring of what is sent again, `next_seq` the number to send next.
+#: for clients (engine.run.resend): `backlog` is the ring of what is sent again, `next_seq` the number to send next, or
+#: the first that was sent as it came; `held` counts what waits for the disk (engine.run.held).
 LINK: Final = ints(
     "transport source session socket rx tx id0 id1 id_bytes up heard_ns beat_ns seen_epoch seen_seq"
     " messages records bytes malformed sent send_errors dropped"
-    " backlog catching_up next_seq full_ns"
+    " backlog catching_up next_seq full_ns held"
 )
 #: A word or two between the loop and the thread that looks for what a client missed, a cache line a link.
 ASK: Final = ints("generation active from_seq spare_0 spare_1 spare_2 spare_3 spare_4")
+#: The queue of what waits for the disk.
+HELD: Final = ints("head count crowded spare")
 #: The loop's scalars.
 LINE: Final = ints(
     "clock_mode clock_ns clock_offset_ns feed_clock_ns tsc_mul stream_epoch router n_links first_session idle"
@@ -52,7 +56,7 @@ LINE: Final = ints(
 LOOP_COUNTERS: Final = (
     "cycles empty_polls messages records longest_cycle_ns cycles_over_threshold inputs outputs observations"
     " journal_stalls sent send_errors dropped malformed inbox_overflow heartbeats parks deferred resent resets"
-    " records_gone stalls"
+    " records_gone stalls sync_stalls"
 ).split()
 (
     L_CYCLES,
@@ -77,6 +81,7 @@ LOOP_COUNTERS: Final = (
     L_RESETS,
     L_RECORDS_GONE,
     L_STALLS,
+    L_SYNC_STALLS,
 ) = range(len(LOOP_COUNTERS))
 #: What onlookers read together, under one seqlock in the stats file.
 PROGRESS: Final = ints(
@@ -84,6 +89,8 @@ PROGRESS: Final = ints(
 )
 #: Words of `flags`, eight bytes each: the host stores them, the loop loads them.
 FLAG_STOP: Final = 0
+#: What FLAG_STOP holds: 1 to end in order, FLAG_HALT to end at once.
+FLAG_HALT: Final = 2
 
 assert len(LINE.names or ()) <= 30
 assert len(LINK.names or ()) <= 30
@@ -119,6 +126,10 @@ class Wiring(Memory):
     sample: np.ndarray
     asks: np.ndarray
     reset: np.ndarray
+    sync: np.ndarray
+    held: np.ndarray
+    held_words: np.ndarray
+    held_seqs: np.ndarray
     LAYOUT: ClassVar[Layout] = packed(
         line=LINE,
         links=LINK,
@@ -140,6 +151,10 @@ class Wiring(Memory):
         sample=DTYPES[Template.CLOCK_SAMPLE],
         asks=ASK,
         reset=RESET_RECORD,
+        sync=SYNC,
+        held=HELD,
+        held_words="<i8",
+        held_seqs="<i8",
     )
 
 

@@ -21,6 +21,7 @@ from engine.core.state import make_outbox, view_events
 from engine.core.step import next_deadline
 from engine.io.atomics import monotonic_ns, realtime_ns, tsc
 from engine.io.journal_format import LAST
+from engine.io.journal_sync import Syncer
 from engine.io.journal_writer import JournalWriter
 from engine.io.mapping import aligned_zeros
 from engine.io.stats_file import StatsWriter
@@ -42,6 +43,7 @@ from engine.run import config as c
 from engine.run import manifest
 from engine.run.assemble import Figures, assemble, calibrate_tsc
 from engine.run.bind import bind
+from engine.run.held import flush
 from engine.run.journaling import OBSERVATION, journal
 from engine.run.publish import PUBLISHED, publish
 from engine.run.reference import build_state
@@ -181,6 +183,10 @@ class Desk:
         run = manifest.make(msgspec.structs.replace(self.config), 1, 0)
         self.stats = StatsWriter(run_dir / "stats", {name: name for name in PUBLISHED}, {"progress": PROGRESS}, STAGES)
         self.writer = JournalWriter(run_dir, self.config.journal.segment_mib << 20, manifest.to_bytes(run))
+        self.syncer = None
+        if self.config.journal.durability == "disk":
+            self.syncer = Syncer(run_dir, self.writer.table)
+            self.syncer.start()
         self.state = run.initial_state()
         loop = assemble(
             self.config,
@@ -195,6 +201,7 @@ class Desk:
                 progress=self.stats.records["progress"].fields,
                 progress_lock=np.zeros(1, dtype=np.int64),
             ),
+            sync=self.syncer.table if self.syncer is not None else None,
         )
         self.events, self.outbox, self.wiring = loop.events, loop.outbox, loop.wiring
         self._memory = self.events.words.view(np.uint8)
@@ -313,6 +320,9 @@ class Desk:
     def close(self) -> None:
         """Publish the last figures and close the journal."""
         if self.writer is not None:
+            assert flush(self.events, self.wiring, 0) == 0
+            if self.syncer is not None:
+                self.syncer.stop()
             publish(self.state, self.wiring)
             self.stats.beat(monotonic_ns())
             self.writer.close()
@@ -325,9 +335,14 @@ def day_venues(day: Recording) -> np.ndarray:
     return venues
 
 
-def record_day(run_dir: Path, quotes: int = 4000, trades: int = 1000, orders: int = 80, **routing: Any) -> Desk:
+def record_day(
+    run_dir: Path, quotes: int = 4000, trades: int = 1000, orders: int = 80, durability: Any = "process", **routing: Any
+) -> Desk:
     """A whole journaled run of a synthetic day in `run_dir`; returns the closed desk."""
     settings = config(str(run_dir), **routing)
+    settings = msgspec.structs.replace(
+        settings, journal=msgspec.structs.replace(settings.journal, durability=durability)
+    )
     day = synthetic.generate(seed=1, names=Names.of(settings), quotes=quotes, trades=trades)
     desk = Desk(settings, run_dir)
     desk.play(day, parents(day, orders))
