@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,12 +15,14 @@ from tests.run.lives import Lives, rerun
 
 pytestmark = pytest.mark.skipif(not JIT, reason="engine and venues are compiled processes")
 
+#: Replaces its children all the time.
+NUDGE = Path(__file__).resolve().parents[1] / "replay" / "nudge.py"
 FAULTS = "bust_ppm = 150000\ncorrect_ppm = 250000\nunsolicited_ppm = 200000"
 
 
-def test_client_engine_and_venues_agree_on_what_stands(tmp_path):
-    changes = {"reject_ppm = 10000": FAULTS, 'rest = "engine"': 'rest = "venue"'}
-    with Lives(tmp_path, 5, **changes) as lives:
+def day(folder, seed, **changes):
+    """A day of some seconds with a kill in it: (venues' counters, client, state at the end, counters of the core)."""
+    with Lives(folder, seed, **{"reject_ppm = 10000": FAULTS, **changes}) as lives:
         assert (lives.config.simulation.bust_ppm, lives.config.simulation.unsolicited_ppm) == (150_000, 200_000)
         lives.start()
         lives.turn_for(1.5)
@@ -35,7 +38,11 @@ def test_client_engine_and_venues_agree_on_what_stands(tmp_path):
         state = rerun(lives.run_dir)
         verdict = verify(lives.run_dir)
     assert verdict.result == "identical"
-    counted = {name: int(state.counts[COUNTERS.index(name)]) for name in ("busts", "corrects", "fills", "qty_busted")}
+    return venues, client, state, {name: int(state.counts[n]) for n, name in enumerate(COUNTERS)}
+
+
+def agree(venues, client, state, counted):
+    """Venues, engine and client on busts and corrections, every order, and the position."""
     for name in ("busts", "corrects", "fills"):
         assert counted[name] == venues[name] > 0, name
     assert client.counters()["busts"] == venues["busts"]
@@ -61,3 +68,15 @@ def test_client_engine_and_venues_agree_on_what_stands(tmp_path):
     ((mine, cost),) = client.positions().values()
     assert mine == qty == position.qty
     assert cost * int(row.notional_mul) // int(row.notional_div) == money == position.cost
+
+
+def test_client_engine_and_venues_agree_on_what_stands(tmp_path):
+    agree(*day(tmp_path, 5, **{'rest = "engine"': 'rest = "venue"'}))
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(0)
+def test_so_they_do_where_children_are_replaced_all_the_time(tmp_path):
+    venues, client, state, counted = day(tmp_path, 6, **{'strategy = "strategies.sweep"': f'strategy = "{NUDGE}"'})
+    agree(venues, client, state, counted)
+    assert counted["replaces_sent"] > 100

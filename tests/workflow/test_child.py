@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cli.main import main
 from engine.core import child_table
 from engine.core.lifecycle import STATES, ChildEvent
 from engine.record.records import Reason
@@ -81,6 +83,18 @@ def test_table_in_the_docs_is_that_of_the_machine():
     assert child_page.rewrite(page) == page, "python -m engine.workflow.child"
     told = " ".join(word for row in child_page.table().splitlines()[2:] for word in row.split("|")[2].split(","))
     assert sorted(told.split()) == sorted(t.state.name for t in child.machine.transitions), "every pair is there once"
+
+
+def test_the_command_shows_and_checks_it(capsys, monkeypatch):
+    assert main(["machine", "child", "--check", "--json", "-"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["machine"], told["good"], told["findings"]) == ("child", True, [])
+    assert len(told["transitions"]) == len(STATES) * len(ChildEvent)
+    assert main(["machine", "child", "--table"]) == 0
+    assert "ACK_PENDING" in capsys.readouterr().out
+    monkeypatch.setattr(child.machine, "transitions", child.machine.transitions[1:])
+    assert main(["machine", "child", "--check"]) == 1
+    assert "PENDING_NEW x ACK_NEW has no answer" in capsys.readouterr().err
 
 
 def test_diagram_in_the_docs_is_that_of_the_machine():
