@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.io.atomics import copy, tsc
+from engine.io.atomics import copy, cpu_pause, load_acquire, monotonic_ns, store_release, tsc
 from engine.io.histogram import record
 from engine.io.journal_format import ALIGN, FRAME_HEADER, LAST
+from engine.io.journal_sync import DURABLE, WANTED
 from engine.jit import kernel
 from engine.run.journaling import INPUT, journal
 from engine.run.meter import ticks_to_ns
 from engine.run.wiring import Wiring
+
+GIVE_UP_NS = 30_000_000_000
 
 
 @kernel
@@ -27,6 +30,43 @@ def append_timed(w: Wiring, source: np.ndarray, n: int, count: int, counts: np.n
         seq = journal(w, INPUT, LAST, 0, -1, address, n)
         record(counts, ticks_to_ns(w, tsc() - began))
     return seq
+
+
+@kernel
+def append_wanted(w: Wiring, source: np.ndarray, n: int, count: int, counts: np.ndarray) -> int:
+    """As `append_timed`, and each frame is wanted on the disk at once, as one with outputs is."""
+    address, wanted, seq = source.ctypes.data, w.sync.ctypes.data + WANTED, -1
+    for _ in range(count):
+        began = tsc()
+        seq = journal(w, INPUT, LAST, 0, -1, address, n)
+        store_release(wanted, seq)
+        record(counts, ticks_to_ns(w, tsc() - began))
+    return seq
+
+
+@kernel
+def durable_paced(w: Wiring, source: np.ndarray, n: int, interval_ns: int, seqs: np.ndarray, counts: np.ndarray) -> int:
+    """Append a frame every `interval_ns`; ns from each one's planned time until it is on the disk into `counts`.
+
+    `seqs` is int64, a place a frame. Returns how many came to be on the disk; it gives up GIVE_UP_NS after the last.
+    """
+    address, sync = source.ctypes.data, w.sync.ctypes.data
+    began = monotonic_ns() + interval_ns
+    k, done = 0, 0
+    while done < len(seqs):
+        now_ns = monotonic_ns()
+        if k < len(seqs) and now_ns >= began + k * interval_ns:
+            seqs[k] = journal(w, INPUT, LAST, 0, -1, address, n)
+            store_release(sync + WANTED, int(seqs[k]))
+            k += 1
+        durable = load_acquire(sync + DURABLE)
+        while done < k and seqs[done] <= durable:
+            record(counts, monotonic_ns() - began - done * interval_ns)
+            done += 1
+        if now_ns > began + len(seqs) * interval_ns + GIVE_UP_NS:
+            break
+        cpu_pause()
+    return done
 
 
 @kernel

@@ -26,6 +26,7 @@ import numpy as np
 from engine.errors import TickrouteError
 from engine.io.atomics import load_acquire, tsc
 from engine.io.journal import READY
+from engine.io.journal_sync import Syncer
 from engine.io.journal_writer import JournalWriter
 from engine.jit import CACHE_DIR
 from engine.record.records import DTYPES, Template
@@ -106,10 +107,10 @@ class Bench:
 
 
 @contextlib.contextmanager
-def opened(core: int, segment_mib: int = 64, *, journaled: bool = True) -> Iterator[Bench]:
+def opened(core: int, segment_mib: int = 64, *, journaled: bool = True, synced: bool = False) -> Iterator[Bench]:
     """A Bench in a temporary folder; inside, the calling thread has `core` for itself (-1: any).
 
-    `journaled=False`: it plays without journaling, see `bind_driver`.
+    `journaled=False`: it plays without journaling, see `bind_driver`. `synced`: with durability `disk`.
     """
     allowed = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory(prefix="tickroute-perf-") as folder:
@@ -123,8 +124,12 @@ def opened(core: int, segment_mib: int = 64, *, journaled: bool = True) -> Itera
         if core >= 0 and others:
             os.sched_setaffinity(0, others)
         first = manifest.make(config, 1, 0)
-        journal = JournalWriter(Path(config.engine.run_dir), segment_mib << 20, manifest.to_bytes(first))
+        run_dir = Path(config.engine.run_dir)
+        journal = JournalWriter(run_dir, segment_mib << 20, manifest.to_bytes(first), synced=synced)
+        syncer = Syncer(run_dir, journal.table) if synced else None
         try:
+            if syncer is not None:
+                syncer.start()
             if core >= 0:
                 os.sched_setaffinity(0, {core})
             links = rig.links_for(config, nowhere(config))
@@ -136,10 +141,13 @@ def opened(core: int, segment_mib: int = 64, *, journaled: bool = True) -> Itera
                 clock_offset_ns=0,
                 tsc_mul=tsc_mul,
                 links=links,
+                sync=syncer.table if syncer is not None else None,
             )
             yield Bench(config, bound, driver, loop, journal)
         finally:
             os.sched_setaffinity(0, allowed)
+            if syncer is not None:
+                syncer.stop()
             journal.close()
 
 

@@ -1,16 +1,19 @@
 """`perf journal`: what an append costs, and what journaling adds to an event's way through the core.
 
-    journal append             ns to append a frame of 128 bytes, each timed; baseline: a plain copy, timed alike
-    journal append p99.99      the same, further out
+    journal append process     ns to append a frame of 128 bytes, each timed; baseline: a plain copy, timed alike
+    journal append disk        the same while a helper syncs the journal, each frame wanted on the disk at once
+    journal durable disk       ns from a frame's planned time until it is on the disk, RATE frames a second
+    journal ... p99.99         the same, further out
     journal append mean        ns an append when nobody reads a clock between them; baseline: the copies alike
     journal core               ns an event through the core (`core all`), journal and all
     journal core bare          the same engine, compiled with a journal that gives out numbers and writes nothing
     journal adds               the difference of their p50, the median over pairs of rounds
     journal adds mean          the same of the CPU time an event
 
-Appends and copies, and the two engines, take turns. Nothing waits for a disk: this is durability `process`, where a
-frame is safe in memory that outlives the process. Worst case: the helper that prepares segments has no core of its own;
-`max` then shows an append that waited for one.
+Appends and copies, and the two engines, take turns. With durability `process` nothing waits for a disk: a frame is safe
+in memory that outlives the process. With `disk` the loop does not wait either, but what it sends does: `journal durable
+disk` is what an answer is late by. TMPDIR decides which disk that is. Worst case: the helper that prepares segments has
+no core of its own; `max` then shows an append that waited for one.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from engine.errors import TickrouteError
 from engine.io import histogram
@@ -37,6 +41,8 @@ CHUNK, CHUNKS = 100_000, 30
 #: Records of the day a chunk, and chunks for each of the two engines.
 RECORDS, ROUNDS = 40_000, 40
 ADDS_NS = 50.0
+#: Frames a second, and frames, of the row that waits for the disk.
+RATE, FRAMES = 1_000, 10_000
 _CORE_WARM = 5
 
 
@@ -52,6 +58,8 @@ def run(progress: Progress, *, core: int = -1, short: bool = False) -> Result:
     progress("compile and rehearse", 0.0)
     with opened(core, segment_mib) as bench:
         rows = _append_rows(bench, chunk, chunks, progress)
+    with opened(core, segment_mib, synced=True) as bench:
+        rows += _disk_rows(bench, chunk, chunks, 200 if short else FRAMES, progress)
     records, rounds = (2_000, 2) if short else (RECORDS, ROUNDS)
     with opened(core, segment_mib) as bench, opened(core, segment_mib, journaled=False) as bare:
         name, day = days(bench.config, short)[0]
@@ -59,7 +67,7 @@ def run(progress: Progress, *, core: int = -1, short: bool = False) -> Result:
             one.load(day)
         rows += _core_rows(bench, bare, records, rounds, progress)
     notes = [
-        f"durability process; frames of {RECORD_MAX} bytes, {chunks * chunk:,} appends",
+        f"frames of {RECORD_MAX} bytes, {chunks * chunk:,} appends a level; durable at {RATE:,} a second",
         f"core: the {name} day, {rounds} rounds of {records:,} records each way",
     ]
     return result("journal", rows, notes, core)
@@ -87,15 +95,37 @@ def _append_rows(bench: Bench, chunk: int, chunks: int, progress: Progress) -> l
         means["copy"].append(_mean(lambda: appends.copy_all(target, source, RECORD_MAX, chunk), chunk))
         if not before + chunk - 1 <= last <= before + chunk + 1:
             raise JournalBenchError(f"{chunk} appends after frame {before - 1} ended at {last}: a bug in perf/")
-    base = spread("journal copy", "ns", plain)
-    row = spread("journal append", "ns", ours)
-    row = spread("journal append", "ns", ours, baseline=base.p50, ratio=_ratio(row.p50, base.p50))
+    base, row = spread("journal copy", "ns", plain), spread("journal append process", "ns", ours)
+    row = structs.replace(row, baseline=base.p50, ratio=_ratio(row.p50, base.p50))
     mean, copied = (float(np.median(means[kind])) for kind in ("append", "copy"))
     return [
         row,
-        _far("journal append", ours),
+        _far("journal append process", ours),
         Row(name="journal append mean", unit="ns", p50=mean, n=chunks, baseline=copied, ratio=_ratio(mean, copied)),
     ]
+
+
+def _disk_rows(bench: Bench, chunk: int, chunks: int, frames: int, progress: Progress) -> list[Row]:
+    """Appends while the journal is synced, and how long frames take to the disk."""
+    w, counts, late = bench.loop.wiring, empty(), empty()
+    source = aligned_zeros(RECORD_MAX // 8, np.dtype("<i8"))
+    for number in range(chunks + 1):
+        progress("append, synced", 0.3 + 0.1 * number / (chunks + 1))
+        if number == 1:
+            counts[:] = 0
+        bench.settle()
+        appends.append_wanted(w, source, RECORD_MAX, chunk, counts)
+    progress("durable", 0.4)
+    bench.settle()
+    for count, target in ((20, empty()), (frames, late)):
+        seqs: np.ndarray = np.zeros(count, dtype="<i8")
+        done = int(appends.durable_paced(w, source, RECORD_MAX, 1_000_000_000 // RATE, seqs, target))
+        if done < count:
+            raise JournalBenchError(
+                f"{count - done} of {count} frames did not get to the disk: it is too slow, or failed"
+            )
+    rows = [(f"journal {name} disk", found) for name, found in (("append", counts), ("durable", late))]
+    return [row for name, found in rows for row in (spread(name, "ns", found), _far(name, found))]
 
 
 def _far(name: str, counts: np.ndarray) -> Row:
@@ -120,7 +150,7 @@ def _core_rows(bench: Bench, bare: Bench, records: int, rounds: int, progress: P
     for number in range(_CORE_WARM + rounds):
         turn = [("core", bench), ("core bare", bare)]
         for kind, one in turn if number % 2 else turn[::-1]:
-            progress(kind, 0.3 + 0.7 * number / (_CORE_WARM + rounds))
+            progress(kind, 0.5 + 0.5 * number / (_CORE_WARM + rounds))
             counts = stages(one.loop)[TOTAL]
             counts[:] = 0
             one.settle()

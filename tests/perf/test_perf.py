@@ -80,9 +80,12 @@ def test_recovery(tmp_path):
 
 def test_journal(tmp_path):
     rows = run("journal", tmp_path)
-    assert rows["journal append"]["n"] == 4_000
-    assert rows["journal append"]["p50"] > 0
-    assert rows["journal append"]["baseline"] > 0
+    for level in ("process", "disk"):
+        assert rows[f"journal append {level}"]["n"] == 4_000
+        assert rows[f"journal append {level}"]["p50"] > 0
+    assert rows["journal append process"]["baseline"] > 0
+    assert rows["journal durable disk"]["n"] == 200
+    assert rows["journal durable disk"]["p50"] > 1_000
     assert rows["journal core bare"]["n"] > 1_000
     assert rows["journal adds"]["reach"] == 50
 
