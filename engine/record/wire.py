@@ -117,11 +117,12 @@ def _records() -> list[str]:
 
 def _values() -> list[str]:
     lines = ["## Values", "", "| name | on the wire | values |", "|---|---|---|"]
-    enums: tuple[type[IntEnum], ...] = (*schema.ENUMS, r.Flag)
+    bits = (r.Flag, r.SessionFlag, r.PositionFlag)
+    enums: tuple[type[IntEnum], ...] = (*schema.ENUMS, *bits)
     for enum in enums:
         is_char = enum in schema.CHARS
         values = ", ".join(f"{m.name} {chr(m) if is_char else int(m)}" for m in enum)
-        kind = "character" if is_char else ("bits" if enum is r.Flag else "number")
+        kind = "character" if is_char else ("bits" if enum in bits else "number")
         lines.append(f"| {enum.__name__} | {kind} | {values} |")
     return [*lines, ""]
 

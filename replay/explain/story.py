@@ -15,7 +15,7 @@ from engine.io.journal_reader import JournalReader
 from engine.jit import build_hash
 from engine.record import records as r
 from engine.record.records import Template, from_text16
-from engine.record.units import from_money, unpack_currency
+from engine.record.units import day_of, day_text, from_money, unpack_currency
 from engine.run import manifest
 from engine.run.rerun import Rerun
 from replay.explain import names
@@ -56,7 +56,7 @@ def explain(
     lineage = s.Lineage(
         run_dir=str(path),
         run_id=run_id,
-        trading_day=run.trading_day,
+        trading_day=day_text(day_of(found.target.order_id)) if found.target.order_id else run.trading_day,
         strategy=run.strategy,
         clock=run.read_config().engine.clock,
         schema_version=run.schema_version,

@@ -203,6 +203,7 @@ class Lineage(Struct, frozen=True):
 
     run_dir: str
     run_id: str
+    #: The day that the order's id carries; the run's first one where it was never accepted.
     trading_day: str
     strategy: str
     clock: str

@@ -99,6 +99,8 @@ def test_busted_quantity_is_neither_filled_nor_given_back(stories):
 def test_a_roll_and_the_kill_flag_are_said_of_who_lived_then(stories):
     lives, day = said(stories["LIVES"]), said(stories["DAY"])
     assert stories["LIVES"].order.ord_status == "NEW"
+    assert stories["LIVES"].lineage.trading_day == "2018-01-03"
+    assert stories["P000001"].lineage.trading_day == "2018-01-02"
     assert (stories["DAY"].order.ord_status, stories["DAY"].order.reason) == ("EXPIRED", "day end")
     assert any("the trading day 2018-01-04 begins" in text for text in day)
     assert any("the trading day 2018-01-04 begins" in text for text in lives), "it lived through it"
