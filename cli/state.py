@@ -91,6 +91,8 @@ def _head(out: Console, found: Past) -> None:
         f"  orders    a child has {span_text(rules.child_timeout_ns)}, then {rules.max_cancels} cancels; {end}",
         soft_wrap=True,
     )
+    if found.lineage.live:
+        out.print("  note      the engine is at work: there may be more by now")
     if found.torn:
         out.print("  torn      the last input's outputs were never whole on the journal: they were not sent")
     if not found.lineage.same_build:

@@ -81,6 +81,12 @@ def try_lock(fd: int, byte: int) -> bool:
     return True
 
 
+def is_locked(fd: int, byte: int) -> bool:
+    """Whether another holder has the lock on one byte of an open file; nothing is locked by asking."""
+    told = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+    return bool(struct.unpack(_FLOCK, told)[0] != fcntl.F_UNLCK)
+
+
 def aligned_zeros(count: int, dtype: np.dtype[Any]) -> np.ndarray:
     """`count` zeroed items at a 128-byte boundary, so that no cache line is shared with anything else.
 

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from engine.errors import TickrouteError
-from engine.io.mapping import try_lock
+from engine.io.mapping import is_locked, try_lock
 from engine.io.stats_file import StatsError, StatsReader
 
 
@@ -51,6 +51,18 @@ class RunLock:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def is_held(run_dir: str | Path) -> bool:
+    """Whether somebody works on a run now; nothing is written or locked by asking. OSError where it cannot be asked."""
+    try:
+        fd = os.open(Path(run_dir) / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return is_locked(fd, 0)
+    finally:
+        os.close(fd)
 
 
 def _refusal(run_dir: Path, pid: str) -> str:

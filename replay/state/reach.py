@@ -4,12 +4,16 @@ A place is a journal sequence number (the last input at or before that frame) or
 input received by then). The drive begins at the nearest snapshot before it, where there is one, and holds every output
 on its way to the journal's, those of the last input too.
 
+Of a run whose engine is at work the end is the last batch that is whole on the journal when it is read; nothing is
+locked, and the engine does not notice.
+
 Worst case: without a snapshot, one pass over the journal up to the place, after a minute of compiling the first time.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -17,7 +21,8 @@ import numpy as np
 
 from engine.errors import TickrouteError, UsageError
 from engine.io.journal_format import FRAME_HEADER, Kind
-from engine.io.journal_reader import Chunk, End, Ending, JournalReader
+from engine.io.journal_reader import Chunk, Ending, JournalReader
+from engine.io.run_lock import is_held
 from engine.run import drive, snapshot
 from engine.run import manifest as manifests
 from engine.run.manifest import Manifest
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
 _CHUNK: Final = 16384
 #: Numbers up to here are of frames, larger ones are ns since 1970: no journal has as many frames.
 MOST_SEQ: Final = 1 << 40
+#: How long the outputs of the last input are waited for, while the engine is at work.
+_BATCH_S: Final = 1.0
 #: Word of a record that holds ts_recv_ns.
 _RECV_WORD: Final = 4
 
@@ -63,6 +70,8 @@ class Reached(NamedTuple):
     outputs: int
     #: Whether the outputs of the last input were never whole on the journal, and so never sent.
     torn: bool
+    #: Whether the engine was at work while the journal was read.
+    live: bool
 
 
 def place_of(text: str, day: dt.date) -> Place:
@@ -93,9 +102,10 @@ def reach(
     with JournalReader(path) as reader:
         day = dt.date.fromisoformat(manifests.from_bytes(reader.manifest).trading_day)
     place = place_of(at, day) if at is not None else Place("the end", None, None)
-    start = snapshot.begin(path, use=use_snapshots, most_seq=place.seq, most_ns=place.time_ns)
+    live = is_held(path)
+    start = snapshot.begin(path, live=live, use=use_snapshots, most_seq=place.seq, most_ns=place.time_ns)
     with start.reader:
-        return _Driver(path, start, place, progress).drive()
+        return _Driver(path, start, place, progress).drive(live=live)
 
 
 class _Driver:
@@ -103,18 +113,18 @@ class _Driver:
         self.run_dir, self.start, self.place, self.progress = run_dir, start, place, progress
         self.first_ns = self.last_ns = -1
 
-    def drive(self) -> Reached:
+    def drive(self, *, live: bool) -> Reached:
         """Take what lies before the place, and the outputs of the last input."""
         rerun, header = self.start.rerun, self.start.header
         whole = False
-        while not whole and (chunk := self.start.reader.read(_CHUNK)) is not None:
+        while not whole and (chunk := self._read()) is not None:
             stop = self._stop(chunk)
             self._feed(chunk._replace(rows=chunk.rows[:stop]))
             whole = stop < len(chunk.rows)
             if self.progress is not None:
                 self.progress(chunk.segment, int(chunk.rows["offset"][-1]))
         if not whole:
-            self._ended(self.start.reader.end)
+            self._ended()
         elif rerun.outstanding:
             raise OtherOutputs(self._differs(drive.MISSING, rerun.input_seq))
         inputs = rerun.inputs + (header.inputs if header else 0)
@@ -128,7 +138,17 @@ class _Driver:
             inputs=inputs,
             outputs=rerun.outputs + (header.outputs if header else 0),
             torn=rerun.outstanding > 0,
+            live=live,
         )
+
+    def _read(self) -> Chunk | None:
+        """The next frames; None at the end, which of a journal that is being written is behind a whole batch."""
+        reader, until = self.start.reader, time.monotonic() + _BATCH_S
+        while (chunk := reader.read(_CHUNK)) is None:
+            if reader.end is not None or not self.start.rerun.outstanding or time.monotonic() > until:
+                return None
+            time.sleep(0.001)
+        return chunk
 
     def _stop(self, chunk: Chunk) -> int:
         """Row of the first input beyond the place; the number of rows where there is none."""
@@ -160,15 +180,15 @@ class _Driver:
             f"tickroute verify {self.run_dir} shows the difference. The build that wrote it can go back"
         )
 
-    def _ended(self, end: End | None) -> None:
+    def _ended(self) -> None:
         """The journal ended before an input beyond the place: that is right for its last frames alone."""
-        assert end is not None, "it was read to its end"
-        rerun, place = self.start.rerun, self.place
-        if rerun.outstanding and end.ending is Ending.CLOSED:
+        rerun, place, end = self.start.rerun, self.place, self.start.reader.end
+        last_seq = end.last_seq if end is not None else self.start.reader.mark.seq
+        if rerun.outstanding and end is not None and end.ending is Ending.CLOSED:
             raise OtherOutputs(self._differs(drive.MISSING, rerun.input_seq))
         last = max(self.last_ns, int(rerun.state.core[0]["now_ns"]))
-        if place.seq is not None and place.seq > end.last_seq:
-            raise WrongPlace(f"--at {place.text}: the journal of {self.run_dir} ends at {end.last_seq}")
+        if place.seq is not None and place.seq > last_seq:
+            raise WrongPlace(f"--at {place.text}: the journal of {self.run_dir} ends at {last_seq}")
         if place.time_ns is not None and place.time_ns > last > 0:
             raise WrongPlace(
                 f"--at {place.text}: the last input of {self.run_dir} is of {utc_ns(last)} (frame {rerun.input_seq}); "

@@ -169,6 +169,8 @@ class Lineage(Struct, frozen=True):
     schema_version: int
     same_build: bool
     from_snapshot: int | None
+    #: Whether the engine was at work while its journal was read: there may be more by now.
+    live: bool
 
 
 class Past(Struct, frozen=True):

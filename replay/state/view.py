@@ -76,6 +76,7 @@ class _View:
                 schema_version=reached.run.schema_version,
                 same_build=reached.run.build_hash == build_hash(),
                 from_snapshot=reached.header.seq if reached.header is not None else None,
+                live=reached.live,
             ),
         )
 

@@ -16,7 +16,7 @@ from engine.io.journal_format import Kind
 from engine.io.journal_reader import JournalReader
 from engine.jit import JIT
 from engine.record import records as r
-from engine.record.units import day_of
+from engine.record.units import day_of, day_text
 from engine.run import config as c
 from engine.run.assemble import assemble
 from engine.run.bind import bind
@@ -149,6 +149,9 @@ def test_a_live_engine_rolls_over(tmp_path, sockets):
         assert expired.reason == r.Reason.DAY_END
         desk.venue.send(fill(child, 1))
         assert r.from_text16(desk.take(desk.client, T.FILL)[0].peer_id) == "TAKE"
+        now = past(reach(tmp_path / "run"), "")
+        assert (now.lineage.live, now.trading_day, now.torn) == (True, day_text(first + 1), False)
+        assert [p.cl_ord_id for p in now.parents] == ["GTC"]
         desk.feed.quote(1, 1_569_800, 1_569_900)
         (today,) = desk.take(desk.venue, T.ORDER_NEW)
         assert day_of(int(today.order_id)) == first + 1
@@ -159,6 +162,7 @@ def test_a_live_engine_rolls_over(tmp_path, sockets):
         desk.stop()
     assert verify(tmp_path / "run").result == "identical"
     then = past(reach(tmp_path / "run"), "")
+    assert not then.lineage.live
     assert then.trading_day == (dt.date.fromisoformat(day) + dt.timedelta(days=1)).isoformat()
     assert [(p.qty, p.bought_qty, p.fills) for p in then.positions] == [("200", "200", 1)], "booked after the roll"
 
