@@ -15,6 +15,7 @@ from engine.core.lifecycle import STATES, ChildEvent
 from engine.record.records import Reason
 from engine.workflow import child, child_page
 from engine.workflow.diagram import mermaid
+from engine.workflow.drawing import svg
 from engine.workflow.machine import MachineError
 from engine.workflow.verify import verify
 
@@ -97,7 +98,7 @@ def test_the_command_shows_and_checks_it(capsys, monkeypatch):
     assert "PENDING_NEW x ACK_NEW has no answer" in capsys.readouterr().err
 
 
-def test_diagram_in_the_docs_is_that_of_the_machine():
-    assert (DOCS / "machines" / "child.mmd").read_text(encoding="utf-8") == mermaid(child.machine), (
-        "tickroute machine child --diagram docs/machines/child.mmd"
-    )
+@pytest.mark.parametrize(("name", "draw"), [("child.mmd", mermaid), ("child.svg", svg)])
+def test_diagram_in_the_docs_is_that_of_the_machine(name, draw):
+    drawn = (DOCS / "machines" / name).read_text(encoding="utf-8")
+    assert drawn == draw(child.machine), f"tickroute machine child --diagram docs/machines/{name}"
