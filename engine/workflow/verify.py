@@ -208,7 +208,7 @@ def _effects(m: Machine) -> Iterator[Finding]:
     if len(by_step) > MAX_EFFECTS:
         text = f"{len(by_step)} steps have compensations; {MAX_EFFECTS} are the most"
         yield Finding("compensation", text, m.compensations[-1][2])
-    for t in {t.step: t for t in m.transitions if t.step is not None}.values():
+    for t in {t.step: t for t in reversed(m.transitions) if t.step is not None}.values():  # where it is declared first
         assert t.step is not None
         reached = effects_of(t.step, m.effects)
         if reached and t.step not in by_step:
