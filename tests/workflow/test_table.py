@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from engine.record.records import Reason
 from engine.run.bind import declared
 from engine.workflow import null, null_tables
-from engine.workflow.machine import CHILDREN, Machine, Transition, after_ms, step_name
-from engine.workflow.table import FIRST_STEP, IGNORE, MAX_OUTCOMES, NO_STATE, REFUSE, source, tables
+from engine.workflow.machine import CHILDREN, MAX_OUTCOMES, Machine, Transition, after_ms, step_name
+from engine.workflow.table import FIRST_STEP, IGNORE, NO_STATE, REFUSE, source, tables
 from engine.workflow.verify import verify
 
 
@@ -161,9 +162,10 @@ def test_a_written_module_calls_each_step_by_its_number(tmp_path):
     m = Machine("written", Three)
     start = m.state("START", initial=True, timeout=after_ms(7))
     m.on(start, Three.A, first, {0: start})
-    m.on(start, Three.B, second, {1: m.state("END", terminal=True)})
-    m.on(start, Three.TIMEOUT, first, {0: m.state_of(2)})
-    made: dict[str, object] = {}
+    ends = m.state("END", terminal=True)
+    m.on(start, Three.B, second, {1: ends})
+    m.on(start, Three.TIMEOUT, first, {0: ends})
+    made: dict[str, Any] = {}
     exec(compile(source(m).replace("@kernel\n", ""), "written", "exec"), made)
     t = tables(m)
     for n, step in enumerate(t.steps):
