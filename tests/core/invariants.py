@@ -19,6 +19,7 @@ from engine.core.state import (
     FREE,
     MAX_PX,
     NONE,
+    OWN_STATES,
     PAUSED,
     PENDING_REPLACE,
     RESTING,
@@ -304,7 +305,8 @@ def timer_cover(f: Facts) -> None:
                 "an expired day order ends"
             )
         if p in f.owners:
-            assert wanted
+            own = p in f.open and f.parents[p]["phase"] >= OWN_STATES
+            assert wanted or own, "a day order's end, or the time-out of a strategy's own state"
     sessions = f.state.sessions
     for n, row in enumerate(f.children):
         if n not in f.live:
@@ -335,7 +337,8 @@ def rest_lists(f: Facts) -> None:
         assert row["rest_buy_px"] == max(buys, default=0)
         assert row["rest_sell_px"] == min(sells, default=MAX_PX)
     for p in f.used:
-        assert bool(f.parents[p]["resting"]) == (f.parents[p]["phase"] == RESTING)
+        if f.parents[p]["phase"] < OWN_STATES:  # a strategy's own states may watch quotes, too
+            assert bool(f.parents[p]["resting"]) == (f.parents[p]["phase"] == RESTING)
 
 
 def quotes(f: Facts) -> None:
@@ -350,7 +353,7 @@ def progress(f: Facts) -> None:
     """No parent is forgotten: it works, rests, is paused, waits for its turn, or for a child."""
     for p in f.open:
         row = f.parents[p]
-        waits = row["live_children"] > 0 or row["phase"] in (RESTING, PAUSED)
+        waits = row["live_children"] > 0 or row["phase"] in (RESTING, PAUSED) or row["phase"] >= OWN_STATES
         assert waits or (row["queued"] and row["wake"] & (W_START | W_CHILDREN_DONE)), "nobody will come for it"
         if PENDING_REPLACE <= row["phase"] <= FAILING:
             assert row["live_children"] > 0 or row["queued"], "a request waits for children alone"

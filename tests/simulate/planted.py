@@ -185,7 +185,7 @@ LIFE: Final = r"""
 """
 ROUTE: Final = r"""
 # each venue gets the whole order
-@ strategies.sweep:_allot; venues 0
+@ strategies.common:allot; venues 0
 - left - allotted
 + left
 # the limit holds for buyers
@@ -197,9 +197,9 @@ ROUTE: Final = r"""
 - if parent.live_children > 0:
 + if parent.live_children > 1:
 # fill or kill goes out in part
-@ strategies.sweep:route; venues 0
-- event != _START or allotted < left
-+ event != _START
+@ strategies.common:take_best; venues 0
+- parent.rounds > 1 or allotted < qty
++ parent.rounds > 1
 # stale venues are candidates
 @ strategies.common:collect; sessions 0
 - if not fresh(state, slot):
