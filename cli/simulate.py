@@ -27,7 +27,7 @@ def simulate(
     seeds: Annotated[str, typer.Option(metavar="A..B", help="The seeds to run, both ends too.")] = "0..99",
     seed: Annotated[int | None, typer.Option(min=0, help="Run this seed alone.", show_default=False)] = None,
     profile: Annotated[
-        str, typer.Option(help="What goes wrong: none, feed, venues, reports, sessions, machine, all, hostile.")
+        str, typer.Option(help="What goes wrong: none, feed, venues, reports, sessions, machine, disk, all, hostile.")
     ] = "all",
     strategy: Annotated[str, typer.Option(help="The strategy, a Python module.")] = "strategies.sweep",
     inputs: Annotated[int, typer.Option(min=1, help="Inputs that the engine takes in each seed.")] = 250,

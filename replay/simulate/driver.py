@@ -17,12 +17,22 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from engine.core.halt import A_STEP
 from engine.core.limits import OUTBOX
-from engine.core.state import make_outbox, state_hash, view_events
+from engine.core.state import NONE, make_outbox, state_hash, view_events
 from engine.core.step import next_deadline
 from engine.io.journal_format import LAST, Kind
 from engine.io.journal_reader import End
-from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE, SCHEMA_ID, SCHEMA_VERSION, UNIT, Reason, Template
+from engine.record.records import (
+    RECORD_MAX,
+    SBE_HEADER_SIZE,
+    SCHEMA_ID,
+    SCHEMA_VERSION,
+    UNIT,
+    ControlAction,
+    Reason,
+    Template,
+)
 from engine.run import manifest as manifests
 from engine.run.bind import bind
 from engine.run.config import to_canonical_json
@@ -68,6 +78,8 @@ class Engine:
         self.frames: list[Frame] = []
         self._send, self._note = send, note
         self.alive = True
+        #: Whether it has stopped itself.
+        self.halted = False
         self.death: Death | None = None
         #: Sessions whose peer can be reached, as the driver knows.
         self.linked = [False] * setup.sessions
@@ -261,6 +273,22 @@ class Engine:
             else:
                 self._held.append((last_seq, outputs))
 
+    def halt(self) -> bool:
+        """The disk has failed: write down why, cancel what lives, and end. False where it cannot be written down."""
+        if not self.ready:
+            return False
+        live = np.flatnonzero((self.state.children["parent"] != NONE) & (self.state.children["leaves_qty"] > 0))
+        why = {"reason": int(Reason.BROKEN_INVARIANT), "input_seq": -1, "live_children": len(live)}
+        record = pack(Template.HALTED, ts_event_ns=self.clock_ns, **why)
+        if self._commit(Kind.OBSERVATION, LAST, 0, -1, record) >= 0:
+            self.halted = True
+            for first in [0, *live[A_STEP::A_STEP].tolist()]:
+                stop = {"action": int(ControlAction.STOP), "client_id": -1, "instrument_id": -1, "value": first}
+                self.take(pack(Template.CONTROL, **stop))
+        if self.alive:
+            self._die()
+        return True
+
     # ---- death and recovery
 
     def kill(self) -> None:
@@ -286,7 +314,8 @@ class Engine:
         """
         power = self.setup.durability == "disk" and bool(found.pages or found.sectors)
         self.faults["power" if power else "killed"] += 1
-        recovery, given_up = self.files.recover(found, self.frames, power=power)
+        recovery, given_up = self.files.recover(found, self.frames, power=power, halted=self.halted)
+        self.halted = False
         end = recovery.end
         self._check_prefix(end.last_seq, power)
         self.state = recovery.state

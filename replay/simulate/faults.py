@@ -46,6 +46,7 @@ RANGES: Final = {
     "stall": "the engine's process stands still, 1 ms to 60 s",
     # the disk and the process
     "full": "no further segment can be made; the desk is cancel-only meanwhile",
+    "failed": "the disk fails: the engine halts, cancels what lives, and goes on cancel-only",
     "torn": "a death leaves a part of a frame",
     "pages": "a power cut loses pages or sectors that were not synced, in any order",
     "stale": "what was lost shows bytes of an earlier segment",
@@ -62,7 +63,7 @@ RANGES: Final = {
 #: Events that are one family.
 _BY_EVENT: Final = {
     "lose": "lost", "silent": "silent", "publisher": "publisher", "halt": "halted", "peer": "restarted",
-    "down": "disconnected", "skew": "skew", "stall": "stall", "feed": "feed late",
+    "down": "disconnected", "skew": "skew", "stall": "stall", "eio": "failed", "feed": "feed late",
 }  # fmt: skip
 #: What a gateway's work is.
 _BY_WORK: Final = {

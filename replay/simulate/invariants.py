@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.core.ids import find_client_id, find_execution
 from engine.core.state import COUNTERS, FAILED, NONE, State
-from engine.record.records import ExecType, OrdStatus, Reason, Side, Template, Tif
+from engine.record.records import ControlAction, ExecType, OrdStatus, Reason, Side, Template, Tif
 from replay.simulate.executions import key_of
 from replay.simulate.ledger import CHANGES, CHILD_BIT, REPORTS, TERMINAL, Child, Ledger, Parent
 from replay.simulate.violation import must
@@ -61,6 +61,9 @@ class Invariants(Ledger):
                 must(False, "no step of sweep fails", f"state {out['workflow_state']}, event {out['event']}")
             elif template == Template.ALERT and out["code"] == Reason.TIMEOUT:
                 last_timeout = self._fired(out["order_id"], last_timeout)
+        if self.record["template_id"] == Template.CONTROL and self.record["action"] == ControlAction.STOP:
+            asked = {out["order_id"] for out in map(unpack, outputs) if out["template_id"] == Template.ORDER_CANCEL}
+            must(asked == self.live, "a halt cancels what lives", f"{len(asked)} cancels of {len(self.live)}")
         self._batch()
         if state is not None:
             self._rows(state, touched, parents.values())
@@ -225,7 +228,7 @@ class Invariants(Ledger):
         core = state.core[0]
         must(int(core.now_ns) == self.now_ns, "the engine's clock never falls", f"{core.now_ns}, was {self.now_ns}")
         must(int(core.live_children) == len(self.live), "live children are counted", f"{core.live_children}")
-        must(int(core.killed) == int(self.killed), "the kill flag is as it was set", f"{core.killed}")
+        must((int(core.killed) != 0) == self.killed, "the kill flag is as it was set", f"{core.killed}")
         if child is not None:
             self._child_row(state, child)
         for parent in parents:

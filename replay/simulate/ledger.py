@@ -157,8 +157,8 @@ class Ledger:
             self.up[session] = template == Template.SESSION_UP
             self._touch()
         elif template == Template.CONTROL and session < 0:
-            if record["action"] in (ControlAction.KILL_ON, ControlAction.KILL_OFF):
-                self.killed = record["action"] == ControlAction.KILL_ON
+            if record["action"] in (ControlAction.KILL_ON, ControlAction.KILL_OFF, ControlAction.STOP):
+                self.killed = record["action"] != ControlAction.KILL_OFF
         elif template == Template.ORDER_REPLACE:
             for parent in self.parents.values():
                 if parent.session == session and parent.order["cl_ord_id"] == record["cl_ord_id"]:

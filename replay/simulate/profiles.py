@@ -47,6 +47,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     die_ms: int = 0
     snapshot_ms: int = 0
     full_ms: int = 0
+    fail_ms: int = 0
     control_ms: int = 0
 
 
@@ -68,6 +69,9 @@ PROFILES: Final[dict[str, Profile]] = {
     "machine": Profile(
         clock_ms=250, skew_ms=400, stall_ms=400, die_ms=180, snapshot_ms=250, full_ms=600, control_ms=900, down_ms=600,
         bust=30,
+    ),
+    "disk": Profile(
+        die_ms=200, snapshot_ms=200, full_ms=300, fail_ms=300, control_ms=500, hold=300, work_ms=20, bust=50,
     ),
     "all": Profile(
         feed_lost=30, feed_twice=60, feed_late=60, publisher_ms=1500, halt_ms=2000, lost=15, twice=40, reordered=10,

@@ -93,10 +93,11 @@ class Files:
             self._read_snapshots(run_dir)
         return True
 
-    def recover(self, found: Found, frames: list[Frame], *, power: bool) -> tuple[Recovery, int]:
+    def recover(self, found: Found, frames: list[Frame], *, power: bool, halted: bool) -> tuple[Recovery, int]:
         """What a new process makes of the files: (its recovery, how many outputs were given up at the most).
 
-        `frames` are all that were committed. The disk goes on behind what was found. Violation where it is not whole.
+        `frames` are all that were committed; `halted`: it had stopped itself, and an operator lets it go on. The disk
+        goes on behind what was found. Violation where that is not whole.
         """
         lost: tuple[Sequence[int], Sequence[int]] = (found.pages, found.sectors) if power else ((), ())
         with tempfile.TemporaryDirectory(prefix="tickroute-simulate-") as folder:
@@ -108,7 +109,7 @@ class Files:
                 self._damage(run_dir, found.snap)
             given_up = _give_up(run_dir) if power else 0
             try:
-                recovery = recover(self._folder(folder))
+                recovery = recover(self._folder(folder), halted=halted)
             except (JournalError, RecoveryError) as error:
                 raise Violation("a death is recovered from", str(error).replace(folder, "RUN_DIR")) from error
             self._faults["snapshot"] += recovery.start.header is not None

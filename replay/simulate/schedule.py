@@ -120,6 +120,7 @@ class Schedule:
         self._repeat(profile.snapshot_ms, _MACHINE, lambda: iter([{"do": "snapshot"}]))
         self._repeat(profile.die_ms, _MACHINE, self._die)
         self._repeat(profile.full_ms, _MACHINE, self._full)
+        self._repeat(profile.fail_ms, _MACHINE, self._fail)
         self._repeat(profile.control_ms, _MACHINE, self._control)
         if self.setup.durability == "disk":
             self._repeat(2, _MACHINE, lambda: iter([{"do": "sync"}]))
@@ -320,6 +321,14 @@ class Schedule:
             restart["snap"] = dice.word()
         at = self._now + 20 * MS + dice.wait_ns(20 * MS)
         self._at(at, lambda: self._restart(restart))
+
+    def _fail(self) -> Iterator[Event]:
+        """The disk fails; an operator starts the engine again, and lifts the kill flag sooner or later."""
+        dice = self._dice[_MACHINE]
+        yield {"do": "eio"}
+        at = self._now + 20 * MS + dice.wait_ns(20 * MS)
+        self._at(at, lambda: self._restart({"do": "restart"}))
+        self._at(at + dice.wait_ns(60 * MS), lambda: iter([{"do": "control", "what": "live"}]))
 
     def _restart(self, event: Event) -> Iterator[Event]:
         dice = self._dice[_MACHINE]

@@ -26,7 +26,8 @@ Timers are not events: before each event the engine is told of the deadlines tha
                                           first byte not synced; bits that flip; what is wrong with the snapshot
     clock    ns    the driver's clock steps; stall  ns  the engine's process stands still
     disk     full, told  no further segment, or again;  sync  the disk has all
-    control  what: kill | live            the control link
+    control  what: kill | live, value     the control link
+    eio      the disk fails: the engine halts
     bytes    session, hex                 a record that is none
 """
 
@@ -284,7 +285,7 @@ class World:
     def _disk(self, event: Event) -> None:
         """A disk that is nearly full makes the driver stop all orders; with room again it lets them go."""
         if event.get("told"):
-            self._control({"what": "kill" if event["full"] else "live"})
+            self._control({"what": "kill" if event["full"] else "live", "value": int(Reason.DISK_FULL)})
         self.engine.disk_full(bool(event["full"]))
 
     def _sync(self, _event: Event) -> None:
@@ -293,7 +294,11 @@ class World:
 
     def _control(self, event: Event) -> None:
         action = ControlAction.KILL_ON if event["what"] == "kill" else ControlAction.KILL_OFF
-        self.give(pack(Template.CONTROL, action=int(action), client_id=-1, instrument_id=-1))
+        value = int(event.get("value", 0))
+        self.give(pack(Template.CONTROL, action=int(action), client_id=-1, instrument_id=-1, value=value))
+
+    def _eio(self, _event: Event) -> bool:
+        return self.engine.halt()
 
     def _bytes(self, event: Event) -> None:
         self.give(bytes.fromhex(event["hex"]))

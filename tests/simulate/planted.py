@@ -97,6 +97,10 @@ CORE: Final = r"""
 @ engine.core.children:regain_session; hostile 0
 - timers.arm(state, len(state.parents) + c, state.core[0].now_ns)
 + pass
+# what was read late clears UNKNOWN
+@ engine.core.children:hear; reports 3
+- was == _S_UNKNOWN and not reachable(state, c)
++ False
 # a record that comes twice counts twice
 @ engine.core.sessions:follow_session; sessions 0
 - seq <= line.seq_in
@@ -166,6 +170,14 @@ CORE: Final = r"""
 @ engine.core.parents:end_canceled; venues 0
 - state.counts[C_QTY_CANCELED] += leaves_of(state, p)
 + pass
+# a halt lets new orders go
+@ engine.core.halt:on_stop; disk 0
+- core.killed = _HALTED
++ pass
+# a halt cancels what has ended, and not what it has asked for
+@ engine.core.halt:on_stop; disk 0
+- or child.leaves_qty <= 0
++ or child.cancels > 0
 """
 LIFE: Final = r"""
 # a venue's word on an end is ignored

@@ -13,7 +13,7 @@ from replay.simulate.run import simulate
 
 pytestmark = [pytest.mark.kernel, pytest.mark.torture]
 #: Seeds of each profile, in blocks that processes can share.
-SEEDS = {"all": 4000, "hostile": 2000, "reports": 1000, "venues": 1000, "sessions": 1000, "machine": 750, "feed": 250}
+SEEDS = {"all": 4000, "hostile": 2000, "reports": 1000, "venues": 1000, "sessions": 1000, "machine": 500, "disk": 500}
 BLOCK = 250
 assert sum(SEEDS.values()) == 10_000
 
