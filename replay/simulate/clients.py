@@ -107,7 +107,7 @@ class Client(Peer):
 
     def wonder(self) -> None:
         """Something is missing: ask for it, unless it may still be on its way."""
-        if self.up and self.now_ns - self._asked_ns > _PATIENCE_NS:
+        if self.up and abs(self.now_ns - self._asked_ns) > _PATIENCE_NS:  # its clock may step, too
             self._asked_ns = self.now_ns
             self.ask_again()
 

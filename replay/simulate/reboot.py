@@ -103,7 +103,7 @@ class Files:
         with tempfile.TemporaryDirectory(prefix="tickroute-simulate-") as folder:
             run_dir = Path(folder)
             self._write(run_dir, self.disk.image(*lost, stale=found.stale))
-            for flip in found.flips:
+            for flip in () if power else found.flips:  # what a power cut took cannot be told from what a flip did
                 self._flip(run_dir, flip, frames)
             if found.snap:
                 self._damage(run_dir, found.snap)
