@@ -26,10 +26,14 @@ def key_of(venue: int, exec_id: bytes) -> Key:
 class Execution:
     """What stands of an execution; `told` is the ExecID that its client knows, `successor` what took its place."""
 
-    def __init__(self, key: Key, child: Child, px: int, qty: int, liquidity: int, told: bytes = b"") -> None:
+    def __init__(
+        self, key: Key, child: Child, px: int, qty: int, liquidity: int, told: bytes = b"", changes: bool = False
+    ) -> None:
         self.key, self.child = key, child
         self.px, self.qty, self.liquidity, self.told = px, qty, liquidity, told
         self.successor: Execution | None = None
+        #: Whether it is a bust or correction itself.
+        self.changes = changes
 
     def is_of(self, record: Record) -> bool:
         """Whether a bust or correction names the order that this is of."""
@@ -45,6 +49,8 @@ class Executions:
         self._ring: list[Key] = []
         self._known: dict[Key, Execution] = {}
         self._ever: set[Key] = set()
+        #: Executions that came once more after they had been forgotten, and were booked again.
+        self.again = 0
 
     def knows(self, key: Key) -> bool:
         """Whether the engine remembers it."""
@@ -65,6 +71,7 @@ class Executions:
 
     def enter(self, execution: Execution) -> None:
         """Remember it, and forget the oldest where there is no room."""
+        self.again += execution.key in self._ever and not execution.changes
         self._ring.append(execution.key)
         if len(self._ring) > self._size:
             self._known.pop(self._ring.pop(0), None)

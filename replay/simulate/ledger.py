@@ -226,7 +226,7 @@ class Ledger:
         key, old = key_of(venue, record["exec_id"]), self.executions.find(key_of(venue, record["exec_ref_id"]))
         if self.executions.knows(key) or old is None or old.qty == 0 or not old.is_of(record):
             return None
-        new = Execution(key, old.child, old.px, 0, old.liquidity, old.told)
+        new = Execution(key, old.child, old.px, 0, old.liquidity, old.told, changes=True)
         if record["template_id"] == Template.CORRECT:
             new.px, new.qty = record["last_px"], record["last_qty"]
             new.liquidity = record["liquidity"] or old.liquidity

@@ -41,6 +41,8 @@ class Order:
         self.leaves = self.qty
         self.status = int(OrdStatus.NEW)
         self.executions: list[Execution] = []
+        #: Whether it was made larger unasked. Where that report is lost, the engine's fills end it and the venue's do not.
+        self.raised = False
 
     @property
     def live(self) -> bool:
@@ -179,6 +181,7 @@ class Gateway(Peer):
 
     def restate(self, order: Order, leaves: int, px: int) -> None:
         """Change what is left of an order, and its price, unasked."""
+        order.raised = order.raised or leaves > order.leaves
         order.qty += leaves - order.leaves
         order.leaves, order.px = leaves, px
         self.report(Template.ACK, order, exec_type=ExecType.RESTATED, last_px=px)
