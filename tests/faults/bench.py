@@ -30,9 +30,18 @@ class Bench:
     """One engine of the demonstration's configuration, on the monotonic clock. `start` it."""
 
     def __init__(
-        self, folder: Path, hatchery: Hatchery, changes: Sequence[tuple[str, str]] = (), feed: bool = True
+        self,
+        folder: Path,
+        hatchery: Hatchery,
+        changes: Sequence[tuple[str, str]] = (),
+        *,
+        feed: bool = True,
+        spoil: tuple[str, str] | None = None,
     ) -> None:
+        """`spoil`: (module, function) that fails with EIO in the engine once the file `broken` is there."""
         folder.mkdir()
+        self.broken = folder / "broken"
+        self._spoil = (*spoil, str(self.broken)) if spoil else None
         self.folder, self.run_dir, self.hatchery = folder, folder / "run", hatchery
         self.processes = make_sockets()
         self.toml = desk_toml(folder, self.processes.sockets, 7)
@@ -63,7 +72,7 @@ class Bench:
         """Another engine on this run directory, dead or alive the one before."""
         self.lives += 1
         told = self.folder / f"engine-{self.lives}.json"
-        self.pid = self.hatchery.fork("run", str(self.toml), "--json", str(told), log=self._log())
+        self.pid = self.hatchery.fork("run", str(self.toml), "--json", str(told), log=self._log(), spoil=self._spoil)
         self._forget()
         return self.pid
 
@@ -132,6 +141,9 @@ class Bench:
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
+
+    def alive(self) -> bool:
+        return alive(self.pid)
 
     def gone(self) -> None:
         """Wait for the engine's end."""

@@ -3,8 +3,9 @@
     python -m tests.faults.hatchery CONFIG.toml
 
 A line of standard input is JSON: {"argv": ["run", "desk.toml"], "log": PATH, "state": PATH or null, "die": NAME or
-null}. The process number of the fork is written to standard output. `state`: where the fork writes (last frame, hash of
-the state) as recovery found them. `die`: a point of POINTS or BIRTHS, at which the fork kills itself (SIGKILL).
+null, "spoil": [module, function, PATH] or null}. The process number of the fork is written to standard output. `state`:
+where the fork writes (last frame, hash of the state) as recovery found them. `die`: a point of POINTS or BIRTHS, at
+which the fork kills itself (SIGKILL). `spoil`: a function that fails with EIO once PATH is there.
 
 A start from nothing loads numba and the kernels, some seconds of CPU; a fork has them. What runs in it is the command
 itself, from its arguments on. The forks die with this process.
@@ -13,6 +14,7 @@ itself, from its arguments on. The forks die with this process.
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import importlib
 import json
@@ -77,6 +79,19 @@ def _at(name: str) -> None:
     setattr(module, function, dying)
 
 
+def _spoiled(module_name: str, function: str, flag: str) -> None:
+    """From the moment that file `flag` is there, a function fails as a broken disk makes it fail."""
+    module = importlib.import_module(module_name)
+    original = getattr(module, function)
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        if os.path.exists(flag):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return original(*args, **kwargs)
+
+    setattr(module, function, failing)
+
+
 def _noted(recover: Callable[..., Any], path: Path) -> Callable[..., Any]:
     """`recover` that writes down what it found."""
 
@@ -105,6 +120,8 @@ def _live(parent: int, wish: dict[str, Any]) -> int:
         setattr(daemon, "recover", _noted(recover, Path(wish["state"])))  # noqa: B010  it is not daemon's own
     if wish.get("die"):
         _at(wish["die"])
+    if wish.get("spoil"):
+        _spoiled(*wish["spoil"])
     return tickroute(wish["argv"])
 
 

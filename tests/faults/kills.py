@@ -72,10 +72,17 @@ class Hatchery:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def fork(self, *argv: str, log: Path, state: Path | None = None, die: str | None = None) -> int:
+    def fork(
+        self,
+        *argv: str,
+        log: Path,
+        state: Path | None = None,
+        die: str | None = None,
+        spoil: tuple[str, str, str] | None = None,
+    ) -> int:
         """Start a `tickroute` process; its number."""
         assert self.process.stdin is not None
-        wish = {"argv": argv, "log": str(log), "state": str(state) if state else None, "die": die}
+        wish = {"argv": argv, "log": str(log), "state": str(state) if state else None, "die": die, "spoil": spoil}
         self.process.stdin.write(json.dumps(wish) + "\n")
         self.process.stdin.flush()
         return int(self._said())
