@@ -65,6 +65,13 @@ def until(it, load, done):
     it.wait(turn)
 
 
+def is_end(report):
+    """Whether a report says that an order has ended without having been routed."""
+    return report.template_id == T.REJECT or (
+        report.template_id == T.ACK and report.ord_status in (S.CANCELED, S.REJECTED)
+    )
+
+
 def live_child(it, name):
     """An order that is at the venue."""
     it.quote(0)
@@ -83,12 +90,11 @@ def test_a_full_disk_is_cancel_only_until_there_is_room_and_somebody_says_so(ben
         disk.fill()
         until(it, load, lambda: it.gauge("killed") == r.Reason.DISK_FULL)
         it.client.send(order("no", r.Side.BUY, 300, 1_600_000))
-        reports = [it.take(it.client, T.ACK)[-1].ord_status]
-        while reports[-1] not in (S.CANCELED, S.REJECTED):
-            reports.append(it.take(it.client, T.ACK)[-1].ord_status)
+        it.wait(lambda: [x for x in it.client.got() if is_end(x)])
         assert it.gauge("children_sent") == 0
         disk.free()
         it.wait(lambda: main(["control", str(it.run_dir), "kill-off"]) == 0 and it.gauge("killed") == 0)
+        it.feed.epoch, it.feed.seqs = 2, dict.fromkeys(it.feed.seqs, 0)
         live_child(it, "yes")
         figures = it.stop()
         assert figures["journal_stalls"] == 0
@@ -111,7 +117,6 @@ def test_a_broken_disk_halts_the_engine_which_cancels_what_lives_and_never_tries
     it.broken.touch()
     until(it, load, lambda: it.gauge("halted") == r.Reason.DISK_ERROR or not it.alive())
     it.gone()
-    assert not (it.folder / "none").exists()
     said = " ".join(it.said().split())
     assert "halted" in said
     assert (it.run_dir / "halted.txt").exists()
