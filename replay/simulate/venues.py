@@ -41,7 +41,7 @@ class Order:
         self.leaves = self.qty
         self.status = int(OrdStatus.NEW)
         self.executions: list[Execution] = []
-        #: Whether it was made larger unasked. Where that report is lost, the engine's fills end it and the venue's do not.
+        #: Whether it was made larger unasked. Where that report is lost, fills end it at the engine and not here.
         self.raised = False
 
     @property
