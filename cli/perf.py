@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 #: Columns that the table of a benchmark needs.
-_TABLE_WIDTH = 118
+_TABLE_WIDTH = 136
 
 
 def perf(
