@@ -1,10 +1,10 @@
 """What venues' reports on orders do: acceptances, executions, rejects, the end of a child.
 
 A report counts where it names a child, its venue and its instrument. It becomes an event, and the table of lifecycle.py
-says what that does in the child's state. Executions are idempotent on (venue, ExecID). A late fill or an overfill is
-booked and alerted, because it happened. A venue that ends a child says how much of it was executed: where we have heard
-of less, the child is UNKNOWN until those executions arrive, and is asked about. A venue that ends a child which nobody
-asked it to end is believed, and alerted.
+says what that does in the child's state. Executions, and reports that change terms, are idempotent on (venue, ExecID).
+A late fill or an overfill is booked and alerted, because it happened. A venue that ends a child says how much of it was
+executed: where we have heard of less, the child is UNKNOWN until those executions arrive, and is asked about. A venue
+that ends a child which nobody asked it to end is believed, and alerted.
 
 Busts and corrections are in changes.py, replaces in amend.py.
 """
@@ -147,6 +147,8 @@ def on_report(state: State, events: Events, i: int, outbox: Outbox) -> None:
         refusal(state, outbox, template, reason, order_id, before if reason == _R_TERMINAL else 0)
     elif not _asked(state, c, step):
         refusal(state, outbox, template, _R_ORDER, order_id, 0)
+    elif _told_before(state, events, i, c, step):
+        refusal(state, outbox, template, _R_DUPLICATE_EXEC, order_id, 0)
     else:
         if template == _ACK:
             child.venue_order[0] = report.peer_id[0]
@@ -162,6 +164,31 @@ def _asked(state: State, c: int, step: int) -> bool:
     if step == _D_KEEP:
         return int(child.marks) & M_CANCEL != 0
     return step != _D_UNREPLACE or child.amends > 0
+
+
+@kernel
+def _told_before(state: State, events: Events, i: int, c: int, step: int) -> bool:
+    """Whether a report that changes terms was taken before; else it is remembered, where it has an ExecID.
+
+    A venue sends again what was not acknowledged when its session was lost: old terms must not come back by that.
+    """
+    if step != _D_REPLACE and step != _D_RESTATE and step != _D_UNREPLACE:
+        return False
+    report = events.report[i]
+    venue, word0, word1 = int(report.venue_id), int(report.exec_id[0]), int(report.exec_id[1])
+    if word0 == 0 and word1 == 0:
+        return False
+    if find_execution(state, venue, word0, word1) != NONE:
+        return True
+    row = state.execs[remember_execution(state, venue, word0, word1)]
+    row.order_id = report.order_id
+    row.qty = 0
+    row.px = 0
+    row.place = position_of(state, c)
+    row.side = int(state.child_orders[c].side)
+    row.liquidity = 0
+    row.told_seq = 0
+    return False
 
 
 @kernel

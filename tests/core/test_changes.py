@@ -313,3 +313,24 @@ def test_replace_that_meets_an_order_that_has_ended_is_asked_about():
     assert kinds(w.advance(500 * MS)) == ["ALERT", "STATUS_REQUEST"]
     w.status(child, OrdStatus.CANCELED)
     assert w.state.core[0].live_children == 1, "what it gave back is posted again"
+
+
+def test_terms_that_are_told_again_change_nothing():
+    """A venue sends again what was not acknowledged: the old terms do not come back."""
+    w, child = posted()
+    px = int(child.px)
+    w.amend(child, px, 60)
+    w.replaced(child, px, 0, 60, exec_id="r1")
+    w.amend(child, px, 90)
+    assert reasons(w.replaced(child, px, 0, 60, exec_id="r1")) == [Reason.DUPLICATE_EXEC]
+    assert w.row(child)[1].amends == 1
+    w.replaced(child, px, 0, 90, exec_id="r2")
+    for again, leaves in (("r1", 60), ("r2", 90)):
+        assert reasons(w.replaced(child, px, 0, leaves, exec_id=again)) == [Reason.DUPLICATE_EXEC]
+    order, row = w.row(child)
+    assert (order.qty, row.leaves_qty, row.cancels, w.parent("a")[1].live_qty) == (90, 90, 0, 90)
+    w.amend(child, px, 70)
+    w.replace_reject(child, Reason.SIMULATED, exec_id="r3")
+    w.amend(child, px, 80)
+    assert reasons(w.replace_reject(child, Reason.SIMULATED, exec_id="r3")) == [Reason.DUPLICATE_EXEC]
+    assert w.row(child)[1].amends == 1, "the second replace is not what was refused"

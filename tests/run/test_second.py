@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +14,6 @@ from tests.run.lives import Lives, rerun
 
 pytestmark = pytest.mark.skipif(not JIT, reason="engine and venues are compiled processes")
 
-#: Replaces its children all the time.
-NUDGE = Path(__file__).resolve().parents[1] / "replay" / "nudge.py"
 FAULTS = "bust_ppm = 150000\ncorrect_ppm = 250000\nunsolicited_ppm = 200000"
 
 
@@ -72,11 +69,3 @@ def agree(venues, client, state, counted):
 
 def test_client_engine_and_venues_agree_on_what_stands(tmp_path):
     agree(*day(tmp_path, 5, **{'rest = "engine"': 'rest = "venue"'}))
-
-
-@pytest.mark.torture
-@pytest.mark.timeout(0)
-def test_so_they_do_where_children_are_replaced_all_the_time(tmp_path):
-    venues, client, state, counted = day(tmp_path, 6, **{'strategy = "strategies.sweep"': f'strategy = "{NUDGE}"'})
-    agree(venues, client, state, counted)
-    assert counted["replaces_sent"] > 100
