@@ -276,8 +276,10 @@ def _replace(state: State, p: int, status: int, outbox: Outbox) -> int:
 def complete(state: State, p: int, event: int, outbox: Outbox) -> int:
     """Nothing is left to route and no child is live: a request that waited comes too late. SHORT after a bust."""
     phase = int(state.parents[p].phase)
-    filled = bool(state.parents[p].cum_qty >= state.parent_orders[p].qty)
-    state.parents[p].ord_status = _S_FILLED if filled else _S_CANCELED  # nothing is pending any more
+    cum_qty = int(state.parents[p].cum_qty)
+    filled = cum_qty >= state.parent_orders[p].qty
+    # Nothing is pending any more. Where it is SHORT the end has its own report, after that of the request.
+    state.parents[p].ord_status = _S_FILLED if filled else _S_PARTIAL if cum_qty > 0 else _S_NEW
     if PENDING_REPLACE <= phase <= PENDING_CANCEL:
         refuse_request(state, outbox, p, _request_of(phase), _R_TERMINAL)
     return _FILLED if filled else _short(state, p)

@@ -49,7 +49,7 @@ OPEN, ANSWERED = 1, 2
 TERMINAL: Final = frozenset({OrdStatus.FILLED, OrdStatus.CANCELED, OrdStatus.EXPIRED, OrdStatus.REJECTED})
 
 #: Bytes of a child, from the first of its own.
-(QTY, VENUE, NUMBER, ASKED, ENDED, HEARD, LAST, OWED, GONE) = range(9)
+(QTY, VENUE, NUMBER, ASKED, ENDED, HEARD, LAST, OWED, GONE, UNDONE) = range(10)
 CHILD_BYTES: Final = 10
 # Bits of ASKED: what the engine was told or asked for.
 ACKED, CANCEL_ASKED, STATUS_ASKED = 1, 2, 4
@@ -122,6 +122,13 @@ def exposure(g: bytearray) -> int:
         done = g[at + HEARD] + g[at + OWED]
         total += done if g[at + ENDED] else max(done, g[at + QTY])
     return total
+
+
+def undo(g: bytearray, at: int, qty: int) -> None:
+    """A venue takes back `qty` of the child's last execution."""
+    g[at + UNDONE] += qty
+    g[BUSTED] += qty
+    spend(g, BUSTS_LEFT)
 
 
 def heard(g: bytearray) -> int:

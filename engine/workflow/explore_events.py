@@ -75,6 +75,9 @@ _SEQ, _EVENT_NS, _RECV_NS = (_word(Template.ACK, name) for name in ("stream_seq"
 _ORDER_ID, _EXEC_ID, _LAST_PX, _LAST_QTY, _CUM, _LEAVES = (
     _word(Template.ACK, name) for name in ("order_id", "exec_id", "last_px", "last_qty", "cum_qty", "leaves_qty")
 )
+_CHANGE_ID, _REF_ID = _word(Template.BUST, "exec_id"), _word(Template.BUST, "exec_ref_id")
+#: ExecIDs of changes lie that far above those of what they change.
+_CHANGED: Final = 1 << 16
 _ORD_STATUS = int(DTYPES[Template.ACK].fields["ord_status"][1])  # type: ignore[index]
 _EPOCH = int(DTYPES[Template.ACK].fields["stream_epoch"][1]) // 4  # type: ignore[index]
 
@@ -161,12 +164,16 @@ class World:
                     found.append(code_of(Kind.CANCEL_REJECT, n))
                 if not asked & a.STATUS_ASKED:
                     found.append(code_of(Kind.STATUS_ENDED, n))
-            if g[a.LIES_LEFT] and not owed and trouble:
+            if g[a.LIES_LEFT] and not owed and trouble and not g[a.BUSTED]:
                 found.append(code_of(Kind.OVERFILL, n))
         if asked & a.CANCEL_ASKED:
             found.append(code_of(Kind.CANCEL_REJECT, n))
         if done and again:
             found.append(code_of(Kind.FILL_TWICE, n))
+        if done and trouble and g[a.BUSTS_LEFT] and not g[a.LIED] and not g[at + a.UNDONE]:
+            found.append(code_of(Kind.BUST, n))
+            if g[at + a.LAST] > 1:
+                found.append(code_of(Kind.CORRECT, n))
 
     def _client_events(self, found: list[int]) -> None:
         g = self.ghost
@@ -187,8 +194,10 @@ class World:
     def put(self, code: int) -> None:
         """Write an event's record into the buffer, and what it means into the account."""
         kind, arg = Kind(code >> 8), code & 255
-        if kind <= Kind.CORRECT:
+        if kind < Kind.BUST:
             self._report(kind, arg)
+        elif kind <= Kind.CORRECT:
+            self._change(kind, arg)
         elif kind <= Kind.CLEAR:
             self._of_venue(kind, arg)
         elif kind <= Kind.RESUME:
@@ -232,14 +241,30 @@ class World:
         if kind in (Kind.FILL_LOT, Kind.FILL_ALL, Kind.OVERFILL, Kind.FILL_TWICE):
             cum = g[at + a.HEARD]
             words[_EXEC_ID] = (n + 1) * 256 + cum
-            words[_LAST_PX] = self.arena.words[self._child_px[g[at + a.NUMBER] & (len(self._child_px) - 1)]]
+            words[_LAST_PX] = self._px(at)
             words[_LAST_QTY] = qty
-        words[_CUM] = cum
+        words[_CUM] = cum - g[at + a.UNDONE]
         words[_LEAVES] = 0 if g[at + a.ENDED] else g[at + a.QTY] - cum
         if kind in (Kind.STATUS_ENDED, Kind.END_TWICE):
             self.buffer[_ORD_STATUS] = _END_STATUS[g[at + a.ENDED]]
         elif kind == Kind.STATUS_LIVE and cum > 0:
             self.buffer[_ORD_STATUS] = OrdStatus.PARTIALLY_FILLED
+
+    def _change(self, kind: Kind, n: int) -> None:
+        """A venue takes its last execution of a child back, or all of it but a lot less."""
+        g, at, words = self.ghost, a.child_at(n), self._words
+        self._write(self.records.reports[kind][g[at + a.VENUE]], 1 + g[at + a.VENUE])
+        stands = g[at + a.LAST] - 1 if kind == Kind.CORRECT else 0
+        words[_ORDER_ID] = self.child_base | g[at + a.NUMBER]
+        words[_REF_ID] = (n + 1) * 256 + g[at + a.HEARD]
+        words[_CHANGE_ID] = words[_REF_ID] + _CHANGED
+        words[_LAST_PX], words[_LAST_QTY] = self._px(at), stands
+        a.undo(g, at, g[at + a.LAST] - stands)
+        words[_CUM] = g[at + a.HEARD] - g[at + a.UNDONE]
+
+    def _px(self, at: int) -> int:
+        """Limit of a child."""
+        return int(self.arena.words[self._child_px[self.ghost[at + a.NUMBER] & (len(self._child_px) - 1)]])
 
     def _execute(self, kind: Kind, at: int, qty: int) -> None:
         """A venue executes `qty`, and says so."""

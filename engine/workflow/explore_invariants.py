@@ -38,6 +38,7 @@ from engine.workflow.explore_account import (
     STATUS_ASKED,
     TERMINAL,
     TOLD,
+    UNDONE,
     VENUE,
     child_at,
     exposure,
@@ -140,7 +141,7 @@ class Judge:
         exec_type, status = self._bytes[k * RECORD_MAX + _EXEC_TYPE], self._bytes[k * RECORD_MAX + _ORD_STATUS]
         cum, leaves = self._words[k * 16 + _CUM], self._words[k * 16 + _LEAVES]
         if template == Template.ACK and exec_type == ExecType.REPLACED:
-            g[ORDERED] = max(g[NEW_QTY], heard(g) - g[BUSTED])
+            g[ORDERED] = max(g[NEW_QTY], heard(g))
         request = self._halves[k * 32 + _REQUEST]
         if request != 0 and request != Template.ORDER_NEW and exec_type not in _PENDING:
             self._answered(request, resumed=template == Template.ACK and exec_type == ExecType.NEW)
@@ -208,8 +209,8 @@ class Judge:
         g, arena, at = self.world.ghost, self.world.arena, child_at(n)
         cum_at, leaves_at, status_at = self.children[g[at + NUMBER] & (len(self.children) - 1)]
         cum, leaves, status = arena.words[cum_at], arena.words[leaves_at], arena.bytes[status_at]
-        if cum != g[at + HEARD]:
-            raise Violation(f"child {n + 1}: cum is {cum}; its venue reported {g[at + HEARD]}")
+        if cum != g[at + HEARD] - g[at + UNDONE]:
+            raise Violation(f"child {n + 1}: cum is {cum}; its venue reported {g[at + HEARD]}, less {g[at + UNDONE]}")
         if status in TERMINAL:
             if leaves != 0:
                 raise Violation(f"child {n + 1} is {OrdStatus(status).name}, and has leaves {leaves}")
@@ -220,9 +221,10 @@ class Judge:
                     "released while its venue may still execute it"
                 )
             g[at + ASKED] = 0
-        elif leaves != max(g[at + QTY] - cum, 0):
+        elif leaves != max(g[at + QTY] - g[at + HEARD], 0):
             raise Violation(
-                f"child {n + 1}: cum {cum} + leaves {leaves} + canceled 0 is not its quantity, {g[at + QTY]}"
+                f"child {n + 1}: cum {cum} + leaves {leaves} + canceled 0 + busted {g[at + UNDONE]} is not its "
+                f"quantity, {g[at + QTY]}"
             )
         elif leaves == 0:
             raise Violation(f"child {n + 1} is {OrdStatus(status).name} with nothing left")

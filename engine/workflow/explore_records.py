@@ -88,6 +88,13 @@ class Records:
             ]
             for kind, (template, exec_type, status, reason) in _REPORTS.items()
         }  # fmt: skip
+        for kind, template, exec_type in (
+            (Kind.BUST, Template.BUST, ExecType.TRADE_CANCEL),
+            (Kind.CORRECT, Template.CORRECT, ExecType.TRADE_CORRECT),
+        ):
+            self.reports[kind] = [
+                Record(template, venue_id=v, stream_id=1 + v, exec_type=exec_type, side=o.side) for v in venues
+            ]
         self.timer = Record(Template.TIMER)
         self.hellos = [Record(Template.SESSION_UP, stream_id=n, session_id=n) for n in range(1 + venue_count)]
         self.downs = [Record(Template.SESSION_DOWN, stream_id=1 + v, reason=Reason.PEER_SILENT) for v in venues]

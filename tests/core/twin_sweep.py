@@ -70,7 +70,7 @@ class Routing(Market):
             if complete:
                 self.recall(p)
         elif complete and (p.pending != "REPLACE" or p.wanted[0] == p.qty):
-            p.status = "FILLED" if p.cum >= p.qty else "CANCELED"
+            p.status = "FILLED" if p.cum >= p.qty else "PARTIALLY_FILLED" if p.cum else "NEW"
             if p.pending in ASKED:
                 self.tell(p, "CANCEL_REJECT", "NEW", "ORDER_TERMINAL", ASKED[p.pending])
             self.complete(p)
