@@ -50,6 +50,7 @@ def run(
     began = time.monotonic()
     out = console(json)
     out.print(f"compiling and rehearsing {settings.routing.strategy} (a minute the first time) ...")
+    _prove(out, settings.routing.strategy)
     with progress_bar(out, Path(settings.engine.run_dir)) as progress:
         engine = Engine(settings, halted=after_halt, use_snapshots=not no_snapshots, progress=progress)
     if engine.recovery is not None:
@@ -80,6 +81,18 @@ def run(
         write_json(json, {"run_dir": str(engine.run_dir), "figures": final, "recovery": recovered, "halted": halted})
     if engine.halted is not None:
         raise HaltedError(engine.halted.text(engine.run_dir))
+
+
+def _prove(out: Console, strategy: str) -> None:
+    """A strategy from outside is explored before the first start with it."""
+    from engine.run.prove import prove_once
+
+    for found in prove_once(strategy):
+        whole = "holds" if found.complete else "[yellow]holds as far as it was explored[/]"
+        out.print(
+            f"{strategy}, {found.name}: {whole}; {found.states:,} states, {found.transitions:,} transitions, "
+            f"{found.seconds:.1f} s"
+        )
 
 
 def since_exec_ms() -> float:

@@ -10,13 +10,17 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.jit import JIT
-from engine.run.prove import prove
+from engine.run.outside import find
+from engine.run.prove import prove, prove_once
+from engine.workflow.explore import Exploration
+from engine.workflow.machine import MachineError
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.kernel
@@ -29,6 +33,46 @@ def test_the_shipped_sweep_holds():
         assert found.violated == "", "\n".join(found.counterexample)
         assert found.states > 1_000
         assert found.complete == JIT
+
+
+@pytest.mark.skipif(not JIT, reason="thousands of states: compiled only")
+def test_the_shipped_sweep_holds_whatever_goes_wrong_once():
+    for found in prove("strategies.sweep", "one mishap", max_transitions=50_000):
+        assert found.violated == "", "\n".join(found.counterexample)
+        assert found.states > 10_000
+
+
+@pytest.mark.torture
+@pytest.mark.skipif(not JIT, reason="millions of transitions: compiled only")
+def test_every_variant_of_the_shipped_strategies_is_explored_to_its_end():
+    for found in prove("strategies.sweep"):
+        print(f"{found.name}: {found.states} states, {found.transitions} transitions, {found.seconds:.1f} s")
+        assert found.good, (found.violated, found.counterexample)
+
+
+def test_the_verdict_on_a_strategy_from_outside_is_kept_beside_its_kernels(tmp_path, monkeypatch):
+    """Explored before the first start with it and not before the second; a changed one is another one."""
+    mine = tmp_path / "mine.py"
+    asked: list[str] = []
+
+    def explore(strategy: str, only: str, **_: Any) -> list[Exploration]:
+        asked.append(only)
+        return [Exploration(name=only, complete=True, states=1)]
+
+    monkeypatch.setattr("engine.run.prove.prove", explore)
+    monkeypatch.setattr("engine.run.prove.JIT", True)
+    for text in (uuid.uuid4().hex, uuid.uuid4().hex):
+        mine.write_text(f"machine = {text!r}", encoding="utf-8")
+        find(str(mine)).folder.mkdir(parents=True)
+        asked.clear()
+        for _ in range(2):
+            prove_once(str(mine))
+            assert asked == ["IOC", "GTC, rests at the engine"]
+    assert prove_once("strategies.sweep") == []
+    monkeypatch.setattr("engine.run.prove.prove", lambda *_, **__: [Exploration(name="x", violated="it is wrong")])
+    mine.write_text(f"machine = {uuid.uuid4().hex!r}", encoding="utf-8")
+    with pytest.raises(MachineError, match="it is wrong"):
+        prove_once(str(mine))
 
 
 def explored(tree: Path, strategy: str, only: str, **changes: Any) -> Any:
