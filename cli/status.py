@@ -73,9 +73,9 @@ def snapshot(reader: Any) -> dict[str, Any]:
         "state": "ended" if age is None else ("running" if age < 2_000_000_000 else "silent"),
         "heartbeat_age_ms": None if age is None else age / 1e6,
         "monotonic_ns": time.monotonic_ns(),
-        "durability": "disk" if counters["durable_seq"] >= 0 else "process",
-        "kill_flag": killed_text(counters["killed"]),
-        "halted": halted_text(counters["halted"]),
+        "durability": "disk" if counters.get("durable_seq", -1) >= 0 else "process",
+        "kill_flag": killed_text(counters.get("killed", 0)),
+        "halted": halted_text(counters.get("halted", 0)),
         "counters": counters,
         "latency_ns": latencies,
     }
@@ -101,16 +101,10 @@ def _reason(value: int) -> str:
 
 def _shown(now: dict[str, Any], before: dict[str, Any] | None) -> Group:
     counters = now["counters"]
-    title = f"process {now['pid']}: {now['state']}, durability {now['durability']}"
-    if now["kill_flag"] != "off":
-        title += f"\n[bold red]kill flag {now['kill_flag']}[/]: no new order leaves"
-        title += " until `tickroute control RUN_DIR kill-off`"
-    if now["halted"] is not None:
-        title += f"\n[bold red]halted: {now['halted']}[/]; RUN_DIR/halted.txt says why"
-    figures = Table(box=None, header_style="dim", title=title, title_justify="left", title_style="")
+    figures = Table(box=None, header_style="dim")
     for title in ("counter", "value", "per second"):
         figures.add_column(title, justify="left" if title == "counter" else "right")
-    for name in _FIGURES:
+    for name in [name for name in _FIGURES if name in counters]:  # an older run has fewer
         rate = ""
         if before is not None:
             seconds = (now["monotonic_ns"] - before["monotonic_ns"]) / 1e9
@@ -124,4 +118,16 @@ def _shown(now: dict[str, Any], before: dict[str, Any] | None) -> Group:
     for stage, row in now["latency_ns"].items():
         cells = (f"{row[key]:,}" if row[key] is not None else "" for key in ("p50", "p99", "p99_9", "max"))
         stages.add_row(stage, f"{row['count']:,}", *cells)
-    return Group(figures, "", stages)
+    return Group(*_alarms(now), figures, "", stages)
+
+
+def _alarms(now: dict[str, Any]) -> list[str]:
+    """Whose figures these are, and what somebody must act upon."""
+    lines = [f"process {now['pid']}: {now['state']}, durability {now['durability']}"]
+    if now["kill_flag"] != "off":
+        lines.append(
+            f"[bold red]kill flag {now['kill_flag']}[/]: no new order leaves until `tickroute control RUN_DIR kill-off`"
+        )
+    if now["halted"] is not None:
+        lines.append(f"[bold red]halted: {now['halted']}[/]; RUN_DIR/halted.txt says why")
+    return [*lines, ""]

@@ -8,6 +8,7 @@ from cli.main import main
 from cli.status import halted_text, killed_text
 from engine.io.ring import CONSUMER, PRODUCER, Ring
 from engine.io.run_lock import RunLock
+from engine.io.stats_file import StatsWriter
 from engine.record.records import ControlAction, Reason, Template
 from engine.run.control import WAIT_S, ControlError, cancel_all_record, kill_record, push
 from engine.run.links import CONTROL_RING
@@ -55,3 +56,21 @@ def test_a_loop_that_takes_nothing_is_an_error_and_one_that_does_is_seen(tmp_pat
 def test_flags_in_words():
     assert [killed_text(n) for n in (0, 1, Reason.DISK_FULL)] == ["off", "on", "on (DISK_FULL)"]
     assert (halted_text(0), halted_text(Reason.BROKEN_INVARIANT)) == (None, "BROKEN_INVARIANT")
+
+
+def test_status_says_what_somebody_must_act_upon_and_reads_an_older_run(tmp_path, capsys):
+    names = {name: name for name in ("killed", "halted", "durable_seq", "inputs")}
+    with_flags = StatsWriter(tmp_path / "stats", names, {}, ["total"])
+    for name, value in (("killed", Reason.DISK_FULL), ("halted", Reason.DISK_ERROR), ("durable_seq", 7)):
+        with_flags.counters[with_flags.counter_index[name]]["value"] = value
+    with_flags.close()
+    assert main(["status", str(tmp_path)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "durability disk" in told
+    assert "kill flag on (DISK_FULL): no new order leaves until `tickroute control RUN_DIR kill-off`" in told
+    assert "halted: DISK_ERROR; RUN_DIR/halted.txt says why" in told
+    older = tmp_path / "older"
+    older.mkdir()
+    StatsWriter(older / "stats", {"inputs": "inputs"}, {}, ["total"]).close()
+    assert main(["status", str(older)]) == 0
+    assert "durability process" in capsys.readouterr().out

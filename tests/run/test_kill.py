@@ -14,9 +14,9 @@ from tests.run.lives import Lives, crcs, place, settled
 pytestmark = pytest.mark.skipif(not JIT, reason="engine and venues are compiled processes")
 
 
-def torn(tmp_path, kills, seed):
+def torn(tmp_path, kills, seed, **changes):
     """Kill the engine `kills` times under load, then settle."""
-    with Lives(tmp_path, seed) as lives:
+    with Lives(tmp_path, seed, **changes) as lives:
         ends = {}
         lives.start()
         for _ in range(kills):
@@ -41,3 +41,13 @@ def test_a_kill_under_load_costs_nothing(tmp_path):
     assert told["inputs_replayed"] > 50
     assert venues["orders"] > 20
     assert len(lives.client.orders) > 30
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(0)
+def test_kills_with_durability_disk_cost_nothing(tmp_path):
+    """What waited for the disk when the engine was killed was never sent, and is found out by asking."""
+    disk = {"segment_mib = 16": 'segment_mib = 16\ndurability = "disk"'}
+    lives, venues = torn(tmp_path, 10, seed=5, **disk)
+    assert lives.config.journal.durability == "disk"
+    assert venues["orders"] > 100
