@@ -42,12 +42,19 @@ def demo(
     out: Annotated[Path | None, typer.Option(help="Run directory to make.", show_default="runs/demo-TIME")] = None,
     rate: Annotated[float, typer.Option(help="Times the recorded pace.", min=1, max=1000)] = 1000.0,
     skip_gaps: Annotated[float, typer.Option(help="Cut silences longer than so many recorded seconds.", min=0)] = 20.0,
+    strategy: Annotated[
+        str, typer.Option(help="A strategy: a module, a file (mine/pounce.py), or one of ours (pounce).")
+    ] = "sweep",
+    parameter: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An integer that the strategy declares.")
+    ] = None,
 ) -> None:
     """Route hundreds of parents over a recorded day of twelve venues, live, and report on it.
 
     Example:  tickroute demo --orders 2000 --seed 7 --json demo.json
     """
     screen = console(json)
+    chosen = _strategy(strategy, parameter or [])
     _stop_on_signals()
     run_dir = out or Path("runs") / f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     if (run_dir / "journal").exists():
@@ -55,7 +62,7 @@ def demo(
     run_dir.mkdir(parents=True, exist_ok=True)
     run_dir = run_dir.resolve()
     try:
-        _run(screen, run_dir, feed or _captured(), orders, seed, rate, skip_gaps)
+        _run(screen, run_dir, feed or _captured(), chosen, orders, seed, rate, skip_gaps)
     except KeyboardInterrupt:
         screen.print(f"stopped; what was journaled lies in {run_dir}")
         raise typer.Exit(130) from None
@@ -86,8 +93,41 @@ def _captured() -> list[Path]:
     return sorted(folder.glob("*_quotes.csv.gz"))[:1] + sorted(folder.glob("*_trades.csv.gz"))[:1]
 
 
+def _strategy(name: str, given: list[str]) -> tuple[str, dict[str, int]]:
+    """(Strategy as the configuration names it, its parameters), verified before anything starts.
+
+    UsageError for what is no parameter of it; BindError, MachineError.
+    """
+    from cli.machine import resolve
+    from engine.errors import UsageError
+    from engine.run.bind import machine_of
+
+    strategy = resolve(name)
+    if strategy.endswith(".py"):
+        strategy = str(Path(strategy).resolve())
+    declared = machine_of(strategy).parameters
+    found = {}
+    for text in given:
+        key, mark, value = text.partition("=")
+        if not mark or key not in declared:
+            known = ", ".join(declared) or "none"
+            raise UsageError(f"--parameter {text}: give NAME=VALUE; {name} declares: {known}")
+        try:
+            found[key] = int(value)
+        except ValueError:
+            raise UsageError(f"--parameter {text}: {value!r} is no integer") from None
+    return strategy, found
+
+
 def _run(
-    screen: Console, run_dir: Path, files: list[Path], orders: int, seed: int, rate: float, skip_gaps: float
+    screen: Console,
+    run_dir: Path,
+    files: list[Path],
+    chosen: tuple[str, dict[str, int]],
+    orders: int,
+    seed: int,
+    rate: float,
+    skip_gaps: float,
 ) -> None:
     """Start everything, send the parents through the day, and end everything."""
     from cli.demo_config import VENUES, demo_toml
@@ -116,6 +156,8 @@ def _run(
             seed=seed,
             stale_ms=_STALE_MS,
             idle="park",
+            strategy=chosen[0],
+            parameters=chosen[1],
         )
         config.write_text(text, encoding="utf-8")
         processes.start("engine", "run", str(config), "--json", str(run_dir / "engine.json"))

@@ -5,6 +5,7 @@ Fees are of the kind and size that such venues publish (maker-taker, inverted, f
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 #: Feed code, ISO 10383 MIC, take fee and make fee a share in USD, one-way latency in microseconds.
@@ -44,7 +45,8 @@ children = {children}
 segment_mib = 16
 
 [routing]
-strategy = "strategies.sweep"
+strategy = {strategy}
+parameters = {{ {parameters} }}
 stale_ms = {stale_ms}
 child_timeout_ms = 60000   # recorded time: 60 ms at a thousand times the recorded pace
 day_end = "{day_end}"
@@ -102,7 +104,17 @@ lot = "100"
 
 
 def demo_toml(
-    run_dir: Path, sockets: Path, *, day: str, day_end: str, orders: int, seed: int, stale_ms: int, idle: str
+    run_dir: Path,
+    sockets: Path,
+    *,
+    day: str,
+    day_end: str,
+    orders: int,
+    seed: int,
+    stale_ms: int,
+    idle: str,
+    strategy: str = "strategies.sweep",
+    parameters: dict[str, int] | None = None,
 ) -> str:
     """The configuration's text. `sockets` is a folder with a short path, because ipc endpoints are limited."""
     head = _HEAD.format(
@@ -115,6 +127,8 @@ def demo_toml(
         seed=seed,
         stale_ms=stale_ms,
         idle=idle,
+        strategy=json.dumps(strategy, ensure_ascii=False),
+        parameters=", ".join(f"{name} = {value}" for name, value in (parameters or {}).items()),
     )
     rows = [
         _VENUE.format(code=code, mic=mic, take=take, make=make, latency=latency)

@@ -33,7 +33,10 @@ COMMANDS: dict[str, Command] = {
     "demo": Command(
         "cli.demo:demo",
         "a day of twelve venues, hundreds of parents, live, with a report, in a minute",
-        (("tickroute demo", "see it all at work, half a minute after set-up"),),
+        (
+            ("tickroute demo", "see it all at work, half a minute after set-up"),
+            ("tickroute demo --strategy mine/pounce.py", "the same day, routed by a strategy of your own"),
+        ),
     ),
     "run": Command(
         "cli.run:run",

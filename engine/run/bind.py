@@ -105,9 +105,7 @@ def _machine(strategy: str, module: ModuleType) -> OrderMachine:
 def _declared(strategy: str, module: ModuleType) -> OrderMachine:
     machine = getattr(module, "machine", None)
     if not isinstance(machine, OrderMachine):
-        raise BindError(
-            f"routing.strategy = {strategy!r} has no `machine`; make one: machine = order_machine({module.__name__!r})"
-        )
+        raise BindError(f'routing.strategy = {strategy!r} has no `machine`; make one: machine = order_machine("NAME")')
     return machine
 
 

@@ -224,7 +224,7 @@ class Sweep(Struct, frozen=True):
 class Routing(Struct, frozen=True):
     """What every workflow obeys."""
 
-    #: A module, such as strategies.sweep, or a file, such as mine/pounce.py.
+    #: A module, such as strategies.sweep, or a file, relative to this one, such as mine/pounce.py.
     strategy: str = "strategies.sweep"
     #: Integers that the strategy declares, by name; absent ones have its defaults.
     parameters: dict[str, Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]] = {}
@@ -310,9 +310,12 @@ def load(path: Path | str, *, host: bool = True) -> Config:
     document = read(Path(path))
     config = document.convert()
     document.complain(problems(config, host=host))
+    folder = Path(path).resolve().parent
     if config.positions.file:
-        file = str(Path(path).resolve().parent / config.positions.file)
-        config = msgspec.structs.replace(config, positions=Positions(file=file))
+        config = msgspec.structs.replace(config, positions=Positions(file=str(folder / config.positions.file)))
+    if config.routing.strategy.endswith(".py"):
+        routing = msgspec.structs.replace(config.routing, strategy=str(folder / config.routing.strategy))
+        config = msgspec.structs.replace(config, routing=routing)
     return config
 
 

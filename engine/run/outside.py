@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from engine.errors import TickrouteError
 from engine.jit import CACHE_DIR, ROOT, SOURCE_TREES
+from engine.workflow.machine import ORIGINALS, place_in
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
@@ -43,12 +44,15 @@ class Strategy(NamedTuple):
     #: File name -> text of a strategy from outside, its own file first; as copied, and under the names that they had.
     texts: dict[str, str]
     sources: dict[str, str]
+    #: As its author names it: the module, or the file; "" where a journal holds the texts alone.
+    named: str
 
     def load(self) -> ModuleType:
         """Import it; BindError with the place where its code is wrong."""
         if self.texts:
-            for name, text in self.texts.items():
+            for (name, text), source in zip(self.texts.items(), self.sources, strict=True):
                 _write_once(self.folder / name, text)
+                ORIGINALS[str(self.folder / name)] = str(Path(self.named).parent / source) if self.named else source
             if str(self.folder) not in sys.path:
                 sys.path.insert(0, str(self.folder))
             for name in list(self.texts)[1:]:
@@ -59,15 +63,16 @@ class Strategy(NamedTuple):
         except TickrouteError:
             raise
         except Exception as error:
-            raise BindError(f"strategy {self.module} cannot be imported: {_where(error)}") from error
+            named = self.named or self.module
+            raise BindError(f"strategy {named} cannot be imported: {_where(error)}") from error
 
 
 def find(strategy: str, sources: dict[str, str] | None = None) -> Strategy:
     """A strategy by module name or file; `sources` in place of its files. BindError where there is none."""
     if sources:
-        return _outside(sources)
+        return _outside(sources, "")
     if strategy.endswith(".py"):
-        return _outside(_texts(Path(strategy)))
+        return _outside(_texts(Path(strategy)), strategy)
     if not _NAME.fullmatch(strategy):
         raise BindError(
             f"routing.strategy = {strategy!r}: a module's name such as strategies.sweep, or a file such as "
@@ -80,18 +85,20 @@ def find(strategy: str, sources: dict[str, str] | None = None) -> Strategy:
     if spec is None or spec.origin is None:
         raise BindError(f"routing.strategy = {strategy!r} cannot be imported: there is no such module")
     if any(Path(spec.origin).resolve().is_relative_to(ROOT / tree) for tree in SOURCE_TREES):
-        return Strategy(strategy, strategy.replace(".", "_"), CACHE_DIR, {}, {})
-    return _outside(_texts(Path(spec.origin)))
+        return Strategy(strategy, strategy.replace(".", "_"), CACHE_DIR, {}, {}, strategy)
+    if not spec.origin.endswith(".py") or spec.submodule_search_locations is not None:
+        raise BindError(f"routing.strategy = {strategy!r} is no file of Python; name a module that is one file")
+    return _outside(_texts(Path(spec.origin)), spec.origin)
 
 
-def _outside(texts: dict[str, str]) -> Strategy:
+def _outside(texts: dict[str, str], named: str) -> Strategy:
     digest = hashlib.sha256()
     for name, text in texts.items():
         digest.update(f"{name}\0{len(text)}\0{text}".encode())
     stem, mark = Path(next(iter(texts))).stem, digest.hexdigest()[:16]
     # The copy has a name of its own, so that two versions can be loaded side by side.
-    named = {f"{stem}_{mark}.py" if n == 0 else name: text for n, (name, text) in enumerate(texts.items())}
-    return Strategy(f"{stem}_{mark}", f"{stem}_{mark}", CACHE_DIR / f"strategy-{mark}", named, texts)
+    copies = {f"{stem}_{mark}.py" if n == 0 else name: text for n, (name, text) in enumerate(texts.items())}
+    return Strategy(f"{stem}_{mark}", f"{stem}_{mark}", CACHE_DIR / f"strategy-{mark}", copies, texts, named)
 
 
 def _texts(file: Path) -> dict[str, str]:
@@ -131,7 +138,8 @@ def _where(error: BaseException) -> str:
     """The error and the last line of the user's code that it came from."""
     place, trace = "", error.__traceback__
     while trace is not None:
-        if "strategy-" in trace.tb_frame.f_code.co_filename:
-            place = f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+        file = trace.tb_frame.f_code.co_filename
+        if file in ORIGINALS:
+            place = f" at {place_in(file, trace.tb_lineno)}"
         trace = trace.tb_next
     return f"{type(error).__name__}: {error}{place}"

@@ -265,9 +265,20 @@ def step_name(step: Step) -> str:
     return str(getattr(step, "__name__", repr(step)))
 
 
+#: File as it was compiled -> the file that its author knows; see engine.run.outside.
+ORIGINALS: Final[dict[str, str]] = {}
+
+
+def place_in(file: str, line: int) -> Place:
+    """A place in a source file, under the name that its author knows."""
+    return Place(ORIGINALS.get(file, file), line)
+
+
 def here() -> Place:
-    """The caller's caller outside this file."""
+    """Where what is declared now is declared: the nearest caller that is no method of a machine."""
     frame = sys._getframe(1)
-    while frame.f_code.co_filename == __file__ and frame.f_back is not None:
+    while frame.f_back is not None and (
+        frame.f_code.co_filename == __file__ or isinstance(frame.f_locals.get("self"), Machine)
+    ):
         frame = frame.f_back
-    return Place(frame.f_code.co_filename, frame.f_lineno)
+    return place_in(frame.f_code.co_filename, frame.f_lineno)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.workflow.machine import Place, Step, Transition
+from engine.workflow.machine import Place, Step, Transition, place_in
 
 
 @dataclass
@@ -131,7 +131,8 @@ class _Reader:
         value, name = self._resolve(node), ast.unparse(node)
         if not isinstance(value, int):
             return Returned(complete=False)
-        place = Place(self.function.__code__.co_filename, self.function.__code__.co_firstlineno + node.lineno - 1)
+        code = self.function.__code__
+        place = place_in(code.co_filename, code.co_firstlineno + node.lineno - 1)
         return Returned({int(value): (getattr(value, "name", name.rpartition(".")[2].lstrip("_")), place)})
 
     def _call(self, node: ast.Call, following: tuple[str, ...]) -> Returned:

@@ -1,0 +1,191 @@
+"""A strategy in a file of the user, named in the TOML, run by `tickroute run`: real processes, kernels as plain Python.
+
+What is edited between two runs is what runs; what does not verify does not start.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cli.demo_config import demo_toml
+from cli.demo_processes import Processes
+from engine.io.journal_reader import JournalReader
+from engine.jit import JIT
+from engine.record.records import OrdStatus, Side, Tif
+from engine.run import manifest
+from engine.run.bind import machine_of
+from engine.run.config import load
+from gateways.orders.client import OrderClient
+
+ROOT = Path(__file__).resolve().parents[2]
+START_S = 60.0
+GIVE_BACK = '''"""Gives every order back; helper.py says how."""
+
+from engine.jit import kernel
+from engine.workflow.orders import CANCELED, NEW, WORKING, Event, order_machine
+from helper import ANSWER
+
+GIVEN_UP = 0
+
+
+@kernel
+def decide(state, p, event, outbox):
+    """Nothing is routed."""
+    return ANSWER
+
+
+machine = order_machine("mine")
+machine.on(NEW, Event.START, decide, {GIVEN_UP: CANCELED})
+machine.on(WORKING, Event.CHILDREN_DONE, decide, {GIVEN_UP: CANCELED})
+'''
+#: It waits ten seconds first.
+PATIENT = '''"""Waits, and then gives the order back."""
+
+from engine.jit import kernel
+from engine.workflow.machine import after_ms
+from engine.workflow.orders import CANCELED, NEW, WORKING, Event, order_machine
+
+WAIT, GIVEN_UP = 0, 1
+
+
+@kernel
+def decide(state, p, event, outbox):
+    """Wait at first, then give up."""
+    return WAIT if event == 0 else GIVEN_UP
+
+
+machine = order_machine("mine")
+HELD = machine.state("HELD", timeout=after_ms(10_000))
+machine.on(NEW, Event.START, decide, {WAIT: HELD, GIVEN_UP: CANCELED})
+machine.on(WORKING, Event.CHILDREN_DONE, decide, {GIVEN_UP: CANCELED, WAIT: HELD})
+machine.on(HELD, Event.TIMEOUT, decide, {WAIT: HELD, GIVEN_UP: CANCELED})
+machine.ignore(HELD, Event.CHILDREN_DONE, why="no child is live in it")
+'''
+pytestmark = pytest.mark.skipif(not JIT, reason="processes of their own: once is enough")
+
+
+@pytest.fixture
+def desk(tmp_path):
+    """A folder with desk.toml, which names mine/give.py; engines are started in it by `run`."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/give.py").write_text(GIVE_BACK, encoding="utf-8")
+    (tmp_path / "mine/helper.py").write_text("ANSWER = 0\n", encoding="utf-8")
+    return tmp_path
+
+
+def plain(folder: Path) -> dict[str, str]:
+    """The environment of an engine that does not compile."""
+    return {"NUMBA_DISABLE_JIT": "1", "TICKROUTE_CACHE_DIR": str(folder / "cache")}
+
+
+def write_toml(folder: Path, name: str, sockets: Path) -> Path:
+    """The configuration of a run NAME; the strategy's path is relative to it."""
+    text = demo_toml(
+        folder / name, sockets, day="2030-01-02", day_end="", orders=100, seed=1, stale_ms=1000, idle="park",
+        strategy="mine/give.py",
+    )  # fmt: skip
+    toml = folder / "desk.toml"
+    small = {
+        'clock = "feed"': 'clock = "monotonic"',
+        "parents = 1024": "parents = 16",
+        "children = 16384": "children = 16",
+    }
+    for old, new in small.items():
+        text = text.replace(old, new)
+    toml.write_text(text, encoding="utf-8")
+    return toml
+
+
+def answer(folder: Path, name: str) -> OrdStatus:
+    """Run the engine, send it one order, and say what the order is half a second after it was accepted or ended."""
+    (folder / name).mkdir()
+    with Processes(folder / name) as processes:
+        toml = write_toml(folder, name, processes.sockets)
+        with pytest.MonkeyPatch.context() as patch:
+            for key, value in plain(folder).items():
+                patch.setenv(key, value)
+            processes.start("engine", "run", str(toml))
+        client = OrderClient(load(toml).orders.endpoint, "desk", peer_timeout_ms=2000)
+        try:
+            wait(lambda: client.up, client, processes)
+            order = client.new("A", instrument_id=0, side=Side.BUY, qty=100, px=1_000_000, tif=Tif.DAY)
+            wait(lambda: order.ord_status != OrdStatus.PENDING_NEW, client, processes)
+            until = time.monotonic() + 0.5
+            wait(lambda: time.monotonic() > until or order.ord_status != OrdStatus.NEW, client, processes)
+        finally:
+            client.close()
+        processes.stop("engine")
+        return OrdStatus(order.ord_status)
+
+
+def wait(done, client: OrderClient, processes: Processes) -> None:
+    until = time.monotonic() + START_S
+    while not done():
+        client.poll(0.01)
+        processes.check()
+        assert time.monotonic() < until, processes.said("engine")
+
+
+def test_what_was_edited_between_two_runs_is_what_runs(desk):
+    assert answer(desk, "first") == OrdStatus.CANCELED
+    (desk / "mine/give.py").write_text(PATIENT, encoding="utf-8")
+    assert answer(desk, "second") == OrdStatus.NEW, "the new code waits"
+    with JournalReader(desk / "first") as reader:
+        kept = manifest.from_bytes(reader.manifest).sources
+    assert kept == {"give.py": GIVE_BACK, "helper.py": "ANSWER = 0\n"}, "a replay needs no file of the user's"
+
+
+def fails(folder: Path) -> str:
+    """What `tickroute run` says when it does not start."""
+    toml = write_toml(folder, "run", folder)
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "run", str(toml)],
+        cwd=ROOT, env=os.environ | plain(folder), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "run/journal").exists(), "nothing was begun"
+    return done.stderr
+
+
+def line_of(text: str, part: str) -> int:
+    return next(n for n, line in enumerate(text.splitlines(), 1) if part in line)
+
+
+def test_what_does_not_verify_does_not_start(desk):
+    text = PATIENT.replace(", timeout=after_ms(10_000)", "").replace("machine.ignore(HELD", "#")
+    (desk / "mine/give.py").write_text(text, encoding="utf-8")
+    said = fails(desk)
+    place = f"{desk}/mine/give.py:{line_of(text, 'machine.state(')}"
+    assert "machine mine does not verify" in said
+    assert f"{place}: HELD waits without a time-out" in said
+    assert f"{place}: HELD x CHILDREN_DONE has no answer" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "give.py: No such file or directory; name a Python file that can be read"),
+        ("x = = 1\n", "give.py: invalid syntax"),
+        ("x = 1\n", "has no `machine`; make one"),
+        ("import helper\nhelper.nothing()\n", "AttributeError: module 'helper' has no attribute 'nothing' at {file}:2"),
+    ],
+)
+def test_a_file_that_is_no_strategy_is_told_with_its_name_and_line(desk, text, why):
+    file = desk / "mine/give.py"
+    file.unlink() if text is None else file.write_text(text, encoding="utf-8")
+    assert why.format(file=file) in fails(desk)
+
+
+def test_an_edited_file_is_another_strategy_in_one_process_too(tmp_path):
+    file = tmp_path / "give.py"
+    file.write_text(PATIENT, encoding="utf-8")
+    assert [state.name for state in machine_of(str(file)).states][-1] == "HELD"
+    file.write_text(PATIENT.replace("HELD", "KEPT"), encoding="utf-8")
+    assert [state.name for state in machine_of(str(file)).states][-1] == "KEPT"
