@@ -49,8 +49,8 @@ class Executions:
         self._ring: list[Key] = []
         self._known: dict[Key, Execution] = {}
         self._ever: set[Key] = set()
-        #: Executions that came once more after they had been forgotten, and were booked again.
-        self.again = 0
+        #: What came once more after it had been forgotten, and was booked again: executions, busts and corrections.
+        self.again = [0, 0]
 
     def knows(self, key: Key) -> bool:
         """Whether the engine remembers it."""
@@ -71,7 +71,7 @@ class Executions:
 
     def enter(self, execution: Execution) -> None:
         """Remember it, and forget the oldest where there is no room."""
-        self.again += execution.key in self._ever and not execution.changes
+        self.again[execution.changes] += execution.key in self._ever
         self._ring.append(execution.key)
         if len(self._ring) > self._size:
             self._known.pop(self._ring.pop(0), None)

@@ -164,8 +164,9 @@ def _venues(world: World) -> None:
                     must(not lost, "no execution is lost", seen)
     fills, busts, corrects = (int(state.counts[COUNTERS.index(name)]) for name in ("fills", "busts", "corrects"))
     again = ledger.executions.again
-    must(booked + again == fills, "what is booked was executed", f"{fills} booked, {booked} executed, {again} again")
-    must(changed == busts + corrects, "what is undone was busted", f"{busts} and {corrects} booked, {changed} told")
+    told = f"{fills}, {busts}, {corrects} booked; {booked}, {changed} told, {again} again"
+    must(booked + again[0] == fills, "what is booked was executed", told)
+    must(changed + again[1] == busts + corrects, "what is undone was busted", told)
 
 
 def _clients(world: World) -> None:

@@ -231,7 +231,7 @@ DISK: Final = r"""
 - frame_crc(frame, segment, length) != (word >> 32) & _MASK32
 + False
 # damage in the middle is a torn tail
-@ engine.io.journal_scan:find_frame; hostile 1
+@ engine.io.journal_scan:find_frame; disk 2
 - if check_frame(
 + if 1 + check_frame(
 # the torn tail stays
