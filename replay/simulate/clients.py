@@ -43,6 +43,8 @@ class Client(Peer):
     def __init__(self, session: int, wire: Wire) -> None:
         super().__init__(session, wire)
         self.views: dict[str, View] = {}
+        #: (first, one after the last) of the numbers that it was told will not come.
+        self.gone: list[tuple[int, int]] = []
         #: When it last asked for what is missing.
         self._asked_ns = 0
 
@@ -98,6 +100,7 @@ class Client(Peer):
         if record["template_id"] == Template.SEQUENCE_RESET:
             if record["stream_epoch"] >= self.seen_epoch and record["begin_seq_no"] == self.seen_seq + 1:
                 self.seen_epoch, self.seen_seq = int(record["stream_epoch"]), int(record["new_seq_no"]) - 1
+                self.gone.append((int(record["begin_seq_no"]), int(record["new_seq_no"])))
             return None
         if record["stream_epoch"] == max(self.seen_epoch, 1) or self.seen_epoch == 0:
             if record["stream_seq"] > self.seen_seq + 1:

@@ -345,6 +345,11 @@ class Engine:
             digest.update(data)
         return digest.hexdigest()
 
+    def stream(self, session: int) -> list[int]:
+        """The numbers on the journal of what was said on a session."""
+        outputs = (frame.payload for frame in self.frames if frame.kind == Kind.OUTPUT)
+        return [unpack(data)["stream_seq"] for data in outputs if int.from_bytes(data[12:14], "little") == session]
+
     def read_record(self, seq: int) -> Record | None:
         """The record of a committed frame; None where it is none."""
         frame = self.frames[seq]
