@@ -80,7 +80,7 @@ class Bench:
         return self.folder / f"engine-{self.lives}.log"
 
     def said(self) -> str:
-        return self._log().read_text(encoding="utf-8")
+        return self._log().read_text(encoding="utf-8") if self._log().exists() else ""
 
     @property
     def client(self) -> Peer:

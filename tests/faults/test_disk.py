@@ -21,6 +21,7 @@ from tests.run.engine_peers import ack, order
 
 pytestmark = pytest.mark.skipif(not JIT, reason="the engine is a compiled process")
 T, S, X = r.Template, r.OrdStatus, r.ExecType
+PATIENT = ("peer_timeout_ms = 500", "peer_timeout_ms = 5000")
 SMALL = ("segment_mib = 1\n", "segment_mib = 1\nmin_free_mib = 0\n")
 DISK = ("segment_mib = 1\n", 'segment_mib = 1\nmin_free_mib = 0\ndurability = "disk"\n')
 
@@ -82,7 +83,7 @@ def live_child(it, name):
 
 
 def test_a_full_disk_is_cancel_only_until_there_is_room_and_somebody_says_so(bench):
-    it = bench(SMALL)
+    it = bench(SMALL, PATIENT)
     disk = Full(it)
     try:
         it.start()
@@ -110,7 +111,7 @@ def test_a_full_disk_is_cancel_only_until_there_is_room_and_somebody_says_so(ben
     ids=["a sync fails", "EIO at a segment"],
 )
 def test_a_broken_disk_halts_the_engine_which_cancels_what_lives_and_never_tries_again(bench, changes, spoil):
-    it = bench(*changes, spoil=spoil)
+    it = bench(*changes, PATIENT, spoil=spoil)
     it.start()
     load = Load(it, quotes=5_000)
     child = live_child(it, "lives")
