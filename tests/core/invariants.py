@@ -223,7 +223,7 @@ def quantities(f: Facts) -> None:
         parent, order = f.parents[p], f.parent_orders[p]
         left = max(order["qty"] - parent["cum_qty"] - parent["busted_qty"], 0)
         still += left
-        if f.counts["overfills"] == f.counts["late_fills"] == 0:
+        if not f.core["rolls"] and f.counts["overfills"] == f.counts["late_fills"] == 0:
             assert parent["live_qty"] <= left
     canceled = busted = overfilled = 0
     for p in f.used:
