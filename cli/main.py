@@ -101,7 +101,10 @@ COMMANDS: dict[str, Command] = {
         "the core in a made-up world with faults, from seeds; failures shrink to few events",
         (
             ("tickroute simulate --seeds 0..999", "a thousand seeds with faults of all kinds"),
-            ("tickroute simulate --strategy my.strategy --profile venues", "your own strategy, venues that misbehave"),
+            (
+                "tickroute simulate --strategy mine/pounce.py --profile venues",
+                "your own strategy, venues that misbehave",
+            ),
             ("tickroute simulate --replay simulate-failed.json", "a failing list of events again"),
         ),
     ),

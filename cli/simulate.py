@@ -29,7 +29,7 @@ def simulate(
     profile: Annotated[
         str, typer.Option(help="What goes wrong: none, feed, venues, reports, sessions, machine, disk, all, hostile.")
     ] = "all",
-    strategy: Annotated[str, typer.Option(help="The strategy, a Python module.")] = "strategies.sweep",
+    strategy: Annotated[str, typer.Option(help="The strategy: a module, a file, or one of ours.")] = "strategies.sweep",
     inputs: Annotated[int, typer.Option(min=1, help="Inputs that the engine takes in each seed.")] = 250,
     shrink: Annotated[bool, typer.Option(help="Make a failing list of events short.")] = True,
     keep: Annotated[Path, typer.Option(help="Where a failing list of events is written.", callback=checked)] = Path(
@@ -45,9 +45,11 @@ def simulate(
     Each seed is one run: the same seed gives the same journal. At the first run that breaks an invariant it stops,
     makes the list of events short, prints it, and writes it to a file that --replay runs again.
     """
+    from cli.machine import resolve
     from replay.simulate.profiles import find
 
     find(profile)
+    strategy = resolve(strategy)
     first, last = (seed, seed) if seed is not None else _range(seeds)
     out = console(json)
     if replay is not None:

@@ -1,8 +1,7 @@
 """The engine process of the simulation: the bound `step` and the real journal under a small driver that can die.
 
 It does what the loop does: stamp the input, put it on the journal, step, put the outputs on the journal as one batch,
-and only then hand them to the peers. It reads a clock that others set, and it can be told to die at any point of all
-this. `recover` is what a new process does with the journal that is found.
+and only then hand them to the peers. Clock and death are set from outside; `recover` is what the next process does.
 
 Worst case: a death with recovery writes and reads the run's files once, some milliseconds.
 """
@@ -38,6 +37,7 @@ from engine.run.bind import bind
 from engine.run.config import to_canonical_json
 from engine.run.life import REBOOT_SKIP, Life
 from engine.run.life import to_bytes as life_bytes
+from engine.run.outside import find
 from replay.simulate.disk import Disk
 from replay.simulate.reboot import Files, Found, Frame
 from replay.simulate.resending import Resending
@@ -386,6 +386,7 @@ def make_manifest(setup: Setup) -> manifests.Manifest:
         clock_offset_ns=0,
         started_utc="2018-01-02T14:30:00+00:00",
         strategy=setup.strategy,
+        sources=find(setup.strategy).sources,
         source_hash="simulation",
         build_hash="simulation",
         versions={},

@@ -220,7 +220,8 @@ class Invariants(Ledger):
         for parent_id, qty in self._routed.items():
             parent = self.parents[parent_id]
             if parent.order["tif"] == Tif.FOK:
-                must(qty == parent.order["qty"], "fill or kill goes out whole or not at all", f"{parent}: {qty}")
+                whole = parent.qty - parent.cum - parent.busted  # as it was replaced, where it had time to be
+                must(qty == whole, "fill or kill goes out whole or not at all", f"{parent}: {qty}")
 
     # ---- what the tables say
 
