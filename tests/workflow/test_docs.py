@@ -33,7 +33,8 @@ def test_the_listing_is_the_file():
 @pytest.mark.parametrize("wrong", ["timeout=after_ms(250), ", "machine.compensate(take, by=recall)\n"])
 def test_the_mistakes_are_told_as_the_docs_say(wrong, tmp_path, monkeypatch, capsys):
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/pounce.py").write_text(POUNCE.replace(wrong, ""), encoding="utf-8")
+    # A text that this process has loaded before would be told with the place where it was then.
+    (tmp_path / "mine/pounce.py").write_text(POUNCE.replace(wrong, "") + "# a text of its own\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert main(["machine", "mine/pounce.py", "--check"]) == 1
     said = capsys.readouterr().err.rstrip().replace("\n", "\n    ")
