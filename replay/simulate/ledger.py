@@ -199,10 +199,19 @@ class Ledger:
         elif child.live and (template == Template.REJECT or (template == Template.ACK and _ends(child, record))):
             self.end(child)
         elif child.live and template == Template.ACK and record["exec_type"] in _RESTATED:
-            told = record["leaves_qty"] + max(record["cum_qty"] - child.cum, 0)
-            child.restate(min(told, child.leaves))
-            self._end_if_done(child)
+            self._restate(child, record)
         return child
+
+    def _restate(self, child: Child, record: Record) -> None:
+        """A venue takes a part of what is open back; the engine remembers that it said so among its executions."""
+        key = key_of(record["venue_id"], record["exec_id"])
+        if self.executions.knows(key):
+            return
+        if any(record["exec_id"]):
+            self.executions.enter(Execution(key, child, 0, 0, 0))
+        told = record["leaves_qty"] + max(record["cum_qty"] - child.cum, 0)
+        child.restate(min(told, child.leaves))
+        self._end_if_done(child)
 
     def _fill(self, child: Child, record: Record) -> None:
         key = key_of(record["venue_id"], record["exec_id"])
