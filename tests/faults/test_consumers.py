@@ -83,7 +83,7 @@ def hold(it, seconds, most):
     one, other = (np.percentile(side, 99.9) / 1e6 for side in (before, meanwhile))
     print(f"{len(stream)} reports kept for {seconds} s; others' p99.9 {one:.2f} ms before, {other:.2f} ms meanwhile, "
           f"memory + {grown} KiB")  # fmt: skip
-    assert len(stream) >= MANY
+    assert len(stream) >= 0.9 * MANY
     assert written == stream
     assert (figures["records_gone"], figures["dropped"]) == (0, 0)
     assert figures["resent"] > 0, "it was kept waiting long enough to miss something"

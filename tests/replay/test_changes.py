@@ -73,7 +73,7 @@ def test_a_story_tells_them_in_words(changed):
     story = explain(run_dir, name)
     said = "\n".join(text for moment in story.moments for text in (moment.text, *(o.text for o in moment.outputs)))
     assert re.search(r"\w+ busts execution \S+ of child \d+", said) or "corrects execution" in said
-    assert re.search(r"execution \d+ \d+ (was busted|is [\d,]+ at [\d.]+ now): \w+", said)
+    assert re.search(r"execution \d+/\d+ (was busted|is [\d,]+ at [\d.]+ now): \w+", said)
     assert re.search(r"(busted|corrected): child \d+ has executed [\d,]+ less", said)
     assert any(fill.standing == "busted" or fill.standing.startswith("corrected to ") for fill in story.fills)
     whole = sum(int(c.busted_qty) for c in story.children)
