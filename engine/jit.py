@@ -104,8 +104,6 @@ CACHE_DIR = _point_cache_at(cache_home() / f"kernels-{build_hash()}")
 
 import numba  # noqa: E402  the cache directory must be set first
 
-from engine.parts import part_of  # noqa: E402  it imports numba
-
 #: False under NUMBA_DISABLE_JIT=1: kernels are then the plain Python functions.
 JIT = not numba.config.DISABLE_JIT
 BOUNDSCHECK = bool(numba.config.BOUNDSCHECK)
@@ -117,26 +115,20 @@ def kernel(function: F) -> F:
     Integer arguments are int64, whatever width or literal a caller has: else numba compiles a function again for each
     constant that it is called with, and the core takes three times as long to build.
     """
-    dispatcher = numba.njit(cache=True, nogil=True, no_cfunc_wrapper=True)(function)
+    dispatcher = numba.njit(cache=True, nogil=True)(function)
     if JIT:
-        _call_part(dispatcher, function)
+        _widen_calls(dispatcher)
     return dispatcher  # type: ignore[no-any-return]
 
 
-def _call_part(dispatcher: Any, function: Callable[..., Any]) -> None:
-    """Make calls from other kernels resolve to the int64 version of the part of `dispatcher`."""
-    parts: list[Any] = []
+def _widen_calls(dispatcher: Any) -> None:
+    """Make calls from other kernels resolve to the int64 version of `dispatcher`."""
+    resolve = dispatcher.get_call_template
 
-    def part() -> Any:
-        if not parts:
-            parts.append(part_of(function))
-        return parts[0]
+    def widened(args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
+        return resolve(tuple(map(_widen, args)), {name: _widen(kind) for name, kind in kws.items()})
 
-    def template(args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
-        return part().get_call_template(tuple(map(_widen, args)), {name: _widen(kind) for name, kind in kws.items()})
-
-    dispatcher.get_call_template = template
-    dispatcher.get_overload = lambda signature: part().get_overload(signature)
+    dispatcher.get_call_template = widened
 
 
 def _widen(kind: Any) -> Any:
