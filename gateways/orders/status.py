@@ -45,6 +45,16 @@ class Report(NamedTuple):
     def of_change(cls, record: Any, cl_ord_id: str) -> Report:
         """From one BUST or CORRECT (np.record), which names the order by the engine's id alone; it is copied."""
         record = record.copy()
+        return cls._made(record, cl_ord_id, (int(record.exec_ref_id[0]), int(record.exec_ref_id[1])))
+
+    @classmethod
+    def of(cls, record: Any) -> Report:
+        """From one REPORT record (np.record); it is copied."""
+        record = record.copy()
+        return cls._made(record, from_text16(record.peer_id), (0, 0))
+
+    @classmethod
+    def _made(cls, record: Any, cl_ord_id: str, exec_ref_id: tuple[int, int]) -> Report:
         return cls(
             Template(int(record.template_id)),
             cl_ord_id,
@@ -61,29 +71,7 @@ class Report(NamedTuple):
             int(record.request),
             int(record.ts_event_ns),
             record,
-            (int(record.exec_ref_id[0]), int(record.exec_ref_id[1])),
-        )
-
-    @classmethod
-    def of(cls, record: Any) -> Report:
-        """From one REPORT record (np.record); it is copied."""
-        record = record.copy()
-        return cls(
-            Template(int(record.template_id)),
-            from_text16(record.peer_id),
-            int(record.order_id),
-            (int(record.exec_id[0]), int(record.exec_id[1])),
-            _known(ExecType, record.exec_type),
-            _known(OrdStatus, record.ord_status),
-            int(record.last_px),
-            int(record.last_qty),
-            int(record.cum_qty),
-            int(record.leaves_qty),
-            int(record.venue_id),
-            _known(Reason, record.reason),
-            int(record.request),
-            int(record.ts_event_ns),
-            record,
+            exec_ref_id,
         )
 
 
