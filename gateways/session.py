@@ -20,18 +20,20 @@ a gap with nothing for GIVE_UP_NS is taken at its word: what was skipped counts 
 from __future__ import annotations
 
 import time
+from functools import cache
 from typing import Any, Final
 
 import zmq as pyzmq
 
 from engine.errors import TickrouteError
 from engine.io import zmq
+from engine.io.atomics import address_of, monotonic_ns
 from engine.io.mapping import aligned_zeros
 from engine.io.ring import CONSUMER, PRODUCER, Ring, RingError, ring_beat, ring_pop, ring_push
 from engine.jit import kernel
 from engine.memory import Memory, memory, packed
 from engine.record.records import DTYPES, UNIT, Reason, SessionFlag, Template, blank
-from gateways.inbox import Array, Inbox, table
+from gateways.inbox import Array, Inbox, make_inbox, table, units_of, whole
 
 SHM: Final = "shm://"
 #: Transports of a link.
@@ -286,6 +288,21 @@ def _say(s: Sessions, row: int, now_ns: int) -> None:
     beat.session_id = link.session
     transmit(s, row, s.beat.ctypes.data, UNIT, now_ns)
     link.sent_ns = now_ns
+
+
+@cache
+def rehearse() -> None:
+    """Have every kernel of a session compiled and loaded, once a process: after the hello a compiler would be silence.
+
+    Worst case: some seconds with an empty kernel cache.
+    """
+    s, inbox = make_sessions(1, epoch=1, heartbeat_ms=1, timeout_ms=1), make_inbox(UNIT)
+    receive(s, 0, address_of(inbox.head), UNIT)
+    whole(inbox, 0, UNIT)
+    units_of(inbox, 0)
+    admit(s, 0, inbox, 0, monotonic_ns())
+    keep(s, 0, monotonic_ns())
+    transmit(s, 0, address_of(inbox.head), UNIT, monotonic_ns())
 
 
 class Port:

@@ -47,7 +47,7 @@ from gateways.inbox import make_inbox, units_of, whole
 from gateways.orders import requests
 from gateways.orders.requests import Record
 from gateways.orders.status import Order, Report, counts_of
-from gateways.session import Port, SessionError, admit, keep, make_sessions, receive, transmit
+from gateways.session import Port, SessionError, admit, keep, make_sessions, receive, rehearse, transmit
 
 SEND_WAIT_S: Final = 0.5
 _MAX_MESSAGE: Final = 65536
@@ -100,6 +100,7 @@ class OrderClient:
         self.received: dict[str, int] = {}
         self.malformed = 0
         life = int(time.time()) if epoch is None else epoch
+        rehearse()
         self._session = make_sessions(1, epoch=life, heartbeat_ms=heartbeat_ms, timeout_ms=peer_timeout_ms)
         self._link = self._session.links[0]
         self._link.session, self._link.resumes = -1, 1
@@ -345,7 +346,7 @@ class OrderClient:
         row["stream_epoch"], row["stream_seq"] = self._link.epoch, self._link.seq_out + 1
         row["ts_event_ns"] = self.clock()
         deadline_s = time.monotonic() + SEND_WAIT_S
-        while not transmit(self._session, 0, address_of(row), row.nbytes, monotonic_ns()):
+        while not transmit(self._session, 0, row.ctypes.data, row.nbytes, monotonic_ns()):
             if time.monotonic() >= deadline_s:
                 raise self._wrong(f"{kind}: the engine takes nothing for {SEND_WAIT_S:g} s; see whether it runs")
             time.sleep(0.0005)

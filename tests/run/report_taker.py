@@ -2,9 +2,9 @@
 
     python -m tests.run.report_taker ENDPOINT SESSION FILE ORDERS [SEEN_EPOCH SEEN_SEQ]
 
-ORDERS odd lots are sent at once (each gives a REJECT); their names go on after those of the reports in FILE. Then it
-polls until it is killed, appending each report's 128 bytes to FILE as it is given. A line on standard output says when
-all orders are out, and when the engine has sent everything again ("caught up").
+ORDERS odd lots are sent at once (each gives a REJECT), and a line on standard output says so. At a line on standard
+input it goes on: it polls until it is killed, appending each report's 128 bytes to FILE as it is given. Another line
+says when the engine has sent everything again ("caught up").
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def main() -> None:
         for n in range(int(orders)):
             client.new(f"{name}-{n}", instrument_id=0, side=Side.BUY, qty=150, px=1_570_000)
         print("sent", flush=True)
+        sys.stdin.readline()
         said = False
         while True:
             if client.caught_up and not said:
