@@ -11,7 +11,7 @@ that the link belongs to, whatever its sender wrote. Heartbeats and the feed's c
 from __future__ import annotations
 
 from engine.core.admit import allowed_from
-from engine.core.state import FROM_FEED, Events, State
+from engine.core.state import FROM_FEED, FROM_VENUE, Events, State
 from engine.io import ring, zmq
 from engine.io.atomics import monotonic_ns
 from engine.jit import kernel
@@ -26,8 +26,10 @@ from engine.run.inbox import put
 from engine.run.resend import follow_client, go_live
 from engine.run.wiring import (
     CLOCK_FEED,
+    L_BROKEN_OFF,
     L_HEARTBEATS,
     L_MALFORMED,
+    L_OUT_OF_PLACE,
     NOWHERE,
     RECEIVE_BYTES,
     SHM,
@@ -38,11 +40,14 @@ from engine.run.wiring import (
 
 _HEARTBEAT, _CLOCK_SAMPLE, _MALFORMED = int(Template.HEARTBEAT), int(Template.CLOCK_SAMPLE), int(Template.MALFORMED)
 _SESSION_UP, _SESSION_DOWN = int(Template.SESSION_UP), int(Template.SESSION_DOWN)
-_R_LENGTH, _R_DIRECTION, _R_SESSION = (
+_R_LENGTH, _R_DIRECTION, _R_SESSION, _R_GAP = (
     int(Reason.WRONG_LENGTH),
     int(Reason.WRONG_DIRECTION),
     int(Reason.UNKNOWN_SESSION),
+    int(Reason.SEQUENCE_GAP),
 )
+#: So often in a row a venue's session is broken off for a gap before what is missing counts as lost.
+BREAKS = 2
 _ID_BYTES = 16
 
 
@@ -143,18 +148,65 @@ def take_in(state: State, events: Events, w: Wiring, at: int) -> bool:
         return template != _CLOCK_SAMPLE
     head.stream_id = link.session
     link.heard_ns = monotonic_ns()
-    link.seen_epoch = head.stream_epoch
-    link.seen_seq = head.stream_seq
+    if link.source == FROM_VENUE and template != _SESSION_UP:
+        if link.broken == 1:
+            w.counters[L_OUT_OF_PLACE] += 1
+            return False
+        if _leaves_a_gap(events, w, at // UNIT, template):
+            _break_off(events, w, at // UNIT)
+            return True
+    _note_place(events, w, at // UNIT, template)
     if template == _HEARTBEAT:
         w.counters[L_HEARTBEATS] += 1
         return False
     if template == _SESSION_UP:
         link.up = 1
+        link.broken = 0
         follow_client(state, events, w, int(line.sender), at // UNIT)
     elif template == _SESSION_DOWN:
         link.up = 0
         go_live(w, int(line.sender))
     return True
+
+
+@kernel
+def _leaves_a_gap(events: Events, w: Wiring, i: int, template: int) -> bool:
+    """Whether record i of a venue that is up says that one before it is missing, and asking for that may help."""
+    link, head = w.links[int(w.line[0].sender)], events.head[i]
+    following = int(link.seen_seq) + (0 if template == _HEARTBEAT else 1)
+    return bool(
+        link.up == 1 and head.stream_epoch == link.seen_epoch and head.stream_seq > following and link.breaks < BREAKS
+    )
+
+
+@kernel
+def _break_off(events: Events, w: Wiring, i: int) -> None:
+    """Put SESSION_DOWN in the place of record i: its venue's session is down until it says hello."""
+    link = w.links[int(w.line[0].sender)]
+    link.up = 0
+    link.broken = 1
+    link.breaks += 1
+    w.counters[L_BROKEN_OFF] += 1
+    w.counters[L_OUT_OF_PLACE] += 1
+    put(events, w, i, _SESSION_DOWN, UNIT)
+    down = events.session_down[i]
+    down.stream_id = link.session
+    down.session_id = link.session
+    down.reason = _R_GAP
+
+
+@kernel
+def _note_place(events: Events, w: Wiring, i: int, template: int) -> None:
+    """Remember the number of record i as the last seen, which the next heartbeat acknowledges."""
+    link, head = w.links[int(w.line[0].sender)], events.head[i]
+    if head.stream_epoch < link.seen_epoch or (
+        head.stream_epoch == link.seen_epoch and head.stream_seq <= link.seen_seq
+    ):
+        return
+    link.seen_epoch = head.stream_epoch
+    link.seen_seq = head.stream_seq
+    if template != _SESSION_UP and template != _HEARTBEAT:
+        link.breaks = 0
 
 
 @kernel

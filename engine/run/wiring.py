@@ -35,11 +35,12 @@ INBOX: Final = 512
 
 #: A way in or out. `source` is an admit.FROM_*; `session` the row of State.sessions, -1 for a feed. The last line is
 #: for clients (engine.run.resend): `backlog` is the ring of what is sent again, `next_seq` the number to send next, or
-#: the first that was sent as it came; `held` counts what waits for the disk (engine.run.held).
+#: the first that was sent as it came; `held` counts what waits for the disk (engine.run.held). A venue's link is
+#: `broken` from a gap in its numbers to its hello; `breaks` counts these, in a row without a record between them.
 LINK: Final = ints(
     "transport source session socket rx tx id0 id1 id_bytes up heard_ns beat_ns seen_epoch seen_seq"
     " messages records bytes malformed sent send_errors dropped"
-    " backlog catching_up next_seq full_ns held"
+    " backlog catching_up next_seq full_ns held broken breaks"
 )
 #: A word or two between the loop and the thread that looks for what a client missed, a cache line a link.
 ASK: Final = ints("generation active from_seq spare_0 spare_1 spare_2 spare_3 spare_4")
@@ -56,7 +57,7 @@ LINE: Final = ints(
 LOOP_COUNTERS: Final = (
     "cycles empty_polls messages records longest_cycle_ns cycles_over_threshold inputs outputs observations"
     " journal_stalls sent send_errors dropped malformed inbox_overflow heartbeats parks deferred resent resets"
-    " records_gone stalls sync_stalls"
+    " records_gone stalls sync_stalls broken_off out_of_place"
 ).split()
 (
     L_CYCLES,
@@ -82,6 +83,8 @@ LOOP_COUNTERS: Final = (
     L_RECORDS_GONE,
     L_STALLS,
     L_SYNC_STALLS,
+    L_BROKEN_OFF,
+    L_OUT_OF_PLACE,
 ) = range(len(LOOP_COUNTERS))
 #: What onlookers read together, under one seqlock in the stats file.
 PROGRESS: Final = ints(

@@ -14,7 +14,7 @@ import zmq
 
 from engine.record.records import OrdStatus, Side, Tif
 from engine.run.config import Feed as FeedSection
-from engine.run.config import Simulation
+from engine.run.config import Orders, Simulation
 from engine.run.daemon import Engine
 from gateways.orders.client import OrderClient
 from gateways.venues.simulated import SimulatedVenues
@@ -25,9 +25,9 @@ ALWAYS = 1_000_000
 
 
 class House:
-    """An engine, its venues in a thread, their feeds, and a client."""
+    """An engine, its venues in a thread, their feeds, and a client. The venues dial in at `venues_at`."""
 
-    def __init__(self, folder, sockets, transport="zmq", routing=None, **faults):
+    def __init__(self, folder, sockets, transport="zmq", routing=None, venues_at="", **faults):
         config = make_config(folder / "run", sockets, transport=transport, **(routing or {}))
         config = msgspec.structs.replace(config, simulation=Simulation(orders=4096, **faults))
         self.context = zmq.Context()
@@ -37,7 +37,8 @@ class House:
         endpoint = config.feed[0].endpoint
         if transport == "shm":  # a ring has one reader
             endpoint = f"shm://{sockets}/second"
-        self.venues = SimulatedVenues(config, [endpoint], idle="yield")
+        theirs = msgspec.structs.replace(config, orders=Orders(endpoint=venues_at)) if venues_at else config
+        self.venues = SimulatedVenues(theirs, [endpoint], idle="yield")
         if transport == "shm":
             again = msgspec.structs.replace(config, feed=[FeedSection(name="again", endpoint=endpoint)])
             self.feeds.append(Feed(again, self.context))
