@@ -68,7 +68,8 @@ def subscribe(
 
 
 def publish(path: str, options: str, *endpoints: str) -> None:
-    """Play a recording with JSON options; SIGTERM stops it."""
+    """Play a recording with JSON options; SIGTERM stops it, SIGINT interrupts it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have background jobs ignore it
     with Player(load(path), endpoints, **json.loads(options)) as player:
         signal.signal(signal.SIGTERM, lambda *_: player.stop())
         say("ready")
