@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip -qq --disable-pip-version-check install --constr
 PYTEST := $(BIN)/python -m pytest -n 2
 BENCHES ?= core wire machine recovery journal memory steady
 
-.PHONY: help setup demo test test-jit test-plain test-boundscheck torture lint format perf clean
+.PHONY: help setup demo test warm test-jit test-plain test-boundscheck torture lint format perf clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -27,7 +27,11 @@ $(VENV)/.stamp: pyproject.toml requirements.lock
 demo: setup ## feed, venues, engine and 500 parents over a day; prints where the report lies
 	@$(BIN)/tickroute demo
 
-test: test-jit test-plain test-boundscheck ## the whole suite, then the kernel tests in the two other modes
+test: warm test-jit test-plain test-boundscheck ## the whole suite, then the kernel tests in the two other modes
+
+warm: setup ## compile what the tests need for both compiled modes at once, one a core
+	@echo "compiling the kernels for both compiled modes (two minutes, once)"
+	@NUMBA_BOUNDSCHECK=1 $(BIN)/python -m tests.warm & first=$$!; $(BIN)/python -m tests.warm && wait $$first
 
 test-jit: setup ## the suite, kernels compiled
 	TICKROUTE_TEST_MODE=jit $(PYTEST)

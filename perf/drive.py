@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from engine.core.books import renew_best
 from engine.core.state import Events, Outbox, State
-from engine.io.atomics import copy, cpu_pause, monotonic_ns, tsc
+from engine.io.atomics import copy, cpu_pause, monotonic_ns, thread_usage, tsc
 from engine.io.histogram import record
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE, Side, Template, Tif
@@ -25,14 +25,32 @@ from engine.run.wiring import L_MESSAGES, L_RECORDS, Wiring
 from perf.rig import PENDING, Rig
 
 _CLIENT, _VENUES = 0, 1
+#: Words of a `struct rusage`.
+_MINOR, _MAJOR = 8, 9
 _ORDER_NEW = int(Template.ORDER_NEW)
 _BUY, _SELL = int(Side.BUY), int(Side.SELL)
 _IOC, _DAY = int(Tif.IOC), int(Tif.DAY)
 
 
 @kernel
+def _count_faults(rig: Rig, sign: int) -> None:
+    """Called before (-1) and after (1): what the interpreter faults between two kernels is not the loop's."""
+    thread_usage(rig.usage.ctypes.data)
+    rig.faults[0] += sign * rig.usage[_MINOR]
+    rig.faults[1] += sign * rig.usage[_MAJOR]
+
+
+@kernel
 def play(state: State, events: Events, outbox: Outbox, w: Wiring, rig: Rig, n: int) -> int:
-    """Feed the next n records of the day, and what they cause; returns the events pumped."""
+    """Feed the next n records of the day, and what they cause; returns the events pumped. Page faults are counted."""
+    _count_faults(rig, -1)
+    done = _feed(state, events, outbox, w, rig, n)
+    _count_faults(rig, 1)
+    return int(done)
+
+
+@kernel
+def _feed(state: State, events: Events, outbox: Outbox, w: Wiring, rig: Rig, n: int) -> int:
     line = rig.line[0]
     before = int(line.events)
     for k in range(n):
@@ -53,15 +71,17 @@ def play(state: State, events: Events, outbox: Outbox, w: Wiring, rig: Rig, n: i
 @kernel
 def pace(state: State, events: Events, outbox: Outbox, w: Wiring, rig: Rig, n: int, interval_ns: int) -> int:
     """The next n records, one every `interval_ns`, and duty cycles between them; times run from the planned moment."""
+    _count_faults(rig, -1)
     planned_ns = monotonic_ns() + interval_ns
     before = int(rig.line[0].events)
     for _ in range(n):
         while monotonic_ns() < planned_ns:
             duty_cycle(state, events, outbox, w)
             cpu_pause()
-        play(state, events, outbox, w, rig, 1)
+        _feed(state, events, outbox, w, rig, 1)
         record(rig.paced, monotonic_ns() - planned_ns)
         planned_ns += interval_ns
+    _count_faults(rig, 1)
     return int(rig.line[0].events) - before
 
 

@@ -44,9 +44,12 @@ class Rig(Memory):
     routing: np.ndarray
     answers: np.ndarray
     paced: np.ndarray
+    #: A `struct rusage`; and page faults of the kernels' own, minor and major.
+    usage: np.ndarray
+    faults: np.ndarray
     LAYOUT: ClassVar[Layout] = packed(
         line=LINE, offsets="<i8", data="<i8", seq_shift="<i8", seq_round="<i8", order=ORDER, fill=REPORT,
-        pending=REPORT, routing="<i8", answers="<i8", paced="<i8",
+        pending=REPORT, routing="<i8", answers="<i8", paced="<i8", usage="<i8", faults="<i8",
     )  # fmt: skip
 
 
@@ -73,6 +76,7 @@ def make(loop: Loop, day: Recording, feed_row: int, every: int) -> Rig:
         line=line, offsets=day.offsets.astype("<i8"), data=data, seq_shift=aligned_zeros(32, np.dtype("<i8")),
         seq_round=np.bincount(venues, minlength=32).astype("<i8"), order=order, fill=fill,
         pending=blank(Template.FILL, PENDING), routing=_counts(), answers=_counts(), paced=_counts(),
+        usage=aligned_zeros(18, np.dtype("<i8")), faults=aligned_zeros(2, np.dtype("<i8")),
     )  # fmt: skip
 
 

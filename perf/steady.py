@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import resource
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,7 +88,7 @@ def _fast(bench: Bench, events: int, chunks: int, chunk: int, progress: Progress
 
     while done < events or len(turns) < 4:
         hist[:] = 0
-        turns.append(_turn(len(turns) % 2 == 1, one, chunks, bench.settle, lambda: hist))
+        turns.append(_turn(bench, len(turns) % 2 == 1, one, chunks, bench.settle, lambda: hist))
         done += turns[-1].events
         progress("full speed", min(done / events, 1.0) / 2)
     return turns
@@ -104,23 +103,27 @@ def _slow(bench: Bench, seconds: float, records: int, progress: Progress) -> lis
     for number in range(count):
         rig.clear(rig_)
         play = lambda: bench.pace(records, INTERVAL_NS)  # noqa: E731  the one statement that a turn repeats
-        turns.append(_turn(number % 2 == 1, play, 1, lambda: None, lambda: rig_.paced))
+        turns.append(_turn(bench, number % 2 == 1, play, 1, lambda: None, lambda: rig_.paced))
         progress("1,000 a second", 0.5 + (number + 1) / count / 2)
     return turns
 
 
-def _turn(busy: bool, play: Callable[[], int], times: int, settle: Callable[[], None], hist: Callable[[], Any]) -> Turn:
+def _turn(
+    bench: Bench, busy: bool, play: Callable[[], int], times: int, settle: Callable[[], None], hist: Callable[[], Any]
+) -> Turn:
     """Play some times, with the interpreter busy or not, counting what happens inside the kernels."""
+    assert bench.rig is not None
+    faults = bench.rig.faults
     minor = major = allocations = done = 0
     with _busy_interpreter() if busy else contextlib.nullcontext():
         for _ in range(times):
             settle()
-            before, allocated = resource.getrusage(resource.RUSAGE_THREAD), _allocations()
+            allocated, before = _allocations(), faults.tolist()
             done += play()
-            after = resource.getrusage(resource.RUSAGE_THREAD)
+            after = faults.tolist()
             allocations += _allocations() - allocated
-            minor += after.ru_minflt - before.ru_minflt
-            major += after.ru_majflt - before.ru_majflt
+            minor += after[0] - before[0]
+            major += after[1] - before[1]
     p99 = histogram.summary(hist(), (99.0,)).rows
     return Turn(busy, minor, major, allocations, anonymous(), float(p99[0].value_ns) if p99 else float("nan"), done)
 

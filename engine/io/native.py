@@ -156,6 +156,12 @@ def _madvise(builder: Any, address: Any, n: Any, advice: Any) -> Any:
     return builder.select(failed, error, ir.Constant(_I64, 0))
 
 
+def _thread_usage(builder: Any, address: Any) -> Any:
+    function = _declare(builder, "getrusage", _I32, _I32, _BYTES)
+    rusage_thread = ir.Constant(_I32, 1)
+    return builder.sext(builder.call(function, [rusage_thread, builder.inttoptr(address, _BYTES)]), _I64)
+
+
 def _prefetch_write(builder: Any, address: Any) -> None:
     prefetch = _declare(builder, "llvm.prefetch.p0", _VOID, _BYTES, _I32, _I32, _I32)
     write, keep, data = (ir.Constant(_I32, value) for value in (1, 3, 1))
@@ -200,6 +206,7 @@ nap = _make(_nap, 1)
 sched_yield = _make(_sched_yield, 0)
 cpu_pause = _make(_pause, 0, types.void)
 madvise = _make(_madvise, 3)
+thread_usage = _make(_thread_usage, 1)
 prefetch_write = _make(_prefetch_write, 1, types.void)
 leading_zeros = _make(_leading_zeros, 1)
 crc32c_u64 = _crc(64)

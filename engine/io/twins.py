@@ -121,6 +121,11 @@ def madvise(address: int, n: int, advice: int) -> int:
     return -ctypes.get_errno() if status else 0
 
 
+def thread_usage(address: int) -> int:
+    """getrusage(2) of this thread."""
+    return int(_LIBC.getrusage(1, ctypes.c_void_p(int(address))))
+
+
 def leading_zeros(value: int) -> int:
     """Zero bits above the highest one of 64."""
     return 64 - (int(value) & 0xFFFF_FFFF_FFFF_FFFF).bit_length()

@@ -41,7 +41,9 @@ from engine.run.wiring import ASK, Wiring
 SLOTS: Final = 1024
 #: Frames that are looked at for one client before the next one's turn.
 TURN: Final = 4096
-_IDLE_S, _FULL_S, _RETRY_S = 0.005, 0.0005, 0.25
+#: Naps: where nobody asks (each look takes the core that it runs on some 50 µs), while a ring is full, and before a
+#: second look for a segment that could not be read.
+_IDLE_S, _FULL_S, _RETRY_S = 0.025, 0.0005, 0.25
 _MASK32 = 0xFFFF_FFFF
 _OUTPUT = int(Kind.OUTPUT)
 _ALL = 1 << 62

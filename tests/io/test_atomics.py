@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -167,3 +168,14 @@ def test_kernels_are_loaded_from_the_cache_by_the_next_process(tmp_path: Path) -
 @pytest.mark.skipif(not JIT, reason="the interpreter uses the table anyway")
 def test_a_cpu_without_the_instruction_gets_the_table(tmp_path: Path) -> None:
     assert _child(tmp_path, False, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="") == [0, 5]
+
+
+def test_thread_usage_is_what_the_system_says_of_this_thread():
+    usage = np.zeros(18, dtype=np.int64)
+    before = resource.getrusage(resource.RUSAGE_THREAD)
+    fresh = np.empty(1 << 23, dtype=np.uint8)
+    fresh[::4096] = 1  # each page faults at its first touch
+    assert atomics.thread_usage(usage.ctypes.data) == 0
+    after = resource.getrusage(resource.RUSAGE_THREAD)
+    assert before.ru_minflt + 2 <= usage[8] <= after.ru_minflt
+    assert before.ru_majflt <= usage[9] <= after.ru_majflt
