@@ -31,6 +31,7 @@ from engine.run.held import ROOM, crowded, flush, release
 from engine.run.recover import recover
 from engine.run.reference import build_state, trading_day
 from engine.run.rehearse import _Script, scratch_journal
+from engine.run.wiring import L_SYNC_STALLS
 from replay.verify import verify
 from tests.replay.desk import config as desk_config
 from tests.replay.desk import record_day
@@ -108,7 +109,7 @@ def test_a_full_queue_stops_the_intake_and_loses_nothing(monkeypatch):
     while not crowded(loop.w):
         loop.round()
     assert SMALL - loop.held < ROOM
-    assert loop.w.counters[-1] == 1, "sync_stalls"
+    assert loop.w.counters[L_SYNC_STALLS] == 1
     cycles_inputs = int(loop.w.counters[6])
     loop.script.bound.loop.duty_cycle(*loop.loop)
     assert loop.w.counters[6] == cycles_inputs, "nothing is taken in"

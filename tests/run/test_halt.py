@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from typing import Any
@@ -14,6 +15,7 @@ from engine.core.halt import A_STEP
 from engine.core.state import state_hash
 from engine.io.journal_format import Kind
 from engine.io.journal_reader import JournalReader
+from engine.io.stats_file import StatsReader
 from engine.jit import JIT
 from engine.record import records as r
 from engine.run import halt as halting
@@ -140,6 +142,8 @@ def test_a_spoiled_engine_cancels_what_lives_says_why_and_ends_with_1(tmp_path, 
         assert wait_for(lambda: desk.client.got(), *desk.peers, seconds=60)
         for venue in range(3):
             desk.feed.quote(venue, 1_569_900, 1_570_000 + 100 * venue)
+        with contextlib.closing(StatsReader(run_dir / "stats")) as stats:  # the order comes on another link
+            wait_for(lambda: stats.counters()["quotes"] >= 3 and stats.counters()["sessions_up"] == 2, *desk.peers)
         desk.client.send(order("A1", r.Side.BUY, 900, 1_570_200))
         children = desk.venue_gets(T.ORDER_NEW, 3)
         (run_dir / "spoil").touch()
