@@ -81,6 +81,7 @@ gaps         i8  counted: holes in the engine's numbers
 resent       i8  counted: records that came between a hello and its answer
 resets       i8  counted: times that the engine could not send what was asked for
 lost         i8  counted: numbers of the engine's that never came
+taken        i8  counted: times that an earlier life turned out to have had our epoch
 sent         i8  counted: messages
 unsent       i8  counted: messages that the transport did not take at once
 """)
@@ -138,9 +139,7 @@ def admit(s: Sessions, row: int, inbox: Inbox, at: int, now_ns: int) -> bool:
         link.up = 1
         link.ups += 1
     if template in (_UP, _BEAT):
-        said = inbox.session[at]
-        if said.last_seen_epoch == link.epoch and said.last_seen_seq <= link.seq_out:
-            link.acked_seq = max(int(link.acked_seq), int(said.last_seen_seq))
+        _hear_seen(s, row, int(inbox.session[at].last_seen_epoch), int(inbox.session[at].last_seen_seq))
     if template == _BEAT:
         _hear_beat(s, row, epoch, seq, now_ns)
         return False
@@ -159,6 +158,19 @@ def admit(s: Sessions, row: int, inbox: Inbox, at: int, now_ns: int) -> bool:
         if inbox.session[at].last_seen_seq >= link.hello_seq:
             link.welcomed = link.hello_seq
     return template not in (_UP, _DOWN)
+
+
+@kernel
+def _hear_seen(s: Sessions, row: int, epoch: int, seq: int) -> None:
+    """The engine says what it saw of us last. What we never used is an earlier life's: take an epoch of our own."""
+    link = s.links[row]
+    if link.hello == 1 and (epoch > link.epoch or (epoch == link.epoch and seq > link.seq_out)):
+        if link.resumes == 1:
+            link.epoch, link.seq_out, link.acked_seq, link.hello_seq, link.welcomed = epoch + 1, 0, 0, 0, 0
+            link.taken += 1
+            _lose(s, row)
+    elif epoch == link.epoch and seq <= link.seq_out:
+        link.acked_seq = max(int(link.acked_seq), seq)
 
 
 @kernel

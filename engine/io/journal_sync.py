@@ -21,7 +21,7 @@ import numpy as np
 
 from engine.io.atomics import address_of, load_acquire, monotonic_ns, nap, store_release
 from engine.io.journal import SEGMENT
-from engine.io.journal_format import segment_path
+from engine.io.journal_format import JournalError, segment_numbers, segment_path
 from engine.io.mapping import aligned_zeros
 from engine.jit import kernel
 
@@ -87,7 +87,22 @@ class Syncer:
         return int(load_acquire(self._address + ERROR))
 
     def start(self) -> None:
-        """Start it; it syncs what is there."""
+        """Sync what is there, and start it; JournalError where the disk does not take it.
+
+        All that a frame builds on is on the disk before it is written: the manifest, and what an earlier life, which
+        died or did not sync, has left behind.
+        """
+        try:
+            for number in segment_numbers(self._run_dir):
+                if number < self._first:
+                    fdatasync(self._file(number))
+                    os.close(self._files.pop(number))
+            self._sync()
+        except OSError as error:
+            first = segment_path(self._run_dir, self._first)
+            why = f"the journal cannot be synced: {error.strerror}"
+            raise JournalError(first, 0, why, "name a run directory on a disk that works") from error
+        self.table[0]["durable_seq"] = self.table[0]["wanted_seq"]
         self._thread.start()
 
     def stop(self) -> None:
@@ -99,7 +114,7 @@ class Syncer:
             os.close(self._files.pop(number))
 
     def _run(self) -> None:
-        durable, stopping = -1, False
+        durable, stopping = int(self.table[0]["durable_seq"]), False
         while not stopping:
             stopping = load_acquire(self._stop.ctypes.data) != 0
             wanted = int(await_wanted(self.table, self._stop, durable))

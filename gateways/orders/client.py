@@ -72,7 +72,8 @@ class OrderClient:
     """A client session `session_name` of the engine at `endpoint` (ipc://, tcp:// or shm:///path). A context manager.
 
     client_id, account_id: indices of the configuration that new orders carry. clock: gives `ts_event_ns`, ns since 1970
-    (in a replay, the feed's time). epoch: start in seconds, larger than in any life before; None is now. seen: the
+    (in a replay, the feed's time). epoch: start in seconds, larger than in any life before; None is now. Where a life
+    before turns out to have had it, or a later one, the session takes one of its own and begins again. seen: the
     engine's (epoch, number) that an earlier life saw last: what came after is sent again; (0, 0): all that there is of
     this session; None: nothing, begin with what comes.
     """
@@ -142,7 +143,7 @@ class OrderClient:
     def lives(self) -> dict[str, int]:
         """What happened to the session: times up, down, engine restarts; gaps in the engine's numbers, records seen
         before, sent again, and lost, and times that the engine said so."""
-        names = ("ups", "downs", "restarts", "gaps", "duplicates", "resent", "lost", "resets")
+        names = ("ups", "downs", "restarts", "gaps", "duplicates", "resent", "lost", "resets", "taken")
         return {name: int(self._link[name]) for name in names}
 
     @property

@@ -93,6 +93,7 @@ class Engine:
         self.sent_seq = -1
         self.hash_at_death = ""
         self._commit(Kind.MANIFEST, LAST, 0, -1, manifests.to_bytes(self.manifest))
+        self.disk.sync()  # as the Syncer does before it starts
         self.resending = Resending(self.config, self.state, self.disk, _EPOCH)
 
     # ---- time

@@ -53,7 +53,7 @@ def stand_still(it, seconds):
     with OrderClient(endpoint, "other", 0, peer_timeout_ms=500) as other:
         other.connect(60)
         before = turns(other, "B", TURNS)
-        command = [sys.executable, "-m", "tests.run.report_taker", endpoint, "desk", str(file), str(MANY)]
+        command = [sys.executable, "-m", "tests.run.report_taker", endpoint, "desk", str(file), "1", str(MANY)]
         taker = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
         )

@@ -161,3 +161,30 @@ def test_faults_of_the_venues_end_well(house, faults):
     figures, counters = agree(it, order)
     lost = counters["lost"] + counters["muted"]
     assert (figures["timeouts"] > 0) == (lost > 0)
+
+
+@pytest.mark.parametrize("transport", ["zmq", "shm"])
+@pytest.mark.parametrize("back_s", [0, 7])
+def test_a_second_life_with_an_epoch_that_was_taken_has_its_orders_heard(house, transport, back_s):
+    """The first life dies without a goodbye; the second begins in the same second, or a clock was set back."""
+    it = house(transport)
+    it.show(PX - 1000, PX, 300)
+    first = it.client
+    for n in range(5):
+        first.new(f"A{n}", instrument_id=0, side=Side.BUY, qty=100, px=PX, tif=Tif.IOC)
+    assert first.wait(lambda: all(order.cum_qty == 100 for order in first.orders.values()))
+    epoch = int(first._link.epoch)
+    first._link.up = 0  # no goodbye
+    first.close()
+    it.client = OrderClient(
+        first.endpoint, first.session_name, peer_timeout_ms=400, seen=first.seen, epoch=epoch - back_s
+    )
+    it.client.connect()
+    order = it.client.new("B1", instrument_id=0, side=Side.BUY, qty=100, px=PX, tif=Tif.IOC)
+    assert it.client.wait(lambda: not order.is_open)
+    again = it.client.new("B2", instrument_id=0, side=Side.BUY, qty=100, px=PX, tif=Tif.IOC)
+    assert it.client.wait(lambda: again.cum_qty == 100)
+    assert int(it.client._link.epoch) > epoch
+    assert it.client.counters()["session"]["taken"] == 1
+    figures, _ = it.close()
+    assert figures["qty_filled"] == 600 + order.cum_qty

@@ -132,6 +132,7 @@ class Feed:
         else:
             self._socket = context.socket(zmq.XPUB)
             self._socket.set(zmq.LINGER, 0)
+            self._socket.set(zmq.SNDHWM, 0)  # what the test loses it loses itself
             self._socket.bind(endpoint)
             assert self._socket.poll(int(wait_s * 1000)), "the engine did not subscribe"
             self._socket.recv()

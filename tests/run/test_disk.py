@@ -17,7 +17,8 @@ import pytest
 import zmq
 
 from engine.io import journal_keeper, journal_sync
-from engine.io.journal_format import Kind
+from engine.io.journal import append
+from engine.io.journal_format import JournalError, Kind
 from engine.io.journal_reader import JournalReader
 from engine.io.journal_sync import Syncer
 from engine.io.journal_writer import JournalWriter
@@ -149,26 +150,30 @@ def test_both_levels_journal_the_same_outputs(tmp_path):
 
 
 def test_a_syncer_publishes_what_was_wanted_before_it_began_and_ends_at_an_error(tmp_path, monkeypatch):
-    gate, began = threading.Event(), threading.Event()
+    gate, began, calls = threading.Event(), threading.Event(), []
 
     def slow(fd: int) -> None:
-        began.set()
-        assert gate.wait(10)
+        calls.append(fd)
+        if len(calls) > 1:
+            began.set()
+            assert gate.wait(10)
         REAL(fd)
 
     monkeypatch.setattr(journal_sync, "fdatasync", slow)
     with JournalWriter(tmp_path, 4096 * 4, b"{}", synced=True) as writer:
         syncer = Syncer(tmp_path, writer.table)
         syncer.start()
+        assert (syncer.table[0]["durable_seq"], len(calls)) == (0, 1), "the manifest is safe before anything begins"
+        syncer.table["wanted_seq"] = 5
         assert began.wait(10)
         syncer.table["wanted_seq"] = 7
-        assert syncer.table[0]["durable_seq"] == -1
+        assert syncer.table[0]["durable_seq"] == 0
         gate.set()
         until = time.monotonic() + 10
         while syncer.table[0]["durable_seq"] < 7 and time.monotonic() < until:
             time.sleep(0.001)
         assert syncer.table[0]["durable_seq"] == 7
-        assert syncer.table[0]["syncs"] == 2
+        assert syncer.table[0]["syncs"] == 3
         monkeypatch.setattr(journal_sync, "fdatasync", broken)
         syncer.table["wanted_seq"] = 9
         while not syncer.error and time.monotonic() < until:
@@ -178,6 +183,36 @@ def test_a_syncer_publishes_what_was_wanted_before_it_began_and_ends_at_an_error
         syncer.table["wanted_seq"] = 11
         time.sleep(0.05)
         assert syncer.table[0]["durable_seq"] == 7, "a failed sync is never tried again"
+        syncer.stop()
+
+
+def test_a_syncer_begins_with_what_earlier_lives_left_behind(tmp_path, monkeypatch):
+    synced: list[str] = []
+
+    def named(fd: int) -> None:
+        synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
+        REAL(fd)
+
+    with JournalWriter(tmp_path, 4096, b"{}") as writer:
+        data = np.zeros(512, dtype=np.uint8)
+        while int(writer.table[0]["segment"]) < 3:
+            append(writer.table, int(Kind.OBSERVATION), 0, 0, -1, int(data.ctypes.data), len(data))
+    monkeypatch.setattr(journal_sync, "fdatasync", named)
+    with JournalWriter.resume(tmp_path, synced=True) as writer:
+        syncer = Syncer(tmp_path, writer.table)
+        syncer.start()
+        syncer.stop()
+    assert synced == [f"{n:06d}.seg" for n in range(4)]
+
+
+def test_a_disk_that_cannot_be_synced_is_told_before_anything_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal_sync, "fdatasync", broken)
+    with JournalWriter(tmp_path, 4096 * 4, b"{}", synced=True) as writer:
+        syncer = Syncer(tmp_path, writer.table)
+        with pytest.raises(
+            JournalError, match=r"000000\.seg at byte 0: the journal cannot be synced: Input/output error"
+        ):
+            syncer.start()
         syncer.stop()
 
 
@@ -274,8 +309,8 @@ def test_an_engine_sends_no_order_before_its_frame_is_on_the_disk_and_halts_wher
         assert desk.engine.gauge("sessions_up") == 2
         gate.set()
         desk.wait(lambda: len(desk.at_venue(T.ORDER_NEW)) == 3)
-        assert desk.engine.gauge("durable_seq") > 0
-        assert desk.engine.gauge("sync_longest_ns") > 900_000_000
+        desk.wait(lambda: desk.engine.gauge("durable_seq") > 0)
+        desk.wait(lambda: desk.engine.gauge("sync_longest_ns") > 900_000_000)
         # The disk breaks: what is decided from now on never leaves, and what lives is cancelled.
         state["broken"] = True
         desk.client.send(order("A2", r.Side.SELL, 100, 1_569_900))
