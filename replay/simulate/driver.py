@@ -90,8 +90,7 @@ class Engine:
         self._unfinished: tuple[int, list[bytes], int] | None = None
         self._held: list[tuple[int, list[bytes]]] = []
         self._seen_at_sync = [(0, 0)] * setup.sessions
-        self.sent_seq = -1
-        self.hash_at_death = ""
+        self.sent_seq, self.hash_at_death = -1, ""
         self._commit(Kind.MANIFEST, LAST, 0, -1, manifests.to_bytes(self.manifest))
         self.disk.sync()  # as the Syncer does before it starts
         self.resending = Resending(self.config, self.state, self.disk, _EPOCH)
