@@ -16,15 +16,21 @@ from engine.errors import TickrouteError
 
 
 class FeedError(TickrouteError):
-    """A feed or recording that cannot be used. Names the file, the line (0 where there is none), value and remedy."""
+    """A feed or recording that cannot be used. Names the file, the line or byte, the value and the remedy.
 
-    def __init__(self, path: str | Path, line: int, value: str, why: str, remedy: str) -> None:
+    `line` is 0 where there is none; `offset` is the byte in the file as unpacked, -1 where none is meant.
+    """
+
+    def __init__(self, path: str | Path, line: int, value: str, why: str, remedy: str, *, offset: int = -1) -> None:
         self.path = str(path)
         self.line = line
         self.value = value
         self.why = why
         self.remedy = remedy
+        self.offset = offset
         where = f"{path}:{line}" if line else f"{path}"
+        if offset >= 0:
+            where += f" at byte {offset}"
         shown = f" (found {value!r})" if value else ""
         super().__init__(f"{where}: {why}{shown}; {remedy}")
 

@@ -1,0 +1,1 @@
+"""Recorded formats: sources, readers, books of what they hold."""
