@@ -29,6 +29,9 @@ _load_i64: Any = native.load_i64
 _load_i32: Any = native.load_i32
 _load_u16: Any = native.load_u16
 _load_u8: Any = native.load_u8
+_load_u16_be: Any = native.load_u16_be
+_load_u32_be: Any = native.load_u32_be
+_load_i64_be: Any = native.load_i64_be
 _store_release: Any = native.store_release
 _store_i32_release: Any = native.store_i32_release
 _store_i64: Any = native.store_i64
@@ -99,6 +102,24 @@ def load_u16(address: int) -> int:
 def load_u8(address: int) -> int:
     """The byte at an address as int64, without ordering."""
     return _load_u8(address)  # type: ignore[no-any-return]
+
+
+@kernel
+def load_u16_be(address: int) -> int:
+    """The big-endian uint16 at any address as int64, without ordering."""
+    return _load_u16_be(address)  # type: ignore[no-any-return]
+
+
+@kernel
+def load_u32_be(address: int) -> int:
+    """The big-endian uint32 at any address as int64, without ordering."""
+    return _load_u32_be(address)  # type: ignore[no-any-return]
+
+
+@kernel
+def load_i64_be(address: int) -> int:
+    """The big-endian int64 at any address, without ordering."""
+    return _load_i64_be(address)  # type: ignore[no-any-return]
 
 
 @kernel

@@ -78,6 +78,16 @@ def _load(bits: int, ordering: str | None, signed: bool = True) -> Intrinsic:
     return _make(emit, 1)
 
 
+def _load_big_endian(bits: int) -> Intrinsic:
+    word_type = ir.IntType(bits)
+
+    def emit(builder: Any, address: Any) -> Any:
+        word = builder.bswap(builder.load(builder.inttoptr(address, word_type.as_pointer()), align=1))
+        return word if bits == 64 else builder.zext(word, _I64)
+
+    return _make(emit, 1)
+
+
 def _store(bits: int, ordering: str | None) -> Intrinsic:
     word_type = ir.IntType(bits)
 
@@ -192,6 +202,9 @@ load_i64 = _load(64, None)
 load_i32 = _load(32, None)
 load_u16 = _load(16, None, signed=False)
 load_u8 = _load(8, None, signed=False)
+load_u16_be = _load_big_endian(16)
+load_u32_be = _load_big_endian(32)
+load_i64_be = _load_big_endian(64)
 store_release = _store(64, "release")
 store_i32_release = _store(32, "release")
 store_i64 = _store(64, None)

@@ -51,6 +51,21 @@ def load_u8(address: int) -> int:
     return ctypes.c_uint8.from_address(int(address)).value
 
 
+def load_u16_be(address: int) -> int:
+    """The big-endian uint16 at an address."""
+    return int.from_bytes(ctypes.string_at(int(address), 2), "big")
+
+
+def load_u32_be(address: int) -> int:
+    """The big-endian uint32 at an address."""
+    return int.from_bytes(ctypes.string_at(int(address), 4), "big")
+
+
+def load_i64_be(address: int) -> int:
+    """The big-endian int64 at an address."""
+    return int.from_bytes(ctypes.string_at(int(address), 8), "big", signed=True)
+
+
 def store_i64(address: int, value: int) -> None:
     """Store an int64."""
     ctypes.c_int64.from_address(int(address)).value = int(value)

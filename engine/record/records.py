@@ -200,13 +200,13 @@ qty           i8  quantity now at the level, quantity units
     Template.ORDER_DELTA: (
         _INSTRUMENT,
         *_f("""
-side          i1  Side (54) of the order
-action        i1  0 add, 1 change, 2 delete, 3 execute
+side          i1  Side (54) of the order; 0 where the source does not repeat it
+action        i1  0 add, 1 change (qty is left), 2 delete, 3 execute, 4 reduce (by qty), 5 replace (by new_order)
 flags         i2  bits, see Flag
-px            i8  price, price units
-qty           i8  quantity, quantity units
+px            i8  price, price units; 0 where the source does not repeat it
+qty           i8  quantity, quantity units, as action says
 venue_order   i8  the venue's number of the order
-new_order     i8  the number that replaces it; 0 where none does
+new_order     i8  the number that replaces it, at px and qty, last in its queue; 0 where none does
 exec_px       i8  execution price where it differs; 0 where it does not
 match_id      i8  the venue's number of the match; 0 where it has none
 reserved      i8x4  zero
@@ -569,6 +569,10 @@ class Flag(IntEnum):
     CLOSED = 2
     OFF_BOOK = 4
     ODD_LOT = 8
+    #: An execution that is not printed: its volume is told by another record, as a cross's is.
+    NOT_PRINTED = 16
+    #: More records of the same event follow: the book is between two states.
+    MORE = 32
 
 
 class PositionFlag(IntEnum):

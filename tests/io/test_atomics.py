@@ -51,6 +51,10 @@ def test_loads_and_stores_have_their_width_and_sign() -> None:
     assert atomics.load_u16(base) == 0xFFFE
     assert atomics.load_u8(base) == 0xFE
     assert atomics.load_i64(base + 4) == twins.load_i64(base + 4)
+    assert atomics.load_u16_be(base + 7) == 0xFFF0
+    assert atomics.load_u32_be(base + 5) == twins.load_u32_be(base + 5) == 0xFFFFFFF0
+    assert atomics.load_i64_be(base + 9) == int.from_bytes(words.tobytes()[9:17], "big", signed=True) < 0
+    assert atomics.load_i64_be(base + 1) == twins.load_i64_be(base + 1) < 0
     atomics.store_i32_release(base + 8, -7)
     assert words[1] == 0x1234_5678_FFFF_FFF9
     atomics.store_release(base + 8, -(2**63))
