@@ -23,6 +23,7 @@ FLOORS = {
     "engine.core": 2,
     "engine.io": 2,
     "engine.workflow": 2,
+    "engine.book": 3,
     "engine.run": 3,
     "strategies": 4,
     "gateways": 5,

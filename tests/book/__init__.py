@@ -1,0 +1,1 @@
+"""Order books: against a naive twin, and on real feeds."""
