@@ -99,7 +99,7 @@ def test_an_engine_that_stood_still_for_a_minute(bench):
 
 def test_an_order_whose_market_or_day_has_passed_is_not_sent(bench):
     """What waited in front of an engine that stood still is decided by the time that it is then."""
-    it = bench(*QUICK, ("stale_ms = 60000", "stale_ms = 200"))
+    it = bench(("peer_timeout_ms = 500", "peer_timeout_ms = 5000"), ("stale_ms = 60000", "stale_ms = 200"))
     it.start()
     it.quote(0)
     it.signal(signal.SIGSTOP)

@@ -214,7 +214,7 @@ def test_each_idle_strategy_starts_and_stops(idle, tmp_path, sockets):
     cores = os.sched_getaffinity(0)
     engine = Engine(config)
     engine.start()
-    time.sleep(0.05)
+    wait_for(lambda: engine.gauge("cycles") > 10)
     assert engine.running
     if len(cores) > 1:
         assert os.sched_getaffinity(0) == cores - {0}, "the main thread and its helpers leave the loop's core to it"
