@@ -573,6 +573,9 @@ class Flag(IntEnum):
     NOT_PRINTED = 16
     #: More records of the same event follow: the book is between two states.
     MORE = 32
+    #: AggressorSide (2446) of a trade, where the source says it: who took.
+    AGGRESSOR_BUY = 64
+    AGGRESSOR_SELL = 128
 
 
 class PositionFlag(IntEnum):

@@ -16,6 +16,7 @@ import numpy as np
 from engine.jit import kernel
 from engine.record.records import Flag
 from gateways.feeds.names import Names
+from gateways.formats.text import MALFORMED, TOO_FINE, TOO_LARGE, cut, decimal, digits, same, time_ns
 
 #: Fields of `Scan.cursor`.
 LAST_NS, LINE, ERROR, LOW, HIGH, SYMBOL_HIT = 0, 1, 2, 3, 4, 5
@@ -23,14 +24,11 @@ LAST_NS, LINE, ERROR, LOW, HIGH, SYMBOL_HIT = 0, 1, 2, 3, 4, 5
 COUNT, AT_LINE, AT_LOW, AT_HIGH = 0, 1, 2, 3
 BAD_ROW, BAD_TIME, BAD_ORDER, BAD_PRICE, BAD_SIZE = 1, 2, 3, 4, 5
 SKIP_VENUE, SKIP_SYMBOL, SKIP_PRICE, SKIP_CORRECTION, SKIP_EMPTY = 0, 1, 2, 3, 4
-#: Answers of `decimal` that are no numbers.
-MALFORMED, TOO_FINE = -1, -2
 
 _FIELDS = 7
-_COMMA, _NEWLINE, _RETURN, _POINT, _ZERO = 44, 10, 13, 46, 48
 _ODD_LOT_MARK = ord("I")
-_MAX_WHOLE = 10**12
 _MAX_SIZE = 10**9
+_MAX_WHOLE = 10**12
 _OFF_BOOK, _ODD_LOT = int(Flag.OFF_BOOK), int(Flag.ODD_LOT)
 
 
@@ -68,124 +66,6 @@ def new_scan(names: Names, off_book_codes: str, lot: int) -> Scan:
     zeros = np.zeros
     one = np.array([lot], dtype=np.int64)
     return Scan(venues, off_book, symbols, units, one, zeros(6, np.int64), zeros((5, 4), np.int64), zeros(8, np.int64))
-
-
-@kernel
-def cut(text: np.ndarray, low: int, cuts: np.ndarray) -> tuple[int, int]:
-    """Ends of the fields of the row at `low`, into `cuts`: (number of fields, where the next row begins)."""
-    n, at = 0, low
-    while at < len(text) and text[at] != _NEWLINE:
-        if text[at] == _COMMA:
-            if n < len(cuts):
-                cuts[n] = at
-            n += 1
-        at += 1
-    end = at - 1 if at > low and text[at - 1] == _RETURN else at
-    if n < len(cuts):
-        cuts[n] = end
-    return n + 1, at + 1
-
-
-@kernel
-def digits(text: np.ndarray, low: int, high: int) -> int:
-    """A whole number of 1 to 18 digits; MALFORMED where it is anything else."""
-    if low >= high or high - low > 18:
-        return MALFORMED
-    value = 0
-    for at in range(low, high):
-        digit = int(text[at]) - _ZERO
-        if digit < 0 or digit > 9:
-            return MALFORMED
-        value = value * 10 + digit
-    return value
-
-
-@kernel
-def decimal(text: np.ndarray, low: int, high: int, decimals: int) -> int:
-    """A decimal number in units of 10^-decimals (at most 9); MALFORMED, or TOO_FINE if it had to be rounded."""
-    point = low
-    while point < high and text[point] != _POINT:
-        point += 1
-    whole = digits(text, low, point)
-    if whole == MALFORMED or whole >= _MAX_WHOLE:
-        return MALFORMED
-    # A lone point ("157.") is no number; a number without one is.
-    if point == high - 1:
-        return MALFORMED
-    value, left, fine = whole, decimals, False
-    for at in range(point + 1, high):
-        digit = int(text[at]) - _ZERO
-        if digit < 0 or digit > 9:
-            return MALFORMED
-        if left > 0:
-            value = value * 10 + digit
-            left -= 1
-        elif digit != 0:
-            fine = True
-    if fine:
-        return TOO_FINE
-    for _ in range(left):
-        value *= 10
-    # 10^12 whole units with 9 decimals would pass 2^63.
-    return value if value < 10**18 and (decimals <= 6 or whole < 10**9) else MALFORMED
-
-
-@kernel
-def days(year: int, month: int, day: int) -> int:
-    """Days since 1970-01-01 of a Gregorian date (H. Hinnant, chrono-compatible date algorithms, days_from_civil)."""
-    y = year - 1 if month <= 2 else year
-    era = y // 400
-    yoe = y - era * 400
-    doy = (153 * (month - 3 if month > 2 else month + 9) + 2) // 5 + day - 1
-    return era * 146097 + yoe * 365 + yoe // 4 - yoe // 100 + doy - 719468
-
-
-@kernel
-def month_days(year: int, month: int) -> int:
-    """Days of a month; 0 where there is no such month."""
-    if month < 1 or month > 12:
-        return 0
-    if month == 2:
-        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
-    return 30 if month in (4, 6, 9, 11) else 31
-
-
-@kernel
-def time_ns(text: np.ndarray, low: int, high: int) -> int:
-    """ns since 1970 of "YYYY-MM-DD HH:MM:SS[.1 to 9 digits]"; MALFORMED where it is anything else."""
-    size = high - low
-    if size < 19 or size == 20 or size > 29:
-        return MALFORMED
-    dashes = text[low + 4] == 45 and text[low + 7] == 45 and text[low + 10] == 32
-    if not (dashes and text[low + 13] == 58 and text[low + 16] == 58):
-        return MALFORMED
-    year, month = digits(text, low, low + 4), digits(text, low + 5, low + 7)
-    day, hour = digits(text, low + 8, low + 10), digits(text, low + 11, low + 13)
-    minute, second = digits(text, low + 14, low + 16), digits(text, low + 17, low + 19)
-    if year < 1970 or year > 2200 or day < 1 or day > month_days(year, month):
-        return MALFORMED
-    if hour < 0 or hour > 23 or minute < 0 or minute > 59 or second < 0 or second > 59:
-        return MALFORMED
-    fraction = 0
-    if size > 19:
-        fraction = digits(text, low + 20, high)
-        if text[low + 19] != _POINT or fraction == MALFORMED:
-            return MALFORMED
-        for _ in range(29 - size):
-            fraction *= 10
-    return (((days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000_000 + fraction
-
-
-@kernel
-def same(text: np.ndarray, low: int, high: int, symbol: np.ndarray) -> bool:
-    """Whether a field is this symbol (NUL-padded to 16 bytes)."""
-    size = high - low
-    if size < 1 or size > 16 or (size < 16 and symbol[size] != 0):
-        return False
-    at = 0
-    while at < size and text[low + at] == symbol[at]:
-        at += 1
-    return at == size
 
 
 @kernel
@@ -256,8 +136,9 @@ def size_of(text: np.ndarray, low: int, high: int, factor: int, scan: Scan) -> i
 def price_of(text: np.ndarray, low: int, high: int, decimals: int, scan: Scan) -> int:
     """A price in price units; MALFORMED with the error left in the cursor; TOO_FINE where it must be skipped."""
     value = decimal(text, low, high, decimals)
-    if value == MALFORMED:
+    if value == MALFORMED or value == TOO_LARGE or value // 10**decimals >= _MAX_WHOLE:
         fail(scan, BAD_PRICE, low, high)
+        return MALFORMED
     return value
 
 

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.record.records import Flag, Template
-from gateways.feeds import taq, taq_kernels
+from gateways.feeds import taq
 from gateways.feeds.names import Names, Symbol
 from gateways.feeds.report import FeedError
+from gateways.formats import text as text_kernels
 from tests.feeds_path import feed_path
 
 pytestmark = pytest.mark.kernel
@@ -226,16 +227,16 @@ def test_blocks_and_line_ends_do_not_matter(tmp_path: Path, monkeypatch: pytest.
 def test_decimals_are_exact(value: Decimal, places: int, decimals: int) -> None:
     text = f"{value:.{places}f}"
     exact = Decimal(text) * 10**decimals
-    got = taq_kernels.decimal(as_bytes(text), 0, len(text), decimals)
-    assert got == (int(exact) if exact == int(exact) else taq_kernels.TOO_FINE)
+    got = text_kernels.decimal(as_bytes(text), 0, len(text), decimals)
+    assert got == (int(exact) if exact == int(exact) else text_kernels.TOO_FINE)
 
 
 @given(st.text(alphabet="0123456789.-+eE ", max_size=12))
 def test_decimals_refuse_what_is_no_number(text: str) -> None:
-    got = taq_kernels.decimal(as_bytes(text + ","), 0, len(text), 4)
+    got = text_kernels.decimal(as_bytes(text + ","), 0, len(text), 4)
     whole, _, fraction = text.partition(".")
     well_formed = whole.isdigit() and (fraction.isdigit() if "." in text else True)
-    assert (got == taq_kernels.MALFORMED) == (not well_formed or int(whole) >= 10**12)
+    assert (got == text_kernels.MALFORMED) == (not well_formed or int(whole) >= 10**12)
 
 
 @given(st.integers(0, 7_289_654_399), st.integers(0, 9), st.integers(0, 10**9 - 1))
@@ -243,4 +244,4 @@ def test_times_are_exact(second: int, places: int, fraction: int) -> None:
     text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S") + (
         f".{fraction:09d}"[: 1 + places] if places else ""
     )
-    assert taq_kernels.time_ns(as_bytes(text), 0, len(text)) == naive_ns(text)
+    assert text_kernels.time_ns(as_bytes(text), 0, len(text)) == naive_ns(text)
