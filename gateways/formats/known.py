@@ -15,7 +15,7 @@ from gateways.formats.reader import Reader
 from gateways.formats.source import head_of
 
 #: Asked in this order: the surest mark first.
-MODULES: Final[tuple[str, ...]] = ()
+MODULES: Final[tuple[str, ...]] = ("lobster",)
 
 
 def open_file(path: str | Path) -> Reader:
