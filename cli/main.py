@@ -71,6 +71,17 @@ COMMANDS: dict[str, Command] = {
         "the simulated venues, as a process of their own",
         (("tickroute venues desk.toml", "be the venues of a configuration"),),
     ),
+    "backtest": Command(
+        "cli.backtest:backtest",
+        "a recorded day through the same engine in virtual time, with results as Parquet",
+        (
+            ("tickroute backtest desk.toml quotes.csv.gz trades.csv.gz", "route a recorded day in a second"),
+            (
+                "tickroute backtest desk.toml --orders 2000 --seed 7 --out runs/bt",
+                "other orders, elsewhere",
+            ),
+        ),
+    ),
     "verify": Command(
         "cli.verify:verify",
         "replay a run through the core: every output must come out byte for byte",

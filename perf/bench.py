@@ -10,10 +10,8 @@ Worst case: the disk is so slow that the journal's helper needs seconds a segmen
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -40,6 +38,7 @@ from engine.run.wiring import STAGES
 from gateways.feeds.names import Names
 from gateways.feeds.recording import Recording
 from perf import desk, rig
+from replay.written import write_out
 
 PATIENCE_S = 60.0
 #: Files of ours with kernels that a driver calls.
@@ -174,18 +173,8 @@ def bind_driver(strategy: str, name: str = "drive", *, journaled: bool = True) -
 
 def _written(name: str, text: str) -> str:
     """Write a module among the compiled kernels; its name, which differs with each text."""
-    # numba does not see that a callee of another file changed: those of ours are part of the module's name.
-    callees = "".join(Path(__file__).with_name(f"{part}.py").read_text(encoding="utf-8") for part in _CALLEES)
-    module = f"perf_{name}_{hashlib.sha256((text + callees).encode()).hexdigest()[:12]}"
-    path = CACHE_DIR / f"{module}.py"
-    if not path.exists():
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    if str(CACHE_DIR) not in sys.path:
-        sys.path.append(str(CACHE_DIR))
-    importlib.invalidate_caches()
-    return module
+    callees = [Path(__file__).with_name(f"{part}.py") for part in _CALLEES]
+    return write_out(CACHE_DIR, f"perf_{name}", text, callees)
 
 
 def days(config: Config, short: bool) -> list[tuple[str, Recording]]:

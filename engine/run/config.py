@@ -9,12 +9,15 @@ between keys in `config_check`. Worst case: a file of a thousand sections takes 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from engine.run.config_read import Document
 
 # Wide enough for any sensible setting, and small enough that milliseconds become nanoseconds within an int64.
 _MOST = 10**9
@@ -304,13 +307,18 @@ def load(path: Path | str, *, host: bool = True) -> Config:
     host=False leaves out what holds on this machine alone (CPU numbers). ConfigError: the file cannot be read, is no
     TOML, or says something that cannot be; the message lists every problem.
     """
-    from engine.run.config_check import problems
     from engine.run.config_read import read
 
     document = read(Path(path))
-    config = document.convert()
+    return settled(document, document.convert(Config), host=host)
+
+
+def settled(document: Document, config: Config, *, host: bool = True) -> Config:
+    """A configuration of `document`, cross-checked, the files that it names relative to it in full. See `load`."""
+    from engine.run.config_check import problems
+
     document.complain(problems(config, host=host))
-    folder = Path(path).resolve().parent
+    folder = document.path.resolve().parent
     if config.positions.file:
         config = msgspec.structs.replace(config, positions=Positions(file=str(folder / config.positions.file)))
     if config.routing.strategy.endswith(".py"):

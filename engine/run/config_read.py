@@ -13,13 +13,14 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import inspect
 
-from engine.run.config import Config, ConfigError
+from engine.run.config import ConfigError, Struct
 
+C = TypeVar("C", bound=Struct)
 MAX_BYTES = 4 << 20
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
 _KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
@@ -43,11 +44,11 @@ class Document:
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(f"{path}: no TOML: {error}") from error
 
-    def convert(self) -> Config:
+    def convert(self, kind: type[C]) -> C:
         """The typed configuration; ConfigError with all unknown, missing and wrong keys."""
-        self.complain(walk(Config, self._raw, ""))
+        self.complain(walk(kind, self._raw, ""))
         try:
-            return msgspec.convert(self._raw, Config)
+            return msgspec.convert(self._raw, kind)
         except msgspec.ValidationError as error:
             raise ConfigError(f"{self.path}: {error}") from error
 
@@ -117,7 +118,7 @@ def walk(kind: type[msgspec.Struct], raw: object, key: str) -> Iterator[Problem]
     if not isinstance(raw, dict):
         yield Problem(key, f" = {shown(raw)}: must be a table, [{key}]")
         return
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     place = f"{key}." if key else ""
     for name in raw:
         if name not in fields:

@@ -125,7 +125,8 @@ def _named(parent: Parent, number: int) -> Parent:
 def _makers(recording: Recording, config: Config) -> list[_Maker]:
     quotes = recording.records(Template.QUOTE)
     makers = []
-    for number in range(len(config.instrument)):
+    # By symbol: the order of the configuration decides nothing.
+    for number in sorted(range(len(config.instrument)), key=lambda n: config.instrument[n].symbol):
         mine = quotes[quotes["instrument_id"] == number]
         if len(mine):
             makers.append(_Maker(config, number, mine))

@@ -29,7 +29,7 @@ Kept = dict[tuple[Kind, Template], str]
 #: `cause`, the template of the input that caused it (an input is its own cause).
 _CHANGE = "order_id venue_id exec_id exec_ref_id last_px last_qty liquidity"
 _REPORT = "order_id exec_type ord_status cum_qty leaves_qty reason request"
-_KEPT: Final[Kept] = {
+KEPT: Final[Kept] = {
     (Kind.INPUT, T.ORDER_NEW): "instrument_id side qty px ts_recv_ns",
     (Kind.INPUT, T.FILL): "order_id venue_id instrument_id exec_id last_px last_qty liquidity ts_recv_ns",
     (Kind.INPUT, T.BUST): _CHANGE,
@@ -156,7 +156,7 @@ class _Gatherer:
         self.segments.append(row)
 
 
-def gather(run_dir: str | Path, kept: Kept = _KEPT, progress: Progress | None = None) -> Gathered:
+def gather(run_dir: str | Path, kept: Kept = KEPT, progress: Progress | None = None) -> Gathered:
     """Read a run's journal once, keeping the columns of `kept`. JournalError where it is damaged.
 
     `progress` is called with (segment, offset) as it goes.

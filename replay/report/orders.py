@@ -71,7 +71,7 @@ class Book:
     def _finish(self) -> None:
         """Final status, filled and ordered quantity of each parent, by its client's reports."""
         reports = self._reports()
-        place, known = _places(self.ids, reports["order_id"])
+        place, known = places(self.ids, reports["order_id"])
         reports, place = reports[known], place[known]
         last = np.zeros(len(self.ids), dtype=np.int64)
         np.maximum.at(last, place, np.arange(len(reports)))
@@ -116,10 +116,10 @@ class Book:
         self.children = children[np.argsort(children["order_id"], kind="stable")]
         fills = self.found.table(Kind.INPUT, Template.FILL)
         fills = fills[~np.isin(fills["seq"], self._refused(Template.FILL))]
-        child, known = _places(self.children["order_id"], fills["order_id"])
+        child, known = places(self.children["order_id"], fills["order_id"])
         self.fills, self.fill_child = fills[known], child[known]
         self._change()
-        parent, _ = _places(self.ids, self.children["parent_id"][self.fill_child])
+        parent, _ = places(self.ids, self.children["parent_id"][self.fill_child])
         self.fill_parent = parent
         self.fill_money, self.fill_fee = self._money(self.fills)
 
@@ -153,7 +153,7 @@ class Book:
         """Each parent's first decision: quotes at arrival, fresh venues; 0 and -1 where it has none."""
         rows = self.found.table(Kind.OUTPUT, Template.DECISION)
         names, first = np.unique(rows["parent_id"], return_index=True)
-        place, known = _places(self.ids, names)
+        place, known = places(self.ids, names)
         self.bid, self.ask, self.fresh = (np.full(len(self.ids), fill, dtype=np.int64) for fill in (0, 0, -1))
         for column, name in ((self.bid, "bid_px"), (self.ask, "ask_px"), (self.fresh, "fresh_venues")):
             column[place[known]] = rows[name][first[known]]
@@ -247,7 +247,7 @@ class Book:
         rejects = rejects[~np.isin(rejects["seq"], self._refused(Template.REJECT))]
         alerts = self.found.table(Kind.OUTPUT, Template.ALERT)
         late = alerts["order_id"][alerts["code"] == Reason.TIMEOUT]
-        place, known = _places(self.children["order_id"], late)
+        place, known = places(self.children["order_id"], late)
         late_venues = self.children["venue_id"][place[known]]
         _, first = np.unique(self.fill_child, return_index=True)
         return [
@@ -317,7 +317,7 @@ def _counts(what: Array, reason: Array, kind: type[IntEnum] = Reason) -> list[s.
     ]
 
 
-def _places(ids: Array, wanted: Array) -> tuple[Array, Array]:
+def places(ids: Array, wanted: Array) -> tuple[Array, Array]:
     """(place in the sorted `ids` of each wanted id, whether it is there)."""
     place = np.searchsorted(ids, wanted)
     if not len(ids):

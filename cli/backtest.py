@@ -1,0 +1,115 @@
+"""`tickroute backtest CONFIG.toml`: a recorded feed through the engine's own step and its venues, in virtual time.
+
+It makes a run directory like a live run's, with tables of results in it; `verify`, `explain`, `state` and `report` read
+it. Exit codes: 0; 1 where it could not go on; 2 where it was asked wrongly. Worst case: a strategy that was never bound
+with these sources compiles for about a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cli.output import JsonOption, console, write_json
+
+if TYPE_CHECKING:
+    from replay.backtest.host import Feed, Watch
+    from replay.backtest.results import Result
+
+
+def backtest(
+    config: Annotated[Path, typer.Argument(help="The run's TOML configuration, with a [backtest] table.")],
+    feeds: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files of the recorded day, in the place of backtest.feeds.", show_default=False),
+    ] = None,
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory to make.", show_default="engine.run_dir of the file")
+    ] = None,
+    parents: Annotated[
+        Path | None, typer.Option(help="CSV file of parents, in the place of the file's.", show_default=False)
+    ] = None,
+    orders: Annotated[
+        int | None, typer.Option(min=0, help="Parents that the seed draws.", show_default="backtest.orders")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed.", show_default="backtest.seed")] = None,
+    json: JsonOption = None,
+) -> None:
+    """Play a recorded day to the engine and its simulated venues in virtual time: two runs give one journal.
+
+    Writes RUN_DIR (journal and stats, as a live run has them) and RUN_DIR/results/*.parquet; docs/backtest.md says what
+    is in them.
+    """
+    from replay.backtest.play import prepare
+    from replay.backtest.results import Result
+    from replay.backtest.settings import changed, load
+
+    screen = console(json)
+    settings = changed(load(config), parents=parents, orders=orders, seed=seed)
+    with screen.status("reading the feed, compiling or loading kernels"):
+        host = prepare(settings, feeds or (), out)
+    with host, _bar(screen, host.feed) as watch:
+        done = host.run(watch)
+    with screen.status("writing results"):
+        result = Result(host.run_dir, done)
+        result.write()
+    summary = result.summary()
+    if json is not None:
+        write_json(json, summary)
+    if json != "-":
+        _show(screen, result, summary)
+
+
+@contextmanager
+def _bar(screen: Console, feed: Feed) -> Iterator[Watch]:
+    """A bar over the feed's bytes with events/s and the time that is left; nothing where no person watches."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.fields[at]}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("", total=max(feed.size, 1), at="", rate="")
+
+        def watch(now: Any) -> None:
+            from replay.report.measure import utc
+
+            seconds = bar.tasks[0].elapsed or 0.0
+            rate = f"{now.inputs / seconds:,.0f} events/s" if seconds else ""
+            bar.update(task, completed=min(now.taken, feed.size), at=utc(now.now_ns)[:19], rate=rate)
+
+        yield watch
+
+
+def _show(screen: Console, result: Result, summary: dict[str, Any]) -> None:
+    """The summary as a table."""
+    from rich.table import Table
+
+    from replay.report.pages import bps, money, quantity, share
+
+    s = summary
+    screen.print(f"[bold]{', '.join(s['instruments'])}[/]  {s['from_utc']} to {s['to_utc']}, {s['strategy']}")
+    screen.print(f"events    {s['inputs']:,} in {s['seconds']:.2f} s: {s['events_per_s']:,} events/s")
+    states = ", ".join(f"{count:,} {state}" for state, count in s["parents"].items()) or "none"
+    screen.print(f"parents   {sum(s['parents'].values()):,}: {states}")
+    q = s["quantity"]
+    parts = " + ".join(f"{quantity(q[name])} {name}" for name in ("filled", "cancelled", "rejected", "busted", "open"))
+    mark = "[green]adds up[/]" if q["adds_up"] else "[bold red]does not add up[/]"
+    screen.print(f"quantity  {quantity(q['ordered'])} ordered = {parts}: {mark}")
+    with_fees = bps(s["shortfall_with_fees_bps"])
+    screen.print(f"cost      {bps(s['shortfall_bps'])} against the arrival mid, {with_fees} with fees")
+    screen.print(f"fees      {money(s['fees'])} {s['currency']} on {money(s['notional'])} traded\n")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for n, head in enumerate(("venue", "children", "routed", "filled", "rate", "fees")):
+        table.add_column(head, justify="right" if n else "left")
+    for v in s["venues"]:
+        rate = share(v["fill_rate"]) if v["fill_rate"] is not None else ""
+        cells = (f"{v['children']:,}", quantity(v["routed_qty"]), quantity(v["filled_qty"]), rate, money(v["fee"]))
+        table.add_row(v["mic"], *cells)
+    screen.print(table)
+    screen.print(f"\nrun      {result.run_dir}", soft_wrap=True, markup=False)
+    screen.print(f"results  {result.run_dir / 'results'}", soft_wrap=True, markup=False)

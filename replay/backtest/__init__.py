@@ -1,0 +1,51 @@
+"""Backtests: a recorded feed through the engine's own `step`, journal and simulated venues, in virtual time.
+
+    from replay import backtest
+
+    result = backtest.run("desk.toml", ["quotes.csv.gz", "trades.csv.gz"], run_dir="runs/bt", orders=500)
+    result.fills().to_pandas()
+
+`run` plays a day and makes a run directory of a live run's shape; `read` opens one that is there, a live run's too. The
+tables (Arrow) and their columns are in docs/backtest.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateways.orders.parents import Parent
+from replay.backtest.host import BacktestError, Outcome, Progress, Watch
+from replay.backtest.play import prepare
+from replay.backtest.results import Result
+from replay.backtest.settings import changed, load
+
+__all__ = ("BacktestError", "Outcome", "Parent", "Progress", "Result", "read", "run")
+
+
+def run(
+    config: str | Path,
+    feeds: Sequence[str | Path] = (),
+    *,
+    run_dir: str | Path | None = None,
+    parents: str | Path | Sequence[Parent] | None = None,
+    orders: int | None = None,
+    seed: int | None = None,
+    progress: Watch | None = None,
+) -> Result:
+    """Play a recorded day; the result, with nothing but the journal written yet (`Result.write` makes the files).
+
+    config: a TOML file (docs/backtest.toml). What else is given takes the place of what it says: `feeds` the files of
+    the day, `run_dir` the directory to make, `parents` a CSV file or parents as they are, `orders` how many the seed
+    draws. `progress` is called a few times a second. UsageError and what derives from it (ConfigError, FeedError,
+    ParentError): something given cannot be. BacktestError: it could not go on.
+    """
+    listed = None if parents is None or isinstance(parents, str | Path) else list(parents)
+    file = parents if isinstance(parents, str | Path) else None
+    with prepare(changed(load(config), parents=file, orders=orders, seed=seed), feeds, run_dir, listed) as host:
+        return Result(host.run_dir, host.run(progress))
+
+
+def read(run_dir: str | Path) -> Result:
+    """The results of a run that is there. Its methods raise JournalError where there is none."""
+    return Result(run_dir)

@@ -1,0 +1,243 @@
+"""Virtual time: the engine's `step`, its journal and the simulated venues, driven through a feed by one kernel.
+
+What happens next is the earliest of: something due at the venues, a recorded record reaching its venue, the same record
+reaching the engine a feed latency later, a parent order, a timer of the engine's, the roll of the trading day. Where
+times are equal they come in this order, so that reports come before market data, these before parents, and timers
+last: what is here already goes before what somebody waited for. Records of one time are in the feed's order (venue
+code, then their sequence). So nothing depends on where a venue or an instrument stands in the configuration.
+
+Every input goes on the journal, through `step`, its outputs onto the journal as one batch, and then to the venues,
+whose latency both ways is their own; a report is due when it reaches the engine. No clock of the machine is read.
+
+This file is written out for each strategy (`replay.written`), so the call of `step` is direct.
+Worst case: an event costs what its step costs, and two copies of its record into the journal's segment.
+"""
+
+from __future__ import annotations
+
+from engine.core.state import FROM_VENUE, NEVER, Events, Outbox, State
+from engine.core.step import next_deadline
+from engine.io.atomics import address_of, copy, load_acquire
+from engine.io.journal import READY, append
+from engine.io.journal_format import LAST
+from engine.jit import kernel
+from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE, UNIT, Template
+from engine.run.bound import step
+from engine.run.days import put_roll
+from engine.run.inbox import drop_local, next_local, put
+from engine.run.journaling import INPUT, OUTPUT
+from engine.run.transport import length_in
+from engine.run.wiring import L_INPUTS, L_OUTPUTS, L_SENT, Wiring
+from gateways.inbox import Inbox
+from gateways.venues.exchange import advance, ingest, next_due, submit
+from gateways.venues.state import Exchange
+from replay.backtest.course import Course
+
+#: Why `go` came back: its budget is used up; the window is; no segment of the journal is ready; time is over; the
+#: venues have no room for another message under way; a record is earlier than the one before it.
+WORKED, NEED_DATA, NEED_SEGMENT, OVER, NO_ROOM, DISORDER = range(6)
+
+_TIMER = int(Template.TIMER)
+_NEW, _STATUS = int(Template.ORDER_NEW), int(Template.STATUS_REQUEST)
+#: More than the frames of an input and a full outbox.
+_BATCH_BYTES = 1 << 16
+
+
+@kernel
+def go(
+    state: State,
+    market: Events,
+    feed: Inbox,
+    local: Events,
+    outbox: Outbox,
+    sent: Inbox,
+    w: Wiring,
+    ex: Exchange,
+    c: Course,
+    n: int,
+) -> int:
+    """Let up to n things happen; returns why it came back.
+
+    market and feed are views of the window, local of the driver's own records, sent of the outbox.
+    """
+    line = c.line[0]
+    for _ in range(n):
+        if not _room(w):
+            return NEED_SEGMENT
+        if line.report_at < ex.core[0].out_count:
+            _report(state, local, outbox, w, c)
+        else:
+            ex.core[0].out_count = 0
+            line.report_at = 0
+            why = _next(state, market, feed, local, outbox, w, ex, c)
+            if why != WORKED:
+                return why
+        if outbox.count[0] > 0 and not _hand_over(state, outbox, sent, w, ex):
+            return NO_ROOM
+        outbox.count[0] = 0
+    return WORKED
+
+
+@kernel
+def _next(
+    state: State, market: Events, feed: Inbox, local: Events, outbox: Outbox, w: Wiring, ex: Exchange, c: Course
+) -> int:
+    """The next thing that happens."""
+    line = c.line[0]
+    at, engine_at = int(line.venue_at), int(line.engine_at)
+    venue_ns, record_ns, market_ns, parent_ns = int(next_due(ex)), NEVER, NEVER, NEVER
+    if at < line.stop:
+        record_ns = int(market.head[at].ts_event_ns)
+        if record_ns < line.last_ns:
+            return DISORDER
+    elif line.ended == 0:
+        return NEED_DATA
+    if engine_at < line.stop:
+        market_ns = int(market.head[engine_at].ts_event_ns) + int(line.latency_ns)
+    if line.parent_at < len(c.parents):
+        parent_ns = int(c.parents[line.parent_at].ts_event_ns)
+    timer_ns = min(int(next_deadline(state)), int(w.line[0].roll_at_ns))
+    first = min(venue_ns, record_ns, market_ns, parent_ns, timer_ns)
+    if first > line.end_ns:
+        return OVER
+    line.now_ns = max(first, int(line.now_ns))
+    w.line[0].clock_ns = line.now_ns
+    if venue_ns == first:
+        advance(ex, c.reports, first)
+    elif record_ns == first:
+        line.last_ns = record_ns
+        size = _units(market, at)
+        if ingest(ex, feed, at, at + size, 0, c.reports) == at + size:
+            line.venue_at = at + size
+    elif market_ns == first:
+        _market(state, market, engine_at, outbox, w, c)
+        line.engine_at = engine_at + _units(market, engine_at)
+    elif parent_ns == first:
+        _parent(state, local, outbox, w, c)
+    else:
+        _timer(state, local, outbox, w, c)
+    return WORKED
+
+
+@kernel
+def _units(market: Events, i: int) -> int:
+    return (int(market.head[i].block_length) + SBE_HEADER_SIZE) // UNIT
+
+
+@kernel
+def _room(w: Wiring) -> bool:
+    """Whether an input and all that it may cause can be journaled without waiting for a segment."""
+    row = w.journal[0]
+    if row.segment_bytes - row.cursor > _BATCH_BYTES:
+        return True
+    return load_acquire(address_of(w.journal) + READY + 8 * ((int(row.segment) + 1) & 1)) != 0
+
+
+@kernel
+def take(state: State, events: Events, i: int, address: int, outbox: Outbox, w: Wiring) -> int:
+    """Take record i, which lies at `address`, all the way onto the journal; returns the number of its outputs."""
+    size = int(events.head[i].block_length) + SBE_HEADER_SIZE
+    events.head[i].ts_recv_ns = w.line[0].clock_ns
+    seq = append(w.journal, INPUT, LAST, 0, -1, address, size)
+    assert seq >= 0, "there was room"
+    w.counters[L_INPUTS] += 1
+    w.line[0].input_seq = seq  # the core is at it: should it raise, this is where
+    count = step(state, events, i, outbox)
+    w.line[0].input_seq = -1
+    for k in range(count):
+        record = int(w.line[0].outbox_address) + k * RECORD_MAX
+        last = LAST if k == count - 1 else 0
+        done = append(w.journal, OUTPUT, last, k, seq, record, length_in(record))
+        assert done >= 0, "there was room"
+    w.counters[L_OUTPUTS] += count
+    return count
+
+
+@kernel
+def tell(
+    state: State, local: Events, outbox: Outbox, sent: Inbox, w: Wiring, ex: Exchange, c: Course, session: int
+) -> int:
+    """Take the driver's own record 0 in, as `take_own`, and hand over what it sends; WORKED or NO_ROOM."""
+    w.line[0].clock_ns = c.line[0].now_ns
+    take_own(state, local, 0, outbox, w, c, session)
+    done = _hand_over(state, outbox, sent, w, ex)
+    outbox.count[0] = 0
+    return WORKED if done else NO_ROOM
+
+
+@kernel
+def take_own(state: State, local: Events, i: int, outbox: Outbox, w: Wiring, c: Course, session: int) -> int:
+    """Take a record of the driver's own; on a session (not -1) it gets that session's next number."""
+    if session >= 0:
+        c.session_seqs[session] += 1
+        head = local.head[i]
+        head.stream_id = session
+        head.stream_epoch = c.line[0].epoch
+        head.stream_seq = c.session_seqs[session]
+    return take(state, local, i, int(w.line[0].event_address) + i * UNIT, outbox, w)
+
+
+@kernel
+def _market(state: State, market: Events, i: int, outbox: Outbox, w: Wiring, c: Course) -> None:
+    """A record of the feed reaches the engine, with the next number of its venue's stream."""
+    head = market.head[i]
+    venue = int(head.venue_id)
+    if venue >= 0 and venue < len(c.feed_seqs):
+        c.feed_seqs[venue] += 1
+        head.stream_seq = c.feed_seqs[venue]
+    head.stream_id = venue
+    head.stream_epoch = c.line[0].epoch
+    c.line[0].market_inputs += 1
+    take(state, market, i, int(c.line[0].window_address) + i * UNIT, outbox, w)
+
+
+@kernel
+def _report(state: State, local: Events, outbox: Outbox, w: Wiring, c: Course) -> None:
+    """The next report of the out-buffer reaches the engine."""
+    line = c.line[0]
+    copy(int(w.line[0].event_address), address_of(c.reports) + int(line.report_at) * RECORD_MAX, RECORD_MAX)
+    line.report_at += 1
+    line.report_inputs += 1
+    session = int(state.venues[int(local.head[0].venue_id)].session)
+    take_own(state, local, 0, outbox, w, c, session)
+
+
+@kernel
+def _parent(state: State, local: Events, outbox: Outbox, w: Wiring, c: Course) -> None:
+    """The next parent reaches the engine, on the session that it names."""
+    line = c.line[0]
+    copy(int(w.line[0].event_address), address_of(c.parents) + int(line.parent_at) * RECORD_MAX, RECORD_MAX)
+    line.parent_at += 1
+    line.parent_inputs += 1
+    take_own(state, local, 0, outbox, w, c, int(local.head[0].stream_id))
+
+
+@kernel
+def _timer(state: State, local: Events, outbox: Outbox, w: Wiring, c: Course) -> None:
+    """A deadline of the engine's, or the end of its trading day."""
+    deadline_ns = int(next_deadline(state))
+    c.line[0].timer_inputs += 1
+    if deadline_ns <= w.line[0].clock_ns:
+        put(local, w, 0, _TIMER, UNIT)
+        local.timer[0].deadline_ns = deadline_ns
+        take_own(state, local, 0, outbox, w, c, -1)
+    elif put_roll(state, local, w):
+        take_own(state, local, next_local(w), outbox, w, c, -1)
+        drop_local(w)
+
+
+@kernel
+def _hand_over(state: State, outbox: Outbox, sent: Inbox, w: Wiring, ex: Exchange) -> bool:
+    """Give the step's records to their sessions; False where the venues have no room for a request."""
+    for k in range(outbox.count[0]):
+        head = outbox.head[k]
+        session = int(head.stream_id)
+        if session < 0:
+            continue
+        w.counters[L_SENT] += 1
+        w.links[session].sent += 1
+        template = int(head.template_id)
+        if state.sessions[session].role == FROM_VENUE and _NEW <= template <= _STATUS:
+            if not submit(ex, sent, k * (RECORD_MAX // UNIT)):
+                return False
+    return True

@@ -1,0 +1,157 @@
+"""What a run came to, as Arrow tables and Parquet files, read from its journal: a backtest's or a live run's.
+
+    result = Result("runs/today")
+    result.fills().to_pandas()
+
+Everything is made from the journal once, when it is first asked for. Worst case: one pass over the journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.io.journal_format import FRAME_HEADER, Kind
+from engine.io.journal_reader import JournalReader
+from engine.run import manifest
+from replay.backtest.host import Outcome
+from replay.backtest.tables import NEEDED, Tables, make
+from replay.report.gather import Array, Gathered, gather
+from replay.report.measure import utc
+from replay.report.orders import Book
+
+#: Folder of the Parquet files in a run directory.
+FOLDER: Final = "results"
+
+
+class Result:
+    """A run's results. `run_dir` holds the journal; `outcome` is what the backtest said of itself, None if read later.
+
+    JournalError, ManifestError, ConfigError (from the methods): the journal cannot be read by this build.
+    """
+
+    def __init__(self, run_dir: str | Path, outcome: Outcome | None = None) -> None:
+        self.run_dir = Path(run_dir)
+        self.outcome = outcome
+
+    @cached_property
+    def _read(self) -> tuple[Tables, Book, Gathered]:
+        found = gather(self.run_dir, NEEDED)
+        run = manifest.from_bytes(found.manifest)
+        tables, book = make(found, run.read_config(), run.initial_state())
+        return tables, book, found
+
+    @property
+    def tables(self) -> Tables:
+        """All tables; docs/backtest.md has the columns, `replay.backtest.tables.SCHEMAS` their types and texts."""
+        return self._read[0]
+
+    def fills(self) -> pa.Table:
+        """Executions, a row each, in the order in which the engine had them."""
+        return self.tables.fills
+
+    def orders(self) -> pa.Table:
+        """Clients' orders: accepted ones by order id, then those that were rejected."""
+        return self.tables.orders
+
+    def children(self) -> pa.Table:
+        """Orders that were sent to venues, by order id."""
+        return self.tables.children
+
+    def positions(self) -> pa.Table:
+        """What each account held at the end, by instrument."""
+        return self.tables.positions
+
+    def venues(self) -> pa.Table:
+        """Each venue's part, by MIC."""
+        return self.tables.venues
+
+    def write(self, folder: str | Path | None = None) -> list[Path]:
+        """Write a Parquet file a table (zstd) into `folder`, by default RUN_DIR/results; the files. OSError as is."""
+        target = Path(folder) if folder is not None else self.run_dir / FOLDER
+        target.mkdir(parents=True, exist_ok=True)
+        written = []
+        for name, table in self.tables._asdict().items():
+            path = target / f"{name}.parquet"
+            partial = path.with_suffix(".partial")
+            pq.write_table(table, partial, compression="zstd")
+            partial.replace(path)
+            written.append(path)
+        return written
+
+    def summary(self) -> dict[str, Any]:
+        """The run in numbers: plain values, as `tickroute backtest --json` writes them."""
+        _, book, found = self._read
+        shares, outcome, config = book.shares(), book.outcome(), book.config
+        names = ("ordered", "filled", "cancelled", "rejected", "busted", "open", "overfilled", "adds_up")
+        told: dict[str, Any] = {
+            "run_dir": str(self.run_dir),
+            "strategy": config.routing.strategy,
+            "instruments": [i.symbol for i in config.instrument],
+            "from_utc": utc(found.first_ns),
+            "to_utc": utc(found.last_ns),
+            "parents": book.parents().by_state,
+            "quantity": {name: getattr(shares, name) for name in names},
+            "fills": len(book.fills),
+            "children": len(book.children),
+            "notional": outcome.notional,
+            "fees": outcome.fees,
+            "currency": outcome.currency,
+            **_shortfall(self.orders()),
+            "venues": self.venues().to_pylist(),
+            "inputs": sum(found.inputs.values()),
+            "by_kind": found.inputs,
+            "refusals": {f"{row.what} {row.reason}": row.count for row in outcome.refusals},
+            "alerts": dict(Counter({row.reason: row.count for row in outcome.alerts})),
+        }
+        if self.outcome is not None:
+            done = self.outcome
+            told |= {"seconds": done.seconds, "events_per_s": done.events_per_s, "state_hash": done.state_hash}
+        return told
+
+    def journal_hash(self) -> str:
+        """SHA-256 over what the journal says, in hex: every frame's kind, place in its batch and bytes.
+
+        Neither the manifest is in it, which names the run directory, nor where segments begin.
+        """
+        digest = hashlib.sha256()
+        with JournalReader(self.run_dir) as reader:
+            for chunk in reader.chunks(1 << 15):
+                rows = chunk.rows[~np.isin(chunk.rows["kind"], (Kind.PAD, Kind.MANIFEST))]
+                for name in ("kind", "batch_index", "length"):
+                    digest.update(rows[name].astype("<i8").tobytes())
+                digest.update(_payloads(chunk.memory, rows).tobytes())
+        return digest.hexdigest()
+
+
+def _payloads(memory: Array, rows: Array) -> Array:
+    """The payloads of frames back to back, as int64 words."""
+    counts = rows["length"].astype(np.int64) // 8
+    starts = (rows["offset"].astype(np.int64) + FRAME_HEADER) // 8
+    ends = np.cumsum(counts)
+    places = np.repeat(starts - (ends - counts), counts) + np.arange(int(ends[-1]) if len(ends) else 0)
+    words: Array = memory.view("<i8")[places]
+    return words
+
+
+def _shortfall(orders: pa.Table) -> dict[str, float | None]:
+    """Shortfall of all orders that have an arrival price, in basis points weighted by money."""
+    columns = [orders[name].to_numpy(zero_copy_only=False) for name in ("shortfall", "shortfall_bps", "fee")]
+    cost, rate, fee = (np.asarray(column, dtype=float) for column in columns)
+    good = np.isfinite(cost) & np.isfinite(rate)
+    money = np.asarray(orders["notional"].to_numpy(zero_copy_only=False), dtype=float)
+    sides = np.array(orders["side"].to_pylist(), dtype=object)[good]
+    base = float((money[good] - np.where(sides == "BUY", 1.0, -1.0) * cost[good]).sum()) if good.any() else 0.0
+    if not base:
+        return {"shortfall_bps": None, "shortfall_with_fees_bps": None}
+    return {
+        "shortfall_bps": round(float(cost[good].sum()) / base * 1e4, 4),
+        "shortfall_with_fees_bps": round(float((cost[good] + fee[good]).sum()) / base * 1e4, 4),
+    }

@@ -1,0 +1,126 @@
+"""The configuration of a backtest: a run's (engine.run.config) and a `[backtest]` table beside it.
+
+What a live run needs to find its peers, `[[feed]]` and `[orders]`, may be left out: a backtest has none. Everything
+else means what it means live, so that one file serves both but for its last table. Every mistake is told with file,
+line, key, value and what is allowed, all at once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from engine.errors import UsageError
+from engine.run.config import Config, Feed, NonNegative, Orders, Struct, settled
+from engine.run.config_read import Document, Problem, read, shown
+
+_TIME = r"^(([0-9]{4}-[0-9]{2}-[0-9]{2}T)?[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?)?\Z"
+Time = Annotated[
+    str,
+    Meta(
+        pattern=_TIME,
+        description="a time UTC, HH:MM:SS or YYYY-MM-DDTHH:MM:SS, with a fraction where wanted; empty is none",
+    ),
+]
+
+
+class Backtest(Struct, frozen=True):
+    """What is played, and to whom."""
+
+    #: A recorded day: a recording, or TAQ quotes and trades; relative to this file. The command line may name others.
+    feeds: list[str] = msgspec.field(default_factory=list)
+    #: A CSV file of parents (gateways/orders/parents_file.py), relative to this file; empty draws `orders` of them.
+    parents: str = ""
+    #: Parents that the seed draws where no file is named.
+    orders: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    #: What draws the parents and, in the place of [simulation] seed, the venues' faults; absent is [simulation] seed.
+    seed: Annotated[int, Meta(ge=0, lt=1 << 62)] | None = None
+    #: From a venue to the engine; orders and reports take the venue's own latency_us.
+    feed_latency_us: NonNegative = 0
+    #: The part of the feed that is played: from <= time < to. A time of day is one of the first day of the feed.
+    begin: Time = msgspec.field(name="from", default="")
+    end: Time = msgspec.field(name="to", default="")
+    #: Time that goes on after the feed and the end of its day, so that orders end by themselves; then all is cancelled.
+    tail_s: Annotated[int, Meta(ge=0, le=86_400)] = 10
+
+
+def _no_feed() -> list[Feed]:
+    return [Feed(name="recorded", endpoint="ipc:///recorded")]
+
+
+class _Whole(Config, frozen=True, kw_only=True):
+    """A file."""
+
+    feed: list[Feed] = msgspec.field(default_factory=_no_feed)
+    orders: Orders = Orders(endpoint="ipc:///none")
+    backtest: Backtest = Backtest()
+
+
+class Settings(NamedTuple):
+    """A file that was read: the run's configuration, and the backtest's with its paths in full."""
+
+    config: Config
+    backtest: Backtest
+
+
+def load(path: Path | str) -> Settings:
+    """Read a file. ConfigError: it cannot be read, is no TOML, or says what cannot be; all problems are listed."""
+    document = read(Path(path))
+    whole = document.convert(_Whole)
+    config = Config(**{name: getattr(whole, name) for name in Config.__struct_fields__})
+    _check(document, whole.backtest)
+    folder = document.path.resolve().parent
+    backtest = msgspec.structs.replace(
+        whole.backtest,
+        feeds=[str(folder / name) for name in whole.backtest.feeds],
+        parents=str(folder / whole.backtest.parents) if whole.backtest.parents else "",
+    )
+    return Settings(settled(document, config, host=False), backtest)
+
+
+def changed(
+    settings: Settings,
+    *,
+    parents: str | Path | None = None,
+    orders: int | None = None,
+    seed: int | None = None,
+) -> Settings:
+    """Settings with what is given (not None) in the place of the file's. UsageError: both parents and orders."""
+    if parents is not None and orders is not None:
+        raise UsageError(f"parents {parents} and {orders} orders: give one of them; the orders are drawn, not read")
+    told = settings.backtest
+    if parents is not None:
+        told = msgspec.structs.replace(told, parents=str(parents), orders=0)
+    if orders is not None:
+        told = msgspec.structs.replace(told, parents="", orders=orders)
+    if seed is not None:
+        told = msgspec.structs.replace(told, seed=seed)
+    return Settings(settings.config, told)
+
+
+def _check(document: Document, backtest: Backtest) -> None:
+    problems = []
+    if backtest.parents and backtest.orders:
+        text = f" = {backtest.orders}: backtest.parents names a file already; leave one of them out"
+        problems.append(Problem("backtest.orders", text))
+    for key, text in (("from", backtest.begin), ("to", backtest.end)):
+        if text:
+            try:
+                time_ns(text, dt.date(2000, 1, 1))
+            except ValueError as error:
+                problems.append(Problem(f"backtest.{key}", f" = {shown(text)}: {error}; give a time that there is"))
+    document.complain(problems)
+
+
+def time_ns(text: str, day: dt.date) -> int:
+    """ns since 1970 of a time as `from` and `to` have it; `day` is that of a time of day. ValueError."""
+    whole, _, fraction = text.partition(".")
+    if "T" in whole:
+        date, _, whole = whole.partition("T")
+        day = dt.date.fromisoformat(date)
+    at = dt.datetime.combine(day, dt.time.fromisoformat(whole), dt.UTC)
+    return int(at.timestamp()) * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)

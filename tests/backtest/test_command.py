@@ -1,0 +1,92 @@
+"""`tickroute backtest`: a part of the captured day end to end, and every mistake told with its line and key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.main import main
+from replay import backtest
+from tests.feeds_path import feed_path
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+EXAMPLE = (DOCS / "backtest.toml").read_text(encoding="utf-8")
+
+
+def written(folder, *changes):
+    """The example with parts replaced, as a file."""
+    text = EXAMPLE
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    path = folder / "bt.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def taq():
+    """The captured day's files."""
+    return [feed_path("taq", f"XXX_2018-01-02_{kind}.csv.gz") for kind in ("quotes", "trades")]
+
+
+def test_a_part_of_the_captured_day(tmp_path, taq, capsys):
+    part = (('from = ""', 'from = "15:00:00"'), ('to = ""', 'to = "15:05:00"'))
+    path = written(tmp_path, *part, ("feeds = []", f"feeds = {[str(file) for file in taq]}"))
+    told = tmp_path / "told.json"
+    assert main(["backtest", str(path), "--out", str(tmp_path / "run"), "--orders", "25", "--json", str(told)]) == 0
+    summary = json.loads(told.read_bytes())
+    assert "25:" in capsys.readouterr().out
+    assert sum(summary["parents"].values()) == 25
+    assert summary["quantity"]["adds_up"]
+    assert summary["fills"] > 5
+    assert summary["from_utc"] >= "2018-01-02T15:00:00"
+    assert summary["refusals"] == {}
+    assert main(["verify", str(tmp_path / "run")]) == 0
+    assert main(["status", str(tmp_path / "run")]) == 0
+    result = backtest.read(tmp_path / "run")
+    assert result.fills().num_rows == summary["fills"]
+    again = backtest.run(path, taq, run_dir=tmp_path / "again", orders=25)
+    assert again.journal_hash() == result.journal_hash()
+    assert again.outcome is not None
+    assert again.outcome.state_hash == summary["state_hash"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("orders = 500", "orders = -1"), "backtest.orders = -1: must be a whole number from 0 to 1000000"),
+        (("orders = 500", "oders = 500"), "backtest.oders: unknown key; did you mean backtest.orders?"),
+        (('from = ""', 'from = "9:30"'), 'backtest.from = "9:30": must be a time UTC, HH:MM:SS'),
+        (('from = ""', 'from = "25:00:00"'), 'backtest.from = "25:00:00": hour must be in 0..23'),
+        (("orders = 500", 'orders = 500\nparents = "p.csv"'), "backtest.orders = 500: backtest.parents names a file"),
+        (("feed_latency_us = 50", 'feed_latency_us = "50"'), 'backtest.feed_latency_us = "50": must be a whole number'),
+        (('max_qty = "50000"', 'max_qty = "0"'), 'risk.max_qty = "0": must be above 0'),
+    ],
+)
+def test_mistakes_of_the_file(tmp_path, capsys, change, said):
+    path = written(tmp_path, change)
+    assert main(["backtest", str(path), "quotes.csv.gz"]) == 2
+    line = 1 + path.read_text(encoding="utf-8")[: path.read_text(encoding="utf-8").index(change[1])].count("\n")
+    error = capsys.readouterr().err
+    assert said in error
+    assert any(f"{path}:{n}: " in error for n in (line, line + 1))
+
+
+def test_other_mistakes(tmp_path, taq, capsys):
+    path = written(tmp_path)
+    assert main(["backtest", str(path)]) == 2
+    assert "backtest.feeds: there is none" in capsys.readouterr().err
+    assert main(["backtest", str(path), str(tmp_path / "nothing.gz")]) == 1
+    assert "nothing.gz" in capsys.readouterr().err
+    assert main(["backtest", str(path), "a", "--parents", "b", "--orders", "3"]) == 2
+    assert "give one of them" in capsys.readouterr().err
+    path = written(tmp_path, ('from = ""', 'from = "2018-01-03T10:00:00"'))
+    assert main(["backtest", str(path), *map(str, taq)]) == 2
+    assert "no record of the feed lies in between" in capsys.readouterr().err
+    path = written(tmp_path, ("orders = 500", 'parents = "p.csv"'))
+    (tmp_path / "p.csv").write_text("cl_ord_id,symbol,side,qty,account\nA,XXX,BUY,100,1\n")
+    assert main(["backtest", str(path), *map(str, taq)]) == 2
+    assert "account 1 is no client session's" in capsys.readouterr().err

@@ -1,0 +1,38 @@
+"""The page on backtests: its columns are those of the tables, its settings those of the file, its example runs."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from replay.backtest.schemas import SCHEMAS
+from replay.backtest.settings import Backtest, load
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = (DOCS / "backtest.md").read_text(encoding="utf-8")
+
+
+def test_every_column_is_on_the_page():
+    for name, schema in SCHEMAS.items():
+        section = PAGE.partition(f"### {name}\n")[2].partition("\n#")[0]
+        told = re.findall(r"^\| (\w+) \| (\S[^|]*?) \| (.*) \|$", section, re.MULTILINE)
+        assert [(column, doc) for column, _, doc in told] == [
+            (field.name, field.metadata[b"doc"].decode()) for field in schema
+        ], name
+
+
+def test_every_setting_is_on_the_page_and_in_the_example():
+    names = {field.encode_name for field in msgspec.structs.fields(Backtest)}
+    table = PAGE.partition("| `[backtest]` |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", table.replace("tickroute send", ""))) >= names
+    example = tomllib.loads((DOCS / "backtest.toml").read_text(encoding="utf-8"))
+    assert set(example["backtest"]) == names - {"parents"}
+    assert load(DOCS / "backtest.toml").backtest.orders == 500
+
+
+def test_links_of_the_page_are_there():
+    for link in re.findall(r"\]\(([^)#]+)", PAGE):
+        assert (DOCS / link).exists(), link
