@@ -40,6 +40,8 @@ _fence_release: Any = native.fence_release
 _copy_n: Any = native.copy_n
 _copy_64: Any = native.copy_64
 _copy_128: Any = native.copy_128
+_zero_64: Any = native.zero_64
+_zero_128: Any = native.zero_128
 _tsc: Any = native.tsc
 _clock_ns: Any = native.clock_ns
 _nap: Any = native.nap
@@ -149,6 +151,18 @@ def copy(dst_address: int, src_address: int, n: int) -> None:
         _copy_128(dst_address, src_address)
     else:
         _copy_n(dst_address, src_address, n)
+
+
+@kernel
+def zero_64(address: int) -> None:
+    """Zeros over the 64 bytes at an address."""
+    _zero_64(address)
+
+
+@kernel
+def zero_128(address: int) -> None:
+    """Zeros over the 128 bytes at an address."""
+    _zero_128(address)
 
 
 @kernel

@@ -125,6 +125,17 @@ def _copy(fixed: int) -> Intrinsic:
     return _make(emit, 2 if fixed else 3, types.void)
 
 
+def _zero(fixed: int) -> Intrinsic:
+    """Zeros over `fixed` bytes by a few vector moves."""
+
+    def emit(builder: Any, address: Any) -> None:
+        memset = _declare(builder, "llvm.memset.p0.i64", _VOID, _BYTES, _I8, _I64, ir.IntType(1))
+        pointer, length = builder.inttoptr(address, _BYTES), ir.Constant(_I64, fixed)
+        builder.call(memset, [pointer, ir.Constant(_I8, 0), length, ir.Constant(ir.IntType(1), 0)])
+
+    return _make(emit, 1, types.void)
+
+
 def _tsc(builder: Any) -> Any:
     return builder.call(_declare(builder, "llvm.readcyclecounter", _I64), [])
 
@@ -213,6 +224,8 @@ fence_release = _fence("release")
 copy_n = _copy(0)
 copy_64 = _copy(64)
 copy_128 = _copy(128)
+zero_64 = _zero(64)
+zero_128 = _zero(128)
 tsc = _make(_tsc, 0)
 clock_ns = _make(_clock_ns, 1)
 nap = _make(_nap, 1)

@@ -104,6 +104,16 @@ def copy_128(dst: int, src: int) -> None:
     ctypes.memmove(int(dst), int(src), 128)
 
 
+def zero_64(address: int) -> None:
+    """Zeros over 64 bytes."""
+    ctypes.memset(int(address), 0, 64)
+
+
+def zero_128(address: int) -> None:
+    """Zeros over 128 bytes."""
+    ctypes.memset(int(address), 0, 128)
+
+
 def tsc() -> int:
     """The monotonic clock stands in for the counter: Python cannot read it."""
     return time.monotonic_ns()

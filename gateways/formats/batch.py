@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine.io.atomics import address_of, store_i64, zero_64, zero_128
 from engine.io.mapping import aligned_zeros
 from engine.jit import kernel
 from engine.memory import Memory, memory, packed, spaced
@@ -20,7 +21,6 @@ from engine.record.records import DTYPES, HEAD, SBE_HEADER_SIZE, SCHEMA_ID, SCHE
 Array = np.ndarray[Any, np.dtype[Any]]
 #: Records that one message may become, in units: a decoder that needs more says so to `room`.
 MOST: Final = 8
-_WORDS: Final = UNIT // 8
 
 
 def _header(template: Template) -> int:
@@ -35,6 +35,9 @@ _DELTA_UNITS: Final = DTYPES[Template.ORDER_DELTA].itemsize // UNIT
 assert [DTYPES[t].itemsize for t in (Template.TRADE, Template.LEVEL, Template.CLEAR, Template.INSTRUMENT_STATUS)] == [
     UNIT
 ] * 4
+#: Where the prefix's words are: the first holds epoch, stream and venue.
+_VENUE_AT, _EVENT_AT, _RECV_AT = 8, 24, 32
+assert HEAD.names[4:] == ("stream_epoch", "stream_id", "venue_id", "stream_seq", "ts_event_ns", "ts_recv_ns")  # type: ignore[index]
 
 
 @memory
@@ -86,18 +89,18 @@ def room(batch: Batch, units: int = MOST) -> bool:
 
 @kernel
 def _begin(batch: Batch, header: int, units: int, venue: int, event_ns: int, recv_ns: int) -> int:
-    """A record with nothing in it but its prefix; its unit."""
+    """A record of one unit or two with nothing in it but its prefix; its unit."""
     i = int(batch.used[0])
     batch.used[0] = i + units
-    at = _WORDS * i
-    batch.words[at] = header
-    for n in range(at + 1, at + _WORDS * units):
-        batch.words[n] = 0
-    head = batch.head[i]
-    head.stream_id = venue
-    head.venue_id = venue
-    head.ts_event_ns = event_ns
-    head.ts_recv_ns = recv_ns
+    address = address_of(batch.words) + UNIT * i
+    if units == 1:
+        zero_64(address)
+    else:
+        zero_128(address)
+    store_i64(address, header)
+    store_i64(address + _VENUE_AT, venue << 48 | venue << 32)
+    store_i64(address + _EVENT_AT, event_ns)
+    store_i64(address + _RECV_AT, recv_ns)
     return i
 
 

@@ -24,11 +24,12 @@ from gateways.formats.source import Source
 
 
 class Instrument(NamedTuple):
-    """An instrument of a file: symbol, and the decimals of its price and quantity units."""
+    """An instrument of a file: symbol, the decimals of its price and quantity units, its round lot (0 unknown)."""
 
     symbol: str
     px_decimals: int
     qty_decimals: int = 0
+    lot_qty: int = 0
 
 
 @dataclass
@@ -45,6 +46,8 @@ class Counts:
     #: Messages that gave no record although they should, by reason, and the first of each with its place.
     skipped: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
+    #: What carries no message of the format, by what it is: heartbeats, a capture's packets of other kinds.
+    passed_over: dict[str, int] = field(default_factory=dict)
 
     @property
     def messages(self) -> int:

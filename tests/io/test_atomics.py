@@ -42,6 +42,15 @@ def test_this_run_checks_bounds() -> None:
         out_of_bounds(np.zeros(4, dtype=np.int64), 4)
 
 
+def test_zeros_are_written_over_so_many_bytes() -> None:
+    words = np.full(20, -1, dtype=np.int64)
+    atomics.zero_64(words.ctypes.data + 8)
+    assert words.tolist() == [-1] + [0] * 8 + [-1] * 11
+    words[:] = -1
+    atomics.zero_128(words.ctypes.data + 12)
+    assert words.view(np.int32).tolist() == [-1] * 3 + [0] * 32 + [-1] * 5
+
+
 def test_loads_and_stores_have_their_width_and_sign() -> None:
     words = np.array([-2, 0x1234_5678_9ABC_DEF0, -1], dtype=np.int64)
     base = int(atomics.address_of(words))
