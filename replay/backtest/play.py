@@ -9,15 +9,16 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from engine.record.records import Template
 from engine.run.config import Config, ConfigError
-from gateways.feeds.files import read_files
+from gateways.feeds.files import kind_of, read_files
 from gateways.feeds.names import Names
-from gateways.feeds.recording import Recording
+from gateways.feeds.recording import Recording, build
 from gateways.orders.parents import Parent, generate_parents
 from gateways.orders.parents_file import read_parents
 from replay.backtest.host import Feed, Host, Terms
+from replay.backtest.merge import merged
 from replay.backtest.settings import Backtest, Settings, time_ns
-from replay.backtest.window import chunks_of
 
 
 def prepare(
@@ -34,41 +35,60 @@ def prepare(
     paths = list(feeds) or list(backtest.feeds)
     if not paths:
         raise ConfigError("backtest.feeds: there is none; name the files of a recorded day there, or as arguments")
-    day, _ = read_files(paths, Names.of(settings.config))
-    day = part_of(day, backtest)
-    config = resolved(settings, day, run_dir)
+    days = parts_of(read(paths, Names.of(settings.config)), backtest)
+    first_ns, last_ns = min(day.first_ns for day in days), max(day.last_ns for day in days)
+    config = resolved(settings, first_ns, run_dir)
     if parents is None:
-        parents = _parents(config, backtest, day)
-    feed = Feed(chunks_of(day), day.first_ns, day.last_ns, int(day.offsets[-1]))
+        parents = _parents(config, backtest, days)
+    feed = Feed(merged(days), first_ns, last_ns, sum(int(day.offsets[-1]) for day in days))
     return Host(config, feed, list(parents), Terms(backtest.feed_latency_us * 1000, backtest.tail_s * 10**9))
 
 
-def part_of(day: Recording, backtest: Backtest) -> Recording:
-    """The part of a day that is to be played. ConfigError where nothing is left."""
-    first = dt.datetime.fromtimestamp(day.first_ns // 10**9, dt.UTC).date()
-    begin = time_ns(backtest.begin, first) if backtest.begin else day.first_ns
-    end = time_ns(backtest.end, first) if backtest.end else day.last_ns + 1
-    low, high = np.searchsorted(day.times, [begin, end])
-    if low >= high:
+def read(paths: Sequence[str | Path], names: Names) -> list[Recording]:
+    """Each file as a recording, TAQ trades before all others: what prints at a time was there before the next quote.
+
+    FeedError as the readers raise it.
+    """
+    kinds = {str(path): kind_of(path) for path in paths}
+    ordered = sorted(paths, key=lambda path: kinds[str(path)] != "taq trades")
+    days = [read_files([path], names)[0] for path in ordered]
+    return [day for day in days if day.count] or days[:1]
+
+
+def parts_of(days: Sequence[Recording], backtest: Backtest) -> list[Recording]:
+    """What is to be played of recordings. ConfigError where nothing is left."""
+    first_ns, last_ns = min(day.first_ns for day in days), max(day.last_ns for day in days)
+    date = _date(first_ns)
+    begin_ns = time_ns(backtest.begin, date) if backtest.begin else first_ns
+    end_ns = time_ns(backtest.end, date) if backtest.end else last_ns + 1
+    cut = [_part(day, *(int(n) for n in np.searchsorted(day.times, [begin_ns, end_ns]))) for day in days]
+    found = [day for day in cut if day.count]
+    if not found:
         told = f"backtest.from = {backtest.begin!r}, to = {backtest.end!r}: no record of the feed lies in between"
-        span = " to ".join(
-            dt.datetime.fromtimestamp(ns / 1e9, dt.UTC).isoformat() for ns in (day.first_ns, day.last_ns)
-        )
-        raise ConfigError(f"{told}; it has {day.count} records, {span}")
+        span = " to ".join(str(dt.datetime.fromtimestamp(ns / 1e9, dt.UTC)) for ns in (first_ns, last_ns))
+        raise ConfigError(f"{told}; it has {sum(day.count for day in days)} records, {span}")
+    return found
+
+
+def _part(day: Recording, low: int, high: int) -> Recording:
+    """Records low to high of a day; nothing is copied."""
     if low == 0 and high == day.count:
         return day
-    start, stop = int(day.offsets[low]), int(day.offsets[high])
+    start, stop = int(day.offsets[low]), int(day.offsets[max(high, low)])
     return Recording(day.data[start:stop], day.offsets[low : high + 1] - start, day.times[low:high], day.names)
 
 
-def resolved(settings: Settings, day: Recording, run_dir: str | Path | None) -> Config:
+def _date(ns: int) -> dt.date:
+    return dt.datetime.fromtimestamp(ns // 10**9, dt.UTC).date()
+
+
+def resolved(settings: Settings, first_ns: int, run_dir: str | Path | None) -> Config:
     """The run's configuration with the feed's clock, its day where none is named, the seed, and the run directory."""
     config, backtest = settings.config, settings.backtest
-    date = dt.datetime.fromtimestamp(day.first_ns // 10**9, dt.UTC).date()
     engine = msgspec.structs.replace(
         config.engine,
         clock="feed",
-        trading_day=config.engine.trading_day or date.isoformat(),
+        trading_day=config.engine.trading_day or _date(first_ns).isoformat(),
         run_dir=str(run_dir if run_dir is not None else config.engine.run_dir),
     )
     simulation = config.simulation
@@ -77,9 +97,10 @@ def resolved(settings: Settings, day: Recording, run_dir: str | Path | None) -> 
     return msgspec.structs.replace(config, engine=engine, simulation=simulation)
 
 
-def _parents(config: Config, backtest: Backtest, day: Recording) -> list[Parent]:
+def _parents(config: Config, backtest: Backtest, days: list[Recording]) -> list[Parent]:
     if backtest.parents:
-        return read_parents(backtest.parents, config, day.first_ns)
-    if backtest.orders:
-        return generate_parents(day, config, backtest.orders, config.simulation.seed)
-    return []
+        return read_parents(backtest.parents, config, min(day.first_ns for day in days))
+    if not backtest.orders:
+        return []
+    day = days[0] if len(days) == 1 else build([day.records(Template.QUOTE) for day in days], days[0].names)
+    return generate_parents(day, config, backtest.orders, config.simulation.seed)

@@ -87,6 +87,6 @@ def test_other_mistakes(tmp_path, taq, capsys):
     assert main(["backtest", str(path), *map(str, taq)]) == 2
     assert "no record of the feed lies in between" in capsys.readouterr().err
     path = written(tmp_path, ("orders = 500", 'parents = "p.csv"'))
-    (tmp_path / "p.csv").write_text("cl_ord_id,symbol,side,qty,account\nA,XXX,BUY,100,1\n")
+    (tmp_path / "p.csv").write_text("cl_ord_id,symbol,side,qty,px,account\nA,XXX,BUY,100,157,1\n")
     assert main(["backtest", str(path), *map(str, taq)]) == 2
     assert "account 1 is no client session's" in capsys.readouterr().err
