@@ -66,6 +66,11 @@ COMMANDS: dict[str, Command] = {
         "play a recorded or synthetic day to the engine and the venues",
         (("tickroute feed desk.toml quotes.csv.gz --rate 100", "play a recorded day at a hundred times its pace"),),
     ),
+    "feed inspect": Command(
+        "cli.feed_inspect:inspect",
+        "what a recorded file holds: messages, instruments, gaps, crossed books, clocks",
+        (("tickroute feed inspect day.dbn.zst", "what is in a file, whatever its format"),),
+    ),
     "venues": Command(
         "cli.venues:venues",
         "the simulated venues, as a process of their own",
@@ -203,6 +208,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if first in ("-V", "--version"):
         print(f"tickroute {version()}")
         return 0
+    both = " ".join(arguments[:2])
+    if both in COMMANDS:
+        return run(both, arguments[2:])
     if first not in COMMANDS:
         from difflib import get_close_matches
 

@@ -159,25 +159,33 @@ def _move(b: Books, side: int, level: int) -> None:
     last = int(row.best)
     left = int(row.near)
     while left > 0:  # from the best down
-        cell = b.levels[side * (mask + 1) + (last & mask)]
         if not low <= last <= high:
-            if _new_far(b, side, last * int(row.tick), int(cell.qty), int(cell.orders)) < 0:
-                b.books[side >> 1].broken = 1
-            cell.qty = 0
-            cell.orders = 0
-            _bit(b, side, last, False)
-            row.near -= 1
+            evict(b, side, last)
         left -= 1
         if left > 0:
             last = below(b, side, last)
     row.low = base
     if row.near > 0 and not low <= row.best <= high:
         row.best = below(b, side, high + 1)
-    _pull(b, side)
+    pull(b, side)
 
 
 @kernel
-def _pull(b: Books, side: int) -> None:
+def evict(b: Books, side: int, level: int) -> None:
+    """Move a level of the window to the far ones. `best` is the caller's to set right."""
+    row = b.sides[side]
+    mask = b.core[0].width_mask
+    cell = b.levels[side * (mask + 1) + (level & mask)]
+    if _new_far(b, side, level * int(row.tick), int(cell.qty), int(cell.orders)) < 0:
+        b.books[side >> 1].broken = 1
+    cell.qty = 0
+    cell.orders = 0
+    _bit(b, side, level, False)
+    row.near -= 1
+
+
+@kernel
+def pull(b: Books, side: int) -> None:
     """Take in what lies far and has its place in the window."""
     row = b.sides[side]
     mask = b.core[0].width_mask
@@ -210,7 +218,7 @@ def _vacate(b: Books, side: int, level: int) -> None:
     row.near -= 1
     if row.near == 0:
         if row.far > row.off:
-            _move(b, side, _best_far(b, side))
+            _move(b, side, best_far(b, side))
     elif level == row.best:
         row.best = below(b, side, level)
 
@@ -331,8 +339,8 @@ def _best_off(b: Books, row: Any) -> int:
 
 
 @kernel
-def _best_far(b: Books, side: int) -> int:
-    """The best far level on the grid of a side that has one."""
+def best_far(b: Books, side: int) -> int:
+    """The best far level that is on the grid, of a side that has one."""
     row = b.sides[side]
     best, k = NOWHERE, int(row.first)
     while k >= 0:

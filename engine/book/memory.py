@@ -124,13 +124,19 @@ class Books(Memory):
 
 
 def make_books(
-    ticks: list[int], venues: int = 1, *, width: int = 256, far: int = 1 << 14, orders: int = 1 << 16
+    ticks: list[int],
+    venues: int = 1,
+    *,
+    width: int = 256,
+    far: int = 1 << 14,
+    orders: int = 1 << 16,
+    present: bool = True,
 ) -> Books:
     """Empty books of `venues` venues in instruments whose ticks (price units) are given.
 
     width: levels of a window, a power of two from 32. far: levels outside windows, all books together. orders: live
-    orders, all books together, rounded up to a power of two; 0 for books without orders. ValueError where a tick or the
-    width is impossible.
+    orders, all books together, rounded up to a power of two; 0 for books without orders. present: touch all pages now,
+    not when they are first used. ValueError where a tick or the width is impossible.
     """
     if width < BITS or width & (width - 1):
         raise ValueError(f"width = {width}: a power of two from {BITS} is needed")
@@ -149,7 +155,7 @@ def make_books(
         orders=aligned_zeros(places, ORDER),
         spill=aligned_zeros(places, ORDER),
     )
-    for array in books.arrays().values():  # make their pages present
+    for array in books.arrays().values() if present else ():
         array.view(np.uint8)[::4096] |= 0
     core = books.core[0]
     core["width_mask"], core["words"] = width - 1, width // BITS

@@ -51,7 +51,7 @@ def test_help_is_fast_and_imports_nothing_heavy():
 
 @pytest.mark.parametrize("name", list(cli.COMMANDS))
 def test_help_of_each_command_needs_no_kernels(name):
-    done = in_python(f"import cli.main, sys; cli.main.main(['{name}', '--help']); print('numba' in sys.modules)")
+    done = in_python(f"import cli.main, sys; cli.main.main('{name} --help'.split()); print('numba' in sys.modules)")
     assert done.stdout.splitlines()[-1] == "False"
     assert "Usage: tickroute" in done.stdout
 
