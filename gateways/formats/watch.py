@@ -2,8 +2,8 @@
 
 `watch_batch` takes a batch, keeps a book for each venue and instrument in which levels or orders move, and counts:
 kinds of records, crossed and locked touches, changes of orders that are not there, times that run backwards, and how
-long records were under way (`ts_recv_ns - ts_event_ns`). With `derive` it also writes what a router takes: the records that are no
-levels and orders, and a QUOTE each time that a touch has changed at the end of an event (no flag MORE).
+long records were under way (`ts_recv_ns - ts_event_ns`). With `derive` it also writes what a router takes: the records
+that are no levels and orders, and a QUOTE each time that a touch has changed at the end of an event (no flag MORE).
 
 Worst case: more books than `MOST_BOOKS` or more levels and orders than there is room for: counted, and those books show
 nothing.
