@@ -39,6 +39,8 @@ class Disk:
         self.table[0]["segment_bytes"] = segment_bytes
         self.table[0]["run_id"] = np.frombuffer(run_id, dtype="<i8")
         self._synced: list[bytes] = []
+        #: (segment, byte) behind what was synced: from there on a disk may show what it showed before.
+        self._synced_end = (0, 0)
         #: Number of the last frame that survives the machine's death.
         self.synced_seq = -1
         begin_segment(self.table, self._segment(0), 0)
@@ -94,6 +96,7 @@ class Disk:
     def sync(self) -> None:
         """What is there now survives the machine's death."""
         self._synced = [segment.tobytes() for segment in self.segments]
+        self._synced_end = (int(self.table[0]["segment"]), int(self.table[0]["cursor"]))
         self.synced_seq = self.next_seq - 1
 
     def image(
@@ -118,7 +121,7 @@ class Disk:
             old = self._synced[number] if number < len(self._synced) else bytes(len(data))
             for at in range(0, len(data), size):
                 if data[at : at + size] != old[at : at + size]:
-                    found = now[0] if stale and number > 0 and not any(old[at : at + size]) else old
+                    found = now[0] if stale and number > 0 and (number, at) >= self._synced_end else old
                     changed.append((number, at, found[at : at + size]))
         for place in lost:
             if place < len(changed):
