@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,7 +71,7 @@ def _show(out: Console, found: Inspection) -> None:
     _table(out, "instrument", rows, "venue", "records", "trades", "crossed")
 
 
-def _table(out: Console, name: str, rows: list[tuple[str, ...]], *more: str) -> None:
+def _table(out: Console, name: str, rows: Sequence[tuple[str, ...]], *more: str) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column(name)
     for column in more or ("count",):
