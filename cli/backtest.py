@@ -18,12 +18,19 @@ from rich.console import Console
 from cli.output import JsonOption, console, write_json
 
 if TYPE_CHECKING:
+    from gateways.orders.parents import Parent
     from replay.backtest.host import Feed, Watch
     from replay.backtest.results import Result
+    from replay.backtest.settings import Settings
 
 
 def backtest(
-    config: Annotated[Path, typer.Argument(help="The run's TOML configuration, with a [backtest] table.")],
+    config: Annotated[
+        Path,
+        typer.Argument(
+            help="A run's TOML configuration with a [backtest] table; or a run directory, to play its orders again."
+        ),
+    ],
     feeds: Annotated[
         list[Path] | None,
         typer.Argument(help="Files of the recorded day, in the place of backtest.feeds.", show_default=False),
@@ -48,22 +55,53 @@ def backtest(
     """
     from replay.backtest.play import prepare
     from replay.backtest.results import Result
-    from replay.backtest.settings import changed, load
+    from replay.backtest.settings import changed
 
     screen = console(json)
-    settings = changed(load(config), parents=parents, orders=orders, seed=seed)
+    settings, listed = _asked(config, out)
+    settings = changed(settings, parents=parents, orders=orders, seed=seed)
     with screen.status("reading the feed, compiling or loading kernels"):
-        host = prepare(settings, feeds or (), out)
+        host = prepare(settings, feeds or (), out, listed if parents is None and orders is None else None)
     with host, _bar(screen, host.feed) as watch:
         done = host.run(watch)
     with screen.status("writing results"):
         result = Result(host.run_dir, done)
         result.write()
     summary = result.summary()
+    if listed is not None:
+        summary["compared"] = _compare(config, result)
     if json is not None:
         write_json(json, summary)
     if json != "-":
         _show(screen, result, summary)
+
+
+def _asked(config: Path, out: Path | None) -> tuple[Settings, list[Parent] | None]:
+    """What a file says; or, of a run directory, its configuration and its orders."""
+    if not (config / "journal").is_dir():
+        from replay.backtest.settings import load
+
+        return load(config), None
+    from cli.verify import readable
+    from engine.errors import UsageError
+    from replay.backtest.compare import again
+
+    if out is None:
+        raise UsageError(f"{config} is a run; name the directory of the backtest with --out")
+    with readable():
+        return again(config)
+
+
+def _compare(run_dir: Path, result: Result) -> dict[str, Any]:
+    """Hold a backtest against the run whose orders it played; RUN_DIR/results/compared.parquet."""
+    import pyarrow.parquet as pq
+
+    from replay.backtest.compare import compare
+
+    table = compare(run_dir, result)
+    pq.write_table(table, result.run_dir / "results" / "compared.parquet", compression="zstd")
+    rows = zip(table["cl_ord_id"].to_pylist(), table["why"].to_pylist(), strict=True)
+    return {"run_dir": str(run_dir), "orders": len(table), "different": {name: why for name, why in rows if why}}
 
 
 @contextmanager
@@ -111,5 +149,12 @@ def _show(screen: Console, result: Result, summary: dict[str, Any]) -> None:
         cells = (f"{v['children']:,}", quantity(v["routed_qty"]), quantity(v["filled_qty"]), rate, money(v["fee"]))
         table.add_row(v["mic"], *cells)
     screen.print(table)
+    if "compared" in s:
+        found = s["compared"]
+        screen.print(
+            f"\ncompared with {found['run_dir']}: {len(found['different'])} of {found['orders']} orders differ"
+        )
+        for name, why in list(found["different"].items())[:20]:
+            screen.print(f"  {name}  {why}", markup=False, soft_wrap=True)
     screen.print(f"\nrun      {result.run_dir}", soft_wrap=True, markup=False)
     screen.print(f"results  {result.run_dir / 'results'}", soft_wrap=True, markup=False)

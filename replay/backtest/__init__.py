@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateways.orders.parents import Parent
+from replay.backtest.compare import compare
 from replay.backtest.host import BacktestError, Outcome, Progress, Watch
 from replay.backtest.play import prepare
 from replay.backtest.results import Result
 from replay.backtest.settings import changed, load
 
-__all__ = ("BacktestError", "Outcome", "Parent", "Progress", "Result", "read", "run")
+__all__ = ("BacktestError", "Outcome", "Parent", "Progress", "Result", "compare", "read", "run")
 
 
 def run(
