@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ from engine.io.journal_reader import JournalReader
 from engine.run import manifest
 from replay.backtest.host import Outcome
 from replay.backtest.tables import NEEDED, Tables, make
+from replay.backtest.tape import HORIZONS_S, Tape
 from replay.report.gather import Array, Gathered, gather
 from replay.report.measure import utc
 from replay.report.orders import Book
@@ -72,6 +74,19 @@ class Result:
     def venues(self) -> pa.Table:
         """Each venue's part, by MIC."""
         return self.tables.venues
+
+    @cached_property
+    def tape(self) -> Tape:
+        """The run's market data; grows with them."""
+        return Tape(self.run_dir)
+
+    def markouts(self, horizons_s: Sequence[float] = HORIZONS_S) -> pa.Table:
+        """Fills, and where the market was some seconds later: see `Tape.markouts`."""
+        return self.tape.markouts(self.fills(), horizons_s)
+
+    def against_vwap(self) -> pa.Table:
+        """Orders, and what the market traded at meanwhile: see `Tape.against_vwap`."""
+        return self.tape.against_vwap(self.orders())
 
     def write(self, folder: str | Path | None = None) -> list[Path]:
         """Write a Parquet file a table (zstd) into `folder`, by default RUN_DIR/results; the files. OSError as is."""

@@ -1,0 +1,130 @@
+"""What the market did around a run's orders, from the market data on its journal: mid-points later, and VWAP.
+
+`markouts` says of each fill where the market was some seconds later; `vwap` of each order what the market traded at
+while it lived. Quotes count as the engine counts them: the last of each venue, open, not older than
+`routing.stale_ms`, by the times at which the engine had them.
+
+Worst case: memory grows with the market data (some 60 bytes a record): these tables are made when they are asked for,
+and by nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.io.journal_format import Kind
+from engine.record.records import Flag, Template
+from engine.run import manifest
+from replay.report.gather import Array, Kept, gather
+
+#: Seconds after a fill.
+HORIZONS_S: Final = (0.0, 1.0, 10.0, 60.0)
+_QUOTE, _TRADE = (Kind.INPUT, Template.QUOTE), (Kind.INPUT, Template.TRADE)
+_NEEDED: Final[Kept] = {
+    _QUOTE: "venue_id instrument_id bid_px bid_qty ask_px ask_qty flags ts_recv_ns",
+    _TRADE: "instrument_id px qty flags ts_recv_ns",
+}
+
+
+class Tape:
+    """The market of a run. JournalError, ManifestError where it cannot be read."""
+
+    def __init__(self, run_dir: str | Path) -> None:
+        found = gather(run_dir, _NEEDED)
+        self.config = manifest.from_bytes(found.manifest).read_config()
+        self._symbols = {row.symbol: n for n, row in enumerate(self.config.instrument)}
+        self._stale_ns = self.config.routing.stale_ms * 1_000_000
+        quotes, trades = found.table(*_QUOTE), found.table(*_TRADE)
+        self._trades = trades[(trades["flags"] & Flag.OFF_BOOK) == 0]
+        self._quotes = {
+            (instrument, venue): quotes[(quotes["instrument_id"] == instrument) & (quotes["venue_id"] == venue)]
+            for instrument in range(len(self.config.instrument))
+            for venue in range(len(self.config.venue))
+        }
+
+    def mids(self, instrument: int, times_ns: Array) -> Array:
+        """Mid-points at times, in the currency; NaN where the market was not two-sided, or crossed."""
+        bid = np.zeros(len(times_ns), dtype=np.int64)
+        ask = np.full(len(times_ns), np.iinfo(np.int64).max)
+        for venue in range(len(self.config.venue)):
+            rows = self._quotes[instrument, venue]
+            if not len(rows):
+                continue
+            place = np.searchsorted(rows["ts_recv_ns"], times_ns, side="right") - 1
+            last = rows[np.maximum(place, 0)]
+            good = (place >= 0) & (times_ns - last["ts_recv_ns"] <= self._stale_ns)
+            crossed = (last["bid_px"] > last["ask_px"]) & (last["bid_qty"] > 0) & (last["ask_qty"] > 0)
+            good &= ((last["flags"] & Flag.CLOSED) == 0) & ~crossed
+            bid = np.where(good & (last["bid_qty"] > 0), np.maximum(bid, last["bid_px"]), bid)
+            ask = np.where(good & (last["ask_qty"] > 0), np.minimum(ask, last["ask_px"]), ask)
+        two_sided = (bid > 0) & (bid <= ask) & (ask < np.iinfo(np.int64).max)
+        scale = 10.0 ** self.config.instrument[instrument].px_decimals
+        mids: Array = np.where(two_sided, (bid / 2 + ask / 2) / scale, np.nan)
+        return mids
+
+    def vwap(self, instrument: int, from_ns: Array, to_ns: Array) -> Array:
+        """Average price of the trades on books with from <= time <= to, weighted by quantity; NaN where none was."""
+        rows = self._trades[self._trades["instrument_id"] == instrument]
+        scale = 10.0 ** self.config.instrument[instrument].px_decimals
+        qty = np.concatenate([[0], np.cumsum(rows["qty"])])
+        money = np.concatenate([[0.0], np.cumsum(rows["px"].astype(float) * rows["qty"])])
+        first = np.searchsorted(rows["ts_recv_ns"], from_ns)
+        last = np.maximum(np.searchsorted(rows["ts_recv_ns"], to_ns, side="right"), first)
+        traded = qty[last] - qty[first]
+        vwap: Array = np.where(traded > 0, (money[last] - money[first]) / np.maximum(traded, 1) / scale, np.nan)
+        return vwap
+
+    def markouts(self, fills: pa.Table, horizons_s: Sequence[float] = HORIZONS_S) -> pa.Table:
+        """`fills` (of Result) with two columns a horizon: `mid_10s`, and `markout_10s`, what a share or coin had gained
+        by then against the price: positive where the market went the order's way. Null where there was no mid-point.
+        """
+        times, px, sign = _times(fills, "time"), _floats(fills, "px"), _signs(fills)
+        table = fills
+        for horizon_s in horizons_s:
+            mids = self._by_symbol(fills, self.mids, times + int(horizon_s * 1e9))
+            table = table.append_column(f"mid_{horizon_s:g}s", pa.array(mids, from_pandas=True))
+            table = table.append_column(f"markout_{horizon_s:g}s", pa.array(sign * (mids - px), from_pandas=True))
+        return table
+
+    def against_vwap(self, orders: pa.Table) -> pa.Table:
+        """`orders` (of Result) with `vwap`, the market's from arrival to the last fill, and `against_vwap_bps`, what
+        the average price cost against it. Null where nothing was filled, or nothing traded on a book meanwhile.
+        """
+        begin, end = _times(orders, "time"), _times(orders, "last_fill")
+        vwap = self._by_symbol(orders, self.vwap, begin, end)
+        vwap = np.where(end > 0, vwap, np.nan)
+        cost = _signs(orders) * (_floats(orders, "avg_px") - vwap) / vwap * 1e4
+        table = orders.append_column("vwap", pa.array(vwap, from_pandas=True))
+        return table.append_column("against_vwap_bps", pa.array(cost, from_pandas=True))
+
+    def _by_symbol(self, table: pa.Table, function: Any, *times_ns: Array) -> Array:
+        """A function of (instrument, times) over the rows of a table."""
+        symbols = np.array(table["symbol"].to_pylist(), dtype=object)
+        found = np.full(len(symbols), np.nan)
+        for symbol, instrument in self._symbols.items():
+            mine = symbols == symbol
+            if mine.any():
+                found[mine] = function(instrument, *(times[mine] for times in times_ns))
+        return found
+
+
+def _times(table: pa.Table, name: str) -> Array:
+    """ns; 0 where there is none."""
+    times: Array = pc.fill_null(table[name].cast(pa.int64()), 0).to_numpy()
+    return times
+
+
+def _floats(table: pa.Table, name: str) -> Array:
+    """Doubles; NaN for null."""
+    values: Array = pc.fill_null(table[name], float("nan")).to_numpy()
+    return values
+
+
+def _signs(table: pa.Table) -> Array:
+    return np.array([1.0 if side == "BUY" else -1.0 for side in table["side"].to_pylist()])
