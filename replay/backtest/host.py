@@ -15,7 +15,6 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -53,6 +52,8 @@ from replay.written import bind_file
 COMPANIONS: Final = {"replay.backtest.course": Path(course_file.__file__)}
 #: Things that happen between two looks of the host.
 SLICE: Final = 1 << 18
+#: Later than all times.
+NO_END: Final = 1 << 61
 _SECOND_NS: Final = 1_000_000_000
 #: Time after the last cancel in which what lives may still end.
 _GRACE_S: Final = 60
@@ -75,11 +76,10 @@ Watch = Callable[[Progress], None]
 
 
 class Feed(NamedTuple):
-    """What is played: chunks as `window` has them, its time span (ns), and its bytes."""
+    """What is played: chunks as `window` has them, the time of the first record (ns), and their bytes, about."""
 
     chunks: Iterator[Array]
     first_ns: int
-    last_ns: int
     size: int
 
 
@@ -125,7 +125,7 @@ class Host:
             self._closing = stack.pop_all()
         self.course = self._course(orders)
         codes = sorted(range(len(config.venue)), key=lambda v: config.venue[v].code)
-        self.window = Window(chain(feed.chunks, iter([_clears(codes, feed.last_ns)])))
+        self.window = Window(feed.chunks, lambda last_ns: _clears(codes, max(last_ns, feed.first_ns)))
         self._seconds = 0.0
 
     def _open(self, stack: ExitStack) -> None:
@@ -174,15 +174,12 @@ class Host:
     def run(self, watch: Watch | None = None) -> Outcome:
         """Play the feed to its end; `watch` is called a few times a second. BacktestError where it cannot go on."""
         line = self.course.line[0]
-        self._go(0)  # compiled or loaded before anyone takes the time
         began = time.perf_counter()
         try:
             self._begin()
-            over_ns = self.feed.last_ns + self.terms.feed_latency_ns
-            day_end_ns = int(self.loop.state.params[0].day_end_ns)
-            if day_end_ns < over_ns + 86_400 * _SECOND_NS:
-                over_ns = max(over_ns, day_end_ns)
-            self._until(over_ns + self.terms.tail_ns, watch)
+            self._go(0)
+            began = time.perf_counter()  # all is compiled or loaded by now
+            self._until(NO_END, watch)
             if self.loop.state.core[0].live_parents > 0:
                 line.now_ns = max(int(line.now_ns), int(line.end_ns))
                 self._take(cancel_all_record())
@@ -224,7 +221,7 @@ class Host:
             raise self._wrong(why)
 
     def _until(self, end_ns: int, watch: Watch | None) -> None:
-        """Let time pass up to `end_ns`."""
+        """Let time pass up to `end_ns`, or (NO_END) as long as the feed goes on, and then to its end."""
         d, line = self.drive, self.course.line[0]
         line.end_ns = end_ns
         while True:
@@ -233,6 +230,8 @@ class Host:
                 break
             if why == d.NEED_DATA:
                 self.window.refill(line)
+                if self.window.finished and line.end_ns == NO_END:
+                    line.end_ns = self._end_ns()
             elif why == d.NEED_SEGMENT:
                 self._await_segment()
             elif why != d.WORKED:
@@ -244,6 +243,14 @@ class Host:
         state, events, outbox, w = self.loop
         market, feed = self.window.market, self.window.feed
         return int(self.drive.go(state, market, feed, events, outbox, self.sent, w, self.exchange, self.course, most))
+
+    def _end_ns(self) -> int:
+        """When a feed that has come to its end is over: its last record, the end of its day, and the tail."""
+        over_ns = int(self.course.line[0].last_ns) + self.terms.feed_latency_ns
+        day_end_ns = int(self.loop.state.params[0].day_end_ns)
+        if day_end_ns < over_ns + 86_400 * _SECOND_NS:
+            over_ns = max(over_ns, day_end_ns)
+        return over_ns + self.terms.tail_ns
 
     def _look(self, watch: Watch | None) -> None:
         publish(self.loop.state, self.loop.wiring)

@@ -36,11 +36,11 @@ def prepare(
     if not paths:
         raise ConfigError("backtest.feeds: there is none; name the files of a recorded day there, or as arguments")
     days = parts_of(read(paths, Names.of(settings.config)), backtest)
-    first_ns, last_ns = min(day.first_ns for day in days), max(day.last_ns for day in days)
+    first_ns = min(day.first_ns for day in days)
     config = resolved(settings, first_ns, run_dir)
     if parents is None:
         parents = _parents(config, backtest, days)
-    feed = Feed(merged(days), first_ns, last_ns, sum(int(day.offsets[-1]) for day in days))
+    feed = Feed(merged(days), first_ns, sum(int(day.offsets[-1]) for day in days))
     return Host(config, feed, list(parents), Terms(backtest.feed_latency_us * 1000, backtest.tail_s * 10**9))
 
 

@@ -6,7 +6,7 @@ of it and was not used up. It grows where a feed latency lies between what venue
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -39,8 +39,11 @@ class Window:
     market: Events
     feed: Inbox
 
-    def __init__(self, chunks: Iterator[Array]) -> None:
-        self._chunks = chunks
+    def __init__(self, chunks: Iterator[Array], last_word: Callable[[int], Array]) -> None:
+        """`last_word` gives the chunk that follows on a feed, from the time of the feed's last record."""
+        self._chunks, self._last_word = chunks, last_word
+        #: Whether the feed is at its end, and its last word in the window.
+        self.finished = False
         #: Bytes that were taken of the feed.
         self.taken = 0
         self._make(2 * CHUNK)
@@ -53,7 +56,10 @@ class Window:
         """Drop what the engine has seen and add the next chunk; `line` is the course's, moved along with it."""
         first = int(line.engine_at) * UNIT
         left = int(line.stop) * UNIT - first
-        chunk = next(self._chunks, None)
+        chunk = None if self.finished else next(self._chunks, None)
+        if chunk is None and not self.finished:
+            self.finished = True
+            chunk = self._last_word(int(line.last_ns))
         need = left + (len(chunk) if chunk is not None else 0)
         old = self._buffer
         if need > len(old) - UNIT:

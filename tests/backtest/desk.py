@@ -68,7 +68,7 @@ def play(
     """A whole backtest in the configuration's run directory."""
     day = day or day_of(settings)
     parents = generate_parents(day, settings, orders, 5) if orders else []
-    feed = Feed(chunks_of(day, chunk), day.first_ns, day.last_ns, int(day.offsets[-1]))
+    feed = Feed(chunks_of(day, chunk), day.first_ns, int(day.offsets[-1]))
     with Host(settings, feed, parents, Terms(latency_us * 1000, 10 * SECOND)) as host:
         done = host.run()
     return Result(host.run_dir, done)

@@ -25,7 +25,7 @@ def replayed(live, run_dir):
     settings, parents = again(live)
     config = small.elsewhere(settings.config, run_dir)
     day = synthetic.generate(seed=1, names=Names.of(config), quotes=900, trades=200)
-    feed = Feed(merged([day]), day.first_ns, day.last_ns, int(day.offsets[-1]))
+    feed = Feed(merged([day]), day.first_ns, int(day.offsets[-1]))
     with Host(config, feed, parents, Terms(0, small.SECOND)) as host:
         host.run()
     return parents
