@@ -5,7 +5,8 @@ and what was executed; so the orders that rest are kept here, with what is left 
 
 A fill (F) executes the order that rests. The cancel or the modification that follows it in the data takes out of the
 book what the fill took already, so that much of it gives no record. A fill of an order that does not rest changes no
-book, gives no record and is counted. A trade (T) is the aggressor's: a TRADE.
+book, gives no record and is counted. An order that was filled wholly and is then modified shows more of what it hid: it
+is gone and added again, behind the others. A trade (T) is the aggressor's: a TRADE.
 
 Worst case: the table of orders is half full before the host doubles it; a probe is a few rows.
 """
@@ -109,6 +110,7 @@ def _place(state: State, data: Array, at: int, slot: int, batch: Batch) -> int:
         return MORE
     tag = int(state.slots[slot].tag)
     row = state.orders[find_order(state.orders, number, tag)]
+    adds = int(data[at + 38]) == _A or (int(row.tag) != 0 and int(row.left) == 0)
     if int(row.tag) == 0:
         state.heads[0].orders += 1
         row.number = number
@@ -117,7 +119,7 @@ def _place(state: State, data: Array, at: int, slot: int, batch: Batch) -> int:
     row.filled = 0
     row.px = px
     row.side = side
-    _delta(state, number, side, _ADD if int(data[at + 38]) == _A else _CHANGE, px, qty, batch)
+    _delta(state, number, side, _ADD if adds else _CHANGE, px, qty, batch)
     return MORE
 
 

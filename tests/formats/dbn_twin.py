@@ -136,7 +136,8 @@ class Twin:
             px = self.px(m.price)
             if px is not None:
                 self.orders[name] = [m.size, 0, px, SIDE[m.side]]
-                self.emit(m, "ORDER_DELTA", SIDE[m.side], 0 if m.action == "A" else 1, px, m.size, signed, 0)
+                action = 0 if m.action == "A" or (order and order[0] == 0) else 1
+                self.emit(m, "ORDER_DELTA", SIDE[m.side], action, px, m.size, signed, 0)
         return None
 
     def cancel(self, m: Msg, name: tuple[int, int, int], order: list[int] | None, signed: int) -> None:
