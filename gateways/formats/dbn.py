@@ -51,7 +51,7 @@ from gateways.formats.dbn_layout import (
     read_metadata,
     venue_name,
 )
-from gateways.formats.dbn_orders import find_order
+from gateways.formats.dbn_orders import move_orders
 from gateways.formats.dbn_state import (
     DAMAGED,
     FULL,
@@ -258,8 +258,7 @@ class DbnReader(Reader):
         if len(kept) > MOST_ORDERS:
             raise self.source.wrong(at, str(len(kept)), f"more than {MOST_ORDERS} orders rest", "fetch the file again")
         new = _row(ORDER, max(1024, 1 << (4 * (len(kept) + 1) - 1).bit_length()))
-        for row in kept:
-            new[find_order(new, int(row["number"]), int(row["tag"]))] = row
+        move_orders(kept, new)
         self._state.heads[0].orders = len(kept)
         self._renew(orders=new)
 

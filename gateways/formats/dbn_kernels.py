@@ -106,7 +106,7 @@ def _one(state: State, data: Array, at: int, rtype: int, batch: Batch) -> int:
     if rtype == MBP_10:
         return mbp_10(state, data, at, slot, batch)
     if rtype == MBP_0:
-        trade(state, at, i64(data, at + 16), u32(data, at + 24), batch)
+        trade(state, at, i64(data, at + 16), u32(data, at + 24), int(data[at + 29]), batch)
     elif rtype == STATUS:
         _status(state, data, at, batch)
     elif rtype == CMBP_1 or rtype == TCBBO:

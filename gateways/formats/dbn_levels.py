@@ -84,7 +84,7 @@ def mbp_1(state: State, data: Array, at: int, slot: int, counted: int, batch: Ba
             batch.quote[i].bid_orders = u32(data, at + _LEVELS + 24)
             batch.quote[i].ask_orders = u32(data, at + _LEVELS + 28)
     if action == _T:
-        trade(state, at, i64(data, at + 16), u32(data, at + 24), batch)
+        trade(state, at, i64(data, at + 16), u32(data, at + 24), int(data[at + 29]), batch)
     return MORE
 
 
@@ -196,5 +196,5 @@ def mbp_10(state: State, data: Array, at: int, slot: int, batch: Batch) -> int:
         _tell_side(state, row, _BUY, batch)
         _tell_side(state, row, _SELL, batch)
     if action == _T:
-        trade(state, at, i64(data, at + 16), u32(data, at + 24), batch)
+        trade(state, at, i64(data, at + 16), u32(data, at + 24), int(data[at + 29]), batch)
     return MORE

@@ -63,6 +63,13 @@ def find_order(orders: Array, number: int, tag: int) -> int:
 
 
 @kernel
+def move_orders(old: Array, new: Array) -> None:
+    """Orders of one table into another, which is larger and empty."""
+    for n in range(len(old)):
+        new[find_order(new, int(old[n].number), int(old[n].tag))] = old[n]
+
+
+@kernel
 def _remove(state: State, hole: int) -> None:
     """Free an order's row; rows behind it move up, so that every probe still finds its own."""
     orders = state.orders
@@ -178,7 +185,7 @@ def mbo(state: State, data: Array, at: int, slot: int, batch: Batch) -> int:
     if action == _R:
         clear(state, slot, batch)
     elif action == _T:
-        trade(state, at, i64(data, at + 24), u32(data, at + 32), batch)
+        trade(state, at, i64(data, at + 24), u32(data, at + 32), int(data[at + 39]), batch)
     elif action == _N:
         return MORE
     elif bits & _F_TOB:

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.jit import kernel
 from engine.memory import Memory, memory, packed
-from engine.record.records import Reason, Side
+from engine.record.records import Flag, Reason, Side
 from gateways.formats.batch import Batch, new_clear, new_trade
 from gateways.formats.dbn_layout import UNDEF_PRICE
 
@@ -37,6 +37,7 @@ REASONS: Final = (
     "levels that are not in order",
 )
 _BUY, _SELL, _NONE = int(Side.BUY), int(Side.SELL), int(Reason.NONE)
+_TOOK_BUY, _TOOK_SELL = int(Flag.AGGRESSOR_BUY), int(Flag.AGGRESSOR_SELL)
 _ASK, _BID = ord("A"), ord("B")
 #: Later than any time: beyond it there is no end of a span.
 LATEST_NS: Final = 2**63 - 2
@@ -163,8 +164,8 @@ def clear(state: State, slot: int, batch: Batch) -> None:
 
 
 @kernel
-def trade(state: State, at: int, px: int, qty: int, batch: Batch) -> None:
-    """A TRADE; none, counted, where it has no quantity or no price that fits."""
+def trade(state: State, at: int, px: int, qty: int, side: int, batch: Batch) -> None:
+    """A TRADE; none, counted, where it has no quantity or price that fits. `side` is its aggressor's letter."""
     if qty == 0:
         skip(state, NO_QTY, at, 0)
         return
@@ -176,4 +177,5 @@ def trade(state: State, at: int, px: int, qty: int, batch: Batch) -> None:
     batch.head[i].stream_seq = int(now.seq)
     batch.trade[i].px = fit
     batch.trade[i].qty = qty
-    batch.trade[i]["flags"] = int(now.mark)
+    took = side_of(side)
+    batch.trade[i]["flags"] = int(now.mark) | (_TOOK_BUY if took == _BUY else _TOOK_SELL if took == _SELL else 0)

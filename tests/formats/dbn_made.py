@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -85,9 +86,9 @@ def ladders(draw):
             px += sign * step
             levels.append((px * 10**9, draw(st.integers(1, 4))))
         sides.append(levels + [(UNDEF, 0)] * (10 - len(levels)))
-    levels = tuple((b[0], a[0], b[1], a[1], 1, 1) for b, a in zip(*sides, strict=True))
+    shown = tuple((b[0], a[0], b[1], a[1], 1, 1) for b, a in zip(*sides, strict=True))
     return draw(
-        st.builds(Msg, rtype=st.just(10), action=st.sampled_from("ACMRT"), flags=flags, levels=st.just(levels), **heads)
+        st.builds(Msg, rtype=st.just(10), action=st.sampled_from("ACMRT"), flags=flags, levels=st.just(shown), **heads)
     )
 
 
@@ -104,7 +105,14 @@ def read(path, block=1 << 20, units=1 << 14, **options):
 
 def mbo(**fields):
     """An order's message, with these fields otherwise."""
-    usual = {"rtype": 160, "publisher_id": 1, "instrument_id": 5, "ts_event": NANO, "ts_recv": NANO + 9, "sequence": 1}
+    usual: dict[str, Any] = {
+        "rtype": 160,
+        "publisher_id": 1,
+        "instrument_id": 5,
+        "ts_event": NANO,
+        "ts_recv": NANO + 9,
+        "sequence": 1,
+    }
     usual |= {"action": "A", "side": "B", "flags": 0, "price": 10**9, "size": 1, "order_id": 1}
     return Msg(**(usual | fields))
 

@@ -36,7 +36,7 @@ class Msg(NamedTuple):
 
 def msg_of(record: Any) -> Msg:
     """A record of Databento's decoder."""
-    levels = ()
+    levels: tuple[Any, ...] = ()
     if hasattr(record, "levels"):
         levels = tuple(
             (v.bid_px, v.ask_px, v.bid_sz, v.ask_sz, getattr(v, "bid_ct", 0), getattr(v, "ask_ct", 0))
@@ -65,9 +65,10 @@ class Twin:
         self.skipped[why] = self.skipped.get(why, 0) + 1
 
     def emit(self, m: Msg, name: str, *own: int) -> None:
+        took = {"B": 64, "A": 128}.get(m.side, 0) if name == "TRADE" else 0
         recv = 0 if m.ts_recv >= 2**63 else m.ts_recv
         event = 0 if m.ts_event >= 2**63 else m.ts_event
-        self.out.append((name, event, recv, m.sequence, int(m.flags & 32 > 0), *own))
+        self.out.append((name, event, recv, m.sequence, int(m.flags & 32 > 0) | took, *own))
 
     def px(self, value: int) -> int | None:
         if value == UNDEF:

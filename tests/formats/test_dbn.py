@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from typing import Any
 
 import databento_dbn
 import pytest
@@ -53,7 +54,7 @@ def unpacked(path):
 def oracle(data):
     """What Databento's decoder makes of unpacked bytes, as it stands in the file."""
     metadata = data.startswith(b"DBN")
-    policy = databento_dbn.VersionUpgradePolicy.AS_IS
+    policy: Any = databento_dbn.VersionUpgradePolicy.AS_IS
     decoder = databento_dbn.DBNDecoder(has_metadata=metadata, upgrade_policy=policy)
     decoder.write(data)
     records = decoder.decode()
@@ -73,7 +74,9 @@ def test_every_fixture_as_databentos_decoder_has_it(name):
     assert reader.counts.messages == len(records)
     assert not reader.counts.skipped
     if metadata is not None:
+        assert isinstance(reader, dbn.DbnReader)
         ours = reader.metadata
+        assert ours is not None
         assert (ours.version, ours.dataset, ours.start_ns) == (metadata.version, metadata.dataset, metadata.start)
         assert ours.symbols == tuple(metadata.symbols)
         assert {m.symbol for ms in ours.mappings.values() for m in ms} == set(metadata.mappings)
@@ -121,7 +124,8 @@ def test_a_day_of_orders_as_databentos_decoder_has_it(tmp_path, day):
 def test_the_day_builds_a_book_without_a_missing_reference():
     with known.open_file(feed_path("dbn", DAY)) as reader:
         got, _ = given(reader.batches())
-    orders, sides = {}, (SortedDict(), SortedDict())
+    sides = (SortedDict(), SortedDict())
+    orders: dict[int, tuple[int, int, int]] = {}
 
     def move(side, px, qty):
         levels = sides[side != ord("1")]
@@ -178,7 +182,7 @@ def test_levels_make_the_ten_that_are_shown(tmp_path_factory, messages):
     messages = [m._replace(publisher_id=1, instrument_id=5, action="A") for m in messages]
     data = preamble() + b"".join(map(packed, messages))
     got, _, _ = read(written(tmp_path_factory.mktemp("dbn"), data))
-    book = ({}, {})
+    book: tuple[dict[int, int], dict[int, int]] = ({}, {})
     for name, _, _, _, _, side, action, px, qty in (row for row in got if row[0] == "LEVEL"):
         levels = book[side != ord("1")]
         assert name == "LEVEL"
@@ -223,7 +227,7 @@ def test_definitions_and_symbol_mappings_name_instruments_and_say_their_decimals
     )
     data += packed(mbo(instrument_id=8)) + other(22, 176, 8, b"NQH4", 89) + packed(mbo(instrument_id=8, order_id=3))
     got, where, reader = read(written(tmp_path, data))
-    assert [tuple(i) for i in reader.instruments] == [("ESH4", 2, 0), ("NQH4", 9, 0)]
+    assert [i[:3] for i in reader.instruments] == [("ESH4", 2, 0), ("NQH4", 9, 0)]
     assert got[0][7] == 481_025
     assert where == [(0, 0), (0, 1), (0, 1)]
     assert reader.counts.skipped == {"a price finer than the instrument's decimals": 1}

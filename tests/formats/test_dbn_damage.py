@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 import zstandard
@@ -28,7 +29,8 @@ def test_every_cut_is_told_with_its_place(tmp_path):
         if cut >= FIRST and (cut - FIRST) % 56 == 0:
             assert len(read(path)[0]) == whole
             continue
-        reader, got = dbn.open_file(path), []
+        got: list[tuple[Any, ...]] = []
+        reader = dbn.open_file(path)
         with reader, pytest.raises(FeedError, match="ends") as caught:
             got.extend(row for batch in reader.batches() for row in given([batch])[0])
         assert len(got) == reader.counts.messages == whole
