@@ -55,24 +55,20 @@ from gateways.formats.lines import (
     row_of,
     skip,
 )
-from gateways.formats.text import MALFORMED, digits, line_end, number
+from gateways.formats.text import MALFORMED, digits, equals, letters, line_end, number
 
 DEPTH, TRADE, AGG_TRADE, TICKER, SNAPSHOT, OTHER = range(1, 7)
 
 
-def _letters(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode("ascii"), dtype=np.uint8)
-
-
-_NAMES = (_letters("lastUpdateId"), _letters("bids"), _letters("asks"), _letters("symbol"), _letters("data"))
+_NAMES = (letters("lastUpdateId"), letters("bids"), letters("asks"), letters("symbol"), letters("data"))
 _LAST_UPDATE_ID, _BIDS, _ASKS, _SYMBOL, _DATA = _NAMES
 _DEPTH_UPDATE, _TRADE, _AGG_TRADE, _TICKER = (
-    _letters('"depthUpdate"'),
-    _letters('"trade"'),
-    _letters('"aggTrade"'),
-    _letters('"bookTicker"'),
+    letters('"depthUpdate"'),
+    letters('"trade"'),
+    letters('"aggTrade"'),
+    letters('"bookTicker"'),
 )
-_MARKET = _letters('"MARKET"')
+_MARKET = letters('"MARKET"')
 _LETTER_A, _LETTER_B, _LETTER_E, _LETTER_T, _LETTER_U, _LETTER_X = (ord(c) for c in "ABETUX")
 _A, _B, _E, _M, _P, _Q, _S, _T, _U = (ord(c) for c in "abempqstu")
 _FALSE, _TRUE, _OPEN = ord("f"), ord("t"), ord("{")
@@ -200,17 +196,6 @@ def long_name(data: np.ndarray, low: int, high: int) -> int:
     if equals(data, low, high, _ASKS):
         return SLOT_ASKS
     return SLOT_SYMBOL if equals(data, low, high, _SYMBOL) else -1
-
-
-@kernel
-def equals(data: np.ndarray, low: int, high: int, word: np.ndarray) -> bool:
-    """Whether text is this word."""
-    if high - low != len(word):
-        return False
-    at = 0
-    while at < len(word) and data[low + at] == word[at]:
-        at += 1
-    return at == len(word)
 
 
 @kernel

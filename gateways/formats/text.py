@@ -29,6 +29,22 @@ _MOST: Final = 10**18
 _LONGEST_EXPONENT: Final = 3
 
 
+def letters(text: str) -> np.ndarray:
+    """ASCII text as kernels compare it."""
+    return np.frombuffer(text.encode("ascii"), dtype=np.uint8)
+
+
+@kernel
+def equals(data: np.ndarray, low: int, high: int, word: np.ndarray) -> bool:
+    """Whether text is this word."""
+    if high - low != len(word):
+        return False
+    at = 0
+    while at < len(word) and data[low + at] == word[at]:
+        at += 1
+    return at == len(word)
+
+
 @kernel
 def line_end(text: np.ndarray, low: int, high: int) -> int:
     """Where the line at `low` has its newline; MALFORMED where there is none before `high`."""
