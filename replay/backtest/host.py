@@ -246,7 +246,7 @@ class Host:
 
     def _end_ns(self) -> int:
         """When a feed that has come to its end is over: its last record, the end of its day, and the tail."""
-        over_ns = int(self.course.line[0].last_ns) + self.terms.feed_latency_ns
+        over_ns = max(int(self.course.line[0].last_ns), self.feed.first_ns) + self.terms.feed_latency_ns
         day_end_ns = int(self.loop.state.params[0].day_end_ns)
         if day_end_ns < over_ns + 86_400 * _SECOND_NS:
             over_ns = max(over_ns, day_end_ns)
