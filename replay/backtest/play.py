@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -19,6 +20,9 @@ from gateways.orders.parents_file import read_parents
 from replay.backtest.host import Feed, Host, Terms
 from replay.backtest.merge import merged
 from replay.backtest.settings import Backtest, Settings, time_ns
+
+#: What a backtest played, in its run directory.
+TERMS_FILE: Final = "backtest.json"
 
 
 def prepare(
@@ -41,7 +45,17 @@ def prepare(
     if parents is None:
         parents = _parents(config, backtest, days)
     feed = Feed(merged(days), first_ns, sum(int(day.offsets[-1]) for day in days))
-    return Host(config, feed, list(parents), Terms(backtest.feed_latency_us * 1000, backtest.tail_s * 10**9))
+    host = Host(config, feed, list(parents), Terms(backtest.feed_latency_us * 1000, backtest.tail_s * 10**9))
+    _write_down(host, backtest, paths)
+    return host
+
+
+def _write_down(host: Host, backtest: Backtest, paths: Sequence[str | Path]) -> None:
+    """RUN_DIR/backtest.json: what was played; the records themselves are on the journal."""
+    files = [{"file": str(path), "bytes": Path(path).stat().st_size} for path in paths]
+    told = msgspec.to_builtins(backtest) | {"feeds": files, "seed": host.config.simulation.seed}
+    text = msgspec.json.format(msgspec.json.encode(told), indent=2)
+    (host.run_dir / TERMS_FILE).write_bytes(text + b"\n")
 
 
 def read(paths: Sequence[str | Path], names: Names) -> list[Recording]:

@@ -46,6 +46,9 @@ def test_a_part_of_the_captured_day(tmp_path, taq, capsys):
     assert summary["refusals"] == {}
     assert main(["verify", str(tmp_path / "run")]) == 0
     assert main(["status", str(tmp_path / "run")]) == 0
+    terms = json.loads((tmp_path / "run" / "backtest.json").read_bytes())
+    assert (terms["from"], terms["orders"], terms["seed"], terms["feed_latency_us"]) == ("15:00:00", 25, 1, 50)
+    assert [row["bytes"] for row in terms["feeds"]] == [file.stat().st_size for file in taq]
     result = backtest.read(tmp_path / "run")
     assert result.fills().num_rows == summary["fills"]
     again = backtest.run(path, taq, run_dir=tmp_path / "again", orders=25)
