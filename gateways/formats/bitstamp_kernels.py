@@ -24,7 +24,7 @@ from gateways.formats.lines import (
     fail,
     skip,
 )
-from gateways.formats.text import MALFORMED, TOO_FINE, digits, equals, letters, line_end, number
+from gateways.formats.text import MALFORMED, TOO_FINE, digits, equals, letters, line_end, number, scaled
 
 BAD_TIME, BAD_JSON, BAD_MEMBER, BAD_NUMBER, BAD_ORDER = range(OWN, OWN + 5)
 SKIP_OTHER, SKIP_UNITS, SKIP_UNSORTED, SKIP_DEEP, SKIP_EMPTY = range(5)
@@ -134,14 +134,18 @@ def of_double(text: np.ndarray, low: int, high: int, decimals: int) -> int:
     value = number(text, low, high, decimals)
     if value != TOO_FINE:
         return int(value)
+    end = low
+    while end < high and text[end] | 32 != 101:
+        end += 1
+    # `number` took the exponent for one; a double that is too fine has it below zero, where it has any.
+    power = -digits(text, end + 2, high) if end < high and text[end + 1] == 45 else 0
     point = low
-    while point < high and text[point] != 46:
+    while point < end and text[point] != 46:
         point += 1
-    # An exponent that lies behind the cut must not be lost: such a number stays too fine.
-    for at in range(point, high):
-        if text[at] | 32 == 101:
-            return TOO_FINE
-    fine = number(text, low, min(high, point + 1 + decimals + 4), decimals + 4)
+    places = decimals + 4 + power
+    if places < 1:
+        return TOO_FINE
+    fine = scaled(text, low, min(end, point + 1 + places), places)
     if fine < 0:
         return TOO_FINE
     near = (fine + 5000) // 10_000
