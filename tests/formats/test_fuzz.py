@@ -27,7 +27,9 @@ FILES: dict[str, tuple[str, ...]] = {
     "lobster": ("lobster", "AAPL_2012-06-21_34200000_57600000_message_10.csv"),
     "binance": ("binance", "spot_btcusdt_20240808.gz"),
     "bitstamp": ("bitstamp", "2015-05-01.log.xz"),
-    "iex": ("iex", "TOPS16.pcapng.gz"),
+    "pcap nasdaq": ("pcap", "nasdaq-itch-5.0", "Multiple.Packets.pcap"),
+    "tardis": (),
+    "pcap": ("iex", "TOPS16.pcapng.gz"),
 }
 #: A wrong extension tells nothing: the content does.
 NAMES = ("file.bin", "file.csv", "file.dbn.zst", "file.gz", "message.csv")
@@ -36,6 +38,12 @@ PATIENCE_S = 60
 
 
 def cut_of(name: str, size: int) -> bytes:
+    if name == "tardis":
+        head = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n"
+        lines = (
+            f"bitmex,XBTUSD,{10**15 + n},{10**15 + n + 9},{n < 5},bid,{100 + n % 7}.5,{n}\n".lower() for n in range(80)
+        )
+        return (head + "".join(lines)).encode()
     if name == "npz":
         rows = np.zeros(size // 64, EVENT)
         rows["ev"], rows["px"], rows["qty"] = np.arange(len(rows)) % 14 | 3 << 30 | 1 << 29, 1.5, 2.0
