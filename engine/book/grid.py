@@ -22,7 +22,7 @@ def first_tick(b: Books, side: int, px: int) -> None:
     tick = 1
     while px != 0 and px % (10 * tick) == 0:
         tick *= 10
-    b.sides[side].tick = tick
+    b.sides[side].tick, b.sides[side].lines = tick, 1 / tick
 
 
 @kernel
@@ -47,7 +47,7 @@ def _refine(b: Books, side: int) -> None:
         while x != 0:
             tick, x = x, tick % x
         k = int(b.far[k].next)
-    row.tick, row.off, row.off_best = tick, 0, NOWHERE
+    row.tick, row.lines, row.off, row.off_best = tick, 1 / tick, 0, NOWHERE
     row.low = best_far(b, side) - 3 * (int(b.core[0].width_mask) + 1) // 4
     pull(b, side)
     b.core[0].shifts += 1

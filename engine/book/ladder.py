@@ -12,6 +12,7 @@ Worst case: a feed whose prices are not on the grid keeps all its levels in `far
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from engine.book.memory import BITS, NOWHERE, Books
@@ -31,6 +32,17 @@ def rank_of(side: int, px: int) -> int:
 
 
 @kernel
+def level_of(row: Any, rank: int) -> int:
+    """The level of a rank on a side's grid; NOWHERE where it is not on it.
+
+    The quotient is guessed by a multiplication, which takes a tenth of a division's time, and integers decide whether
+    the guess is right. A rank beyond 2^51 may find no level: it is kept with those that are off the grid then.
+    """
+    level = int(math.floor(rank * row.lines + 0.5))
+    return level if level * row.tick == rank else NOWHERE
+
+
+@kernel
 def best_rank(b: Books, side: int) -> int:
     """The best rank of a side; NOWHERE where it is empty."""
     row = b.sides[side]
@@ -46,8 +58,8 @@ def best_rank(b: Books, side: int) -> int:
 def at(b: Books, side: int, rank: int) -> tuple[int, int]:
     """(quantity, orders) at a rank; (0, 0) where there is nothing."""
     row = b.sides[side]
-    level = rank // row.tick
-    if level * row.tick == rank and row.low <= level <= row.low + b.core[0].width_mask:
+    level = level_of(row, rank)
+    if row.low <= level <= row.low + b.core[0].width_mask:
         cell = b.levels[side * (b.core[0].width_mask + 1) + (level & b.core[0].width_mask)]
         return int(cell.qty), int(cell.orders)
     k = find_far(b, side, rank)
@@ -58,9 +70,9 @@ def at(b: Books, side: int, rank: int) -> tuple[int, int]:
 def add(b: Books, side: int, rank: int, qty: int, orders: int) -> bool:
     """Add to a level, or take from it where negative. False: there was no room for it, or nothing to take from."""
     row = b.sides[side]
-    level = rank // row.tick
+    level = level_of(row, rank)
     mask = b.core[0].width_mask
-    if level * row.tick == rank and _in_window(b, side, level):
+    if row.low <= level <= row.low + mask or (level != NOWHERE and _moved_to(b, side, level)):
         cell = b.levels[side * (mask + 1) + (level & mask)]
         had = cell.qty
         cell.qty = had + qty
@@ -130,14 +142,12 @@ def next_rank(b: Books, side: int, rank: int) -> int:
 
 
 @kernel
-def _in_window(b: Books, side: int, level: int) -> bool:
-    """Whether a level on the grid has its place in the window; moves the window where it should have."""
+def _moved_to(b: Books, side: int, level: int) -> bool:
+    """Move the window to a level outside it, where it should be there; whether the level is in it then."""
     row = b.sides[side]
     width = b.core[0].width_mask + 1
     if row.near == 0 and row.far == 0:
         row.low = level - 3 * width // 4
-        return True
-    if row.low <= level < row.low + width:
         return True
     if level >= row.low + width:
         _move(b, side, level)
@@ -193,8 +203,8 @@ def pull(b: Books, side: int) -> None:
     while k >= 0:
         far = b.far[k]
         following = int(far.next)
-        level = int(far.rank // row.tick)
-        if level * row.tick == far.rank and row.low <= level <= row.low + mask:
+        level = level_of(row, int(far.rank))
+        if row.low <= level <= row.low + mask:
             cell = b.levels[side * (mask + 1) + (level & mask)]
             cell.qty, cell.orders = far.qty, far.orders
             _drop_far(b, k)
@@ -294,7 +304,7 @@ def _new_far(b: Books, side: int, rank: int, qty: int, orders: int) -> int:
     far.chain = b.buckets[bucket] - 1
     b.buckets[bucket] = k + 1
     row.far += 1
-    if rank % row.tick != 0:
+    if level_of(row, rank) == NOWHERE:
         row.off += 1
         row.off_best = max(int(row.off_best), rank)
     return k
@@ -319,7 +329,7 @@ def _drop_far(b: Books, k: int) -> None:
     if far.next >= 0:
         b.far[far.next].prev = far.prev
     row.far -= 1
-    if far.rank % row.tick != 0:
+    if level_of(row, int(far.rank)) == NOWHERE:
         row.off -= 1
         if far.rank == row.off_best:
             row.off_best = _best_off(b, row)
@@ -332,7 +342,7 @@ def _best_off(b: Books, row: Any) -> int:
     best, k = NOWHERE, int(row.first)
     while k >= 0:
         far = b.far[k]
-        if far.rank % row.tick != 0 and far.rank > best:
+        if level_of(row, int(far.rank)) == NOWHERE and far.rank > best:
             best = int(far.rank)
         k = int(far.next)
     return best
@@ -340,12 +350,11 @@ def _best_off(b: Books, row: Any) -> int:
 
 @kernel
 def best_far(b: Books, side: int) -> int:
-    """The best far level that is on the grid, of a side that has one."""
+    """The best level on the grid that is far, of a side that has one."""
     row = b.sides[side]
     best, k = NOWHERE, int(row.first)
     while k >= 0:
         far = b.far[k]
-        if far.rank % row.tick == 0 and far.rank > best:
-            best = int(far.rank)
+        best = max(best, level_of(row, int(far.rank)))
         k = int(far.next)
-    return best // int(row.tick)
+    return best

@@ -35,6 +35,7 @@ def _row(text: str) -> np.dtype[Any]:
 
 SIDE: Final = _row("""
 tick          i8  price units between two levels of the window
+lines         f8  1 / tick: a guess to be checked, see ladder.level_of
 low           i8  lowest level of the window
 best          i8  best level in the window; good while near > 0
 near          i8  occupied levels in the window
@@ -165,5 +166,6 @@ def make_books(
     books.far["next"][-1] = -1
     books.books["home"] = np.repeat(np.arange(venues), len(ticks)) * 0x2545F49
     books.sides["tick"] = np.tile(np.repeat(ticks, 2), venues)
+    books.sides["lines"] = 1 / books.sides["tick"]
     books.sides["off_best"], books.sides["first"] = NOWHERE, -1
     return books
