@@ -1,7 +1,7 @@
 """A synthetic ITCH 5.0 day: any number of messages over some hundred stocks, every reference valid, from a seed.
 
 The mix is a busy Nasdaq day's: about 45 % adds, 37 % deletes, 9 % replaces, 5 % executions, 3 % partial cancels, 1 %
-trades. Each stock has a middle that wanders; orders are placed around it, most of them near the touch, and none crosses.
+trades. Each stock has a middle that wanders; orders are placed on their side of it, most of them near the touch.
 Which order a message concerns is any live one's of the whole market, so tables are met as cold as they would be.
 """
 

@@ -9,15 +9,17 @@ Worst case: a record that finds no room breaks its book (`broken`): it shows not
 
 from __future__ import annotations
 
-from engine.book.ladder import add, clear, put, rank_of
-from engine.book.memory import Books
+from engine.book.ladder import add, clear, level_of, put, rank_of
+from engine.book.memory import LEVEL, Books
 from engine.book.orders import find, insert, order_at, remove, remove_of_book
+from engine.io.atomics import address_of, prefetch_write
 from engine.jit import kernel
 from engine.record.records import Side
 
 _BUY, _SELL = int(Side.BUY), int(Side.SELL)
 #: `action` of LEVEL and ORDER_DELTA.
 ADD, CHANGE, DELETE, EXECUTE, REDUCE, REPLACE = 0, 1, 2, 3, 4, 5
+_LEVEL_BYTES = LEVEL.itemsize
 #: A stamp of arrival is 31 bits.
 _STAMPS = (1 << 31) - 1
 
@@ -116,6 +118,18 @@ def replace_order(b: Books, book: int, number: int, new_number: int, px: int, qt
     _take_off(b, where)
     add_order(b, book, side, new_number, px, qty)
     return True
+
+
+@kernel
+def fetch_level(b: Books, book: int, side: int, number: int, px: int) -> None:
+    """Have the level that an order's change will touch in the cache soon; its place should be there already."""
+    row = 2 * book + (0 if side == _BUY else 1)
+    if px == 0:
+        order = b.orders[(number + b.books[book].home) & b.core[0].order_mask]
+        row, px = int(order.side), int(order.px)
+    mask = b.core[0].width_mask
+    level = level_of(b.sides[row], rank_of(row, px))
+    prefetch_write(address_of(b.levels) + _LEVEL_BYTES * (row * (mask + 1) + (level & mask)))
 
 
 @kernel

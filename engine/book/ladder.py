@@ -38,7 +38,7 @@ def level_of(row: Any, rank: int) -> int:
     The quotient is guessed by a multiplication, which takes a tenth of a division's time, and integers decide whether
     the guess is right. A rank beyond 2^51 may find no level: it is kept with those that are off the grid then.
     """
-    level = int(math.floor(rank * row.lines + 0.5))
+    level = math.floor(rank * row.lines + 0.5)
     return level if level * row.tick == rank else NOWHERE
 
 
