@@ -40,6 +40,17 @@ def _head(out: np.ndarray, at: int, length: int, kind: int, stock: int, now_ns: 
 
 
 @kernel
+def _offer(out: np.ndarray, at: int, number: int, buy: int, qty: int, stock: int, px: int) -> int:
+    """Number, side, shares, stock and price, as adds and trades have them."""
+    at = _put(out, at, number, 8)
+    out[at] = 66 if buy else 83
+    at = _put(out, at + 1, qty, 4)
+    for k in range(8):
+        out[at + k] = 65 + (stock // 26**k) % 26 if k < 3 else 32
+    return _put(out, at + 8, px, 4)
+
+
+@kernel
 def _px(middles: np.ndarray, stock: int, buy: int, dice: int) -> int:
     """A price on the right side of a stock's middle: the distance is geometric in quarters, some far away."""
     steps = 1
@@ -75,14 +86,10 @@ def write_messages(
             number += 1
             buy = (dice >> 52) & 1
             qty = 100 * (1 + ((dice >> 53) & 7))
-            at = _head(out, at, 36, 65, stock + 1, now_ns)
-            at = _put(out, at, number, 8)
-            out[at] = 66 if buy else 83
-            at = _put(out, at + 1, qty, 4)
-            for k in range(8):
-                out[at + k] = 65 + (stock // 26**k) % 26 if k < 3 else 32
             state += 1
-            at = _put(out, at + 8, _px(middles, stock, buy, splitmix64(state) & ((1 << 62) - 1)), 4)
+            px = _px(middles, stock, buy, splitmix64(state) & ((1 << 62) - 1))
+            at = _head(out, at, 36, 65, stock + 1, now_ns)
+            at = _offer(out, at, number, buy, qty, stock, px)
             live[alive, 0], live[alive, 1], live[alive, 2] = number, stock * 2 + buy, qty
             alive += 1
             continue
@@ -115,12 +122,7 @@ def write_messages(
             gone = some == qty
         else:
             at = _head(out, at, 44, 80, stock + 1, now_ns)
-            at = _put(out, at, 0, 8)
-            out[at] = 66
-            at = _put(out, at + 1, qty, 4)
-            for j in range(8):
-                out[at + j] = 65 + (stock // 26**j) % 26 if j < 3 else 32
-            at = _put(out, at + 8, int(middles[stock]) * _TICK, 4)
+            at = _offer(out, at, 0, 1, qty, stock, int(middles[stock]) * _TICK)
             at = _put(out, at, n + 1, 8)
             gone = False
         if gone:

@@ -133,12 +133,13 @@ def watch_batch(w: Watch, b: Books, batch: Batch, out: Batch, derive: int) -> No
 @kernel
 def _look_at_times(w: Watch, event_ns: int, recv_ns: int) -> None:
     seen = w.seen[0]
-    if seen.records == 0 or event_ns < seen.first_ns:
-        seen.first_ns = event_ns
-    if event_ns < seen.last_ns:
-        seen.late += 1
-    seen.last_ns = max(int(seen.last_ns), event_ns)
     seen.records += 1
+    if event_ns != 0:
+        if seen.first_ns == 0 or event_ns < seen.first_ns:
+            seen.first_ns = event_ns
+        if event_ns < seen.last_ns:
+            seen.late += 1
+        seen.last_ns = max(int(seen.last_ns), event_ns)
     if recv_ns == 0:
         return
     if seen.first_recv_ns == 0 or recv_ns < seen.first_recv_ns:
@@ -146,6 +147,8 @@ def _look_at_times(w: Watch, event_ns: int, recv_ns: int) -> None:
     if recv_ns < seen.last_recv_ns:
         seen.late_recv += 1
     seen.last_recv_ns = max(int(seen.last_recv_ns), recv_ns)
+    if event_ns == 0:
+        return
     took = recv_ns - event_ns
     seen.least_ns = took if seen.timed == 0 else min(int(seen.least_ns), took)
     seen.most_ns = took if seen.timed == 0 else max(int(seen.most_ns), took)
