@@ -78,6 +78,8 @@ class Source:
         self._block = block
         #: Bytes of the file, for a progress bar beside `position`.
         self.size = 0
+        #: Bytes of the file that were read, packed as they are.
+        self.position = 0
         #: Where the window begins, in bytes as unpacked.
         self.offset = 0
         #: Whether all has been read: what is left in the window is the end.
@@ -98,11 +100,6 @@ class Source:
         elif self.packing == "zstd":
             self._file = _Zstd(self._raw)
 
-    @property
-    def position(self) -> int:
-        """Bytes of the file that were read, packed as they are."""
-        return self._raw.tell()
-
     def more(self, consumed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Drop the first `consumed` bytes of the last window; a uint8 window that begins with what was left.
 
@@ -121,7 +118,7 @@ class Source:
             ) from error
         except OSError as error:
             raise self.wrong(left.size, "", f"cannot be read: {error}", "check the disk") from error
-        self.ended = not data
+        self.ended, self.position = not data, self._raw.tell()
         block = np.frombuffer(data, dtype=np.uint8)
         self._window = np.concatenate((left, block)) if left.size else block
         return self._window
