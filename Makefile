@@ -30,7 +30,7 @@ demo: setup ## feed, venues, engine and 500 parents over a day; prints where the
 test: warm test-jit test-plain test-boundscheck ## the whole suite, then the kernel tests in the two other modes
 
 warm: setup ## compile what the tests need for both compiled modes at once, one a core
-	@echo "compiling the kernels for both compiled modes (two minutes, once)"
+	@echo "compiling the kernels for both compiled modes (some minutes, once)"
 	@NUMBA_BOUNDSCHECK=1 $(BIN)/python -m tests.warm & first=$$!; $(BIN)/python -m tests.warm && wait $$first
 
 test-jit: setup ## the suite, kernels compiled

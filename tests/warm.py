@@ -1,21 +1,44 @@
 """Compile what most tests need, once a mode: `python -m tests.warm`, for `make test` on a machine with an empty cache.
 
 The two test workers of a mode would else both compile the core. Run at the same time for the two compiled modes, one a
-core, this takes a quarter of the time that it saves. A test that needs more compiles it itself.
+core, this takes less than half of the time that it saves. A test that needs more compiles it itself.
 """
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 
+import pytest
+
+from engine.jit import BOUNDSCHECK
 from engine.run.bind import bind
 from engine.run.rehearse import rehearse
 from gateways import session
+from gateways.feeds.report import FeedError
+from gateways.formats.batch import make_batch
+from gateways.formats.known import open_file
+from gateways.formats.watch import make_feed_books, make_watch, watch_batch
 from gateways.venues.simulated import SimulatedVenues
 from perf.bench import bind_driver
+from tests.backtest import desk
+from tests.formats.test_fuzz import FILES, cut_of
 from tests.modes import actual_mode
 from tests.run.engine_peers import make_config
+
+
+def formats(folder: Path) -> None:
+    """Read a piece of a file of each format that is there, and look at what is read."""
+    watch, books, out = make_watch(), make_feed_books(orders=64), make_batch(1 << 15)
+    for n, name in enumerate(FILES):
+        path = folder / f"piece-{n}"
+        with contextlib.suppress(pytest.skip.Exception, FeedError):
+            path.write_bytes(cut_of(name, 6000))
+            with open_file(path) as reader:
+                for batch in reader.batches():
+                    out.used[0] = 0
+                    watch_batch(watch, books, batch, out, 1)
 
 
 def main() -> None:
@@ -28,6 +51,9 @@ def main() -> None:
         with SimulatedVenues(config, [f"ipc://{folder}/feed"]) as venues:
             venues.run(seconds=0.01)
         bind_driver(config.routing.strategy, journaled=True)
+        formats(Path(folder))
+        if not BOUNDSCHECK:
+            desk.play(desk.config(Path(folder) / "backtest"))
     print(f"kernels are compiled: {actual_mode()}")
 
 
