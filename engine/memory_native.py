@@ -19,6 +19,10 @@ from numba.np import arrayobj, numpy_support
 cgutils: Any = _cgutils
 
 
+#: Name of a Memory class -> the module that it is in.
+_homes: dict[str, str] = {}
+
+
 class MemoryType(types.Type):  # type: ignore[misc]
     """The numba type of one Memory class; its name is the class's, so signatures stay short."""
 
@@ -78,7 +82,13 @@ def _enter(memory: MemoryType, obj: Any, c: Any) -> Any:
 
 
 def register(cls: Any) -> None:
-    """Make the numba type of a Memory class and tell numba's dispatcher of it."""
+    """Make the numba type of a Memory class and tell numba's dispatcher of it.
+
+    TypeError where another class has that name: to numba, types of one name are one type.
+    """
+    home = _homes.setdefault(cls.__name__, cls.__module__)
+    if home != cls.__module__ and "__main__" not in (home, cls.__module__):
+        raise TypeError(f"{cls.__module__}.{cls.__name__}: there is a Memory of that name in {home}; choose another")
     members = {}
     for place, (name, (dtype, stride)) in enumerate(cls.LAYOUT.items()):
         element = numpy_support.from_dtype(dtype)

@@ -67,7 +67,7 @@ from gateways.formats.dbn_state import (
     REASONS,
     SKIP,
     SLOT,
-    State,
+    DbnState,
     find_slot,
     slot_key,
 )
@@ -136,7 +136,7 @@ class DbnReader(Reader):
             "skips": _row(SKIP, len(REASONS)), "slots": _row(SLOT, 64), "orders": _row(ORDER, 1024),
             "ladders": np.zeros(0, "<i8"), "scratch": np.zeros(LADDER, "<i8"),
         }  # fmt: skip
-        self._state = State(**self._parts)
+        self._state = DbnState(**self._parts)
 
     def _refuse_legacy(self) -> None:
         with self.path.open("rb") as file:
@@ -249,7 +249,7 @@ class DbnReader(Reader):
 
     def _renew(self, **parts: Array) -> None:
         self._parts |= parts
-        self._state = State(**self._parts)
+        self._state = DbnState(**self._parts)
 
     def _grow_orders(self, at: int) -> None:
         """A larger table, without the orders of books that were cleared."""

@@ -32,7 +32,7 @@ from gateways.formats.dbn_state import (
     MOST_LEVELS,
     NEW_SLOT,
     TOLD,
-    State,
+    DbnState,
     find_slot,
     i64,
     slot_key,
@@ -55,7 +55,7 @@ def _time(value_ns: int) -> int:
 
 
 @kernel
-def _look(state: State, data: Array, at: int, rtype: int) -> int:
+def _look(state: DbnState, data: Array, at: int, rtype: int) -> int:
     """What all schemas have, into `now`; the slot, or -1 where the host has to make one, or one for another day."""
     slot = find_slot(state.slots, slot_key(u16(data, at + 2), u32(data, at + 4)))
     row, now = state.slots[slot], state.now[0]
@@ -86,7 +86,7 @@ def _look(state: State, data: Array, at: int, rtype: int) -> int:
 
 
 @kernel
-def _status(state: State, data: Array, at: int, batch: Batch) -> None:
+def _status(state: DbnState, data: Array, at: int, batch: Batch) -> None:
     action = u16(data, at + 24)
     status = _STATUSES[action] if action < len(_STATUSES) else -1
     if status >= 0:
@@ -96,7 +96,7 @@ def _status(state: State, data: Array, at: int, batch: Batch) -> None:
 
 
 @kernel
-def _one(state: State, data: Array, at: int, rtype: int, batch: Batch) -> int:
+def _one(state: DbnState, data: Array, at: int, rtype: int, batch: Batch) -> int:
     """One record whose schema gives some of ours; MORE, or what the host has to do before it is taken."""
     slot = _look(state, data, at, rtype)
     if slot < 0:
@@ -117,7 +117,7 @@ def _one(state: State, data: Array, at: int, rtype: int, batch: Batch) -> int:
 
 
 @kernel
-def decode(state: State, data: Array, at: int, end: int, batch: Batch) -> int:
+def decode(state: DbnState, data: Array, at: int, end: int, batch: Batch) -> int:
     """Records of data[at:end]; where it stopped, and why in `state.heads[0].code`.
 
     MORE: the rest is no whole record. FULL: the batch has no room. NEW_*: the host has to make a slot, a ladder or

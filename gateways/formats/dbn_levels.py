@@ -24,7 +24,7 @@ from gateways.formats.dbn_state import (
     NEW_LADDER,
     NO_ACTION,
     NO_SIDE,
-    State,
+    DbnState,
     clear,
     i64,
     side_of,
@@ -45,7 +45,7 @@ _PER_LEVEL: Final = 4
 
 
 @kernel
-def _quote(state: State, bid_px: int, bid_qty: int, ask_px: int, ask_qty: int, batch: Batch) -> int:
+def _quote(state: DbnState, bid_px: int, bid_qty: int, ask_px: int, ask_qty: int, batch: Batch) -> int:
     now = state.now[0]
     i = new_quote(batch, int(now.venue), int(now.dense), int(now.event_ns), int(now.recv_ns))
     batch.head[i].stream_seq = int(now.seq)
@@ -60,7 +60,7 @@ def _quote(state: State, bid_px: int, bid_qty: int, ask_px: int, ask_qty: int, b
 
 
 @kernel
-def mbp_1(state: State, data: Array, at: int, slot: int, counted: int, batch: Batch) -> int:
+def mbp_1(state: DbnState, data: Array, at: int, slot: int, counted: int, batch: Batch) -> int:
     """A record with the best level: QUOTE, and TRADE where it is one; `counted` 1 where it says how many orders."""
     action = int(data[at + 28])
     if action == _R:
@@ -89,7 +89,7 @@ def mbp_1(state: State, data: Array, at: int, slot: int, counted: int, batch: Ba
 
 
 @kernel
-def top(state: State, data: Array, at: int, slot: int, batch: Batch) -> int:
+def top(state: DbnState, data: Array, at: int, slot: int, batch: Batch) -> int:
     """An MBO record that is no order but the best level of a side (flag TOB): QUOTE of both sides as they are now."""
     row = int(state.slots[slot].ladder)
     if row < 0:
@@ -117,7 +117,7 @@ def top(state: State, data: Array, at: int, slot: int, batch: Batch) -> int:
 
 
 @kernel
-def _read_side(state: State, data: Array, at: int, side: int) -> bool:
+def _read_side(state: DbnState, data: Array, at: int, side: int) -> bool:
     """The ten levels of a side into the scratch ladder; False, counted, where they are of no use."""
     first, shift = (0, 0) if side == _BUY else (2, 8)
     last, ended = 0, False
@@ -143,7 +143,7 @@ def _read_side(state: State, data: Array, at: int, side: int) -> bool:
 
 
 @kernel
-def _level(state: State, side: int, action: int, px: int, qty: int, batch: Batch) -> None:
+def _level(state: DbnState, side: int, action: int, px: int, qty: int, batch: Batch) -> None:
     now = state.now[0]
     i = new_level(batch, int(now.venue), int(now.dense), int(now.event_ns), int(now.recv_ns))
     batch.head[i].stream_seq = int(now.seq)
@@ -156,7 +156,7 @@ def _level(state: State, side: int, action: int, px: int, qty: int, batch: Batch
 
 
 @kernel
-def _tell_side(state: State, row: int, side: int, batch: Batch) -> None:
+def _tell_side(state: DbnState, row: int, side: int, batch: Batch) -> None:
     """LEVELs of what differs between the ladder and the scratch ladder, from the best on; the ladder is then that."""
     first = 0 if side == _BUY else 2
     old, new = first, first
@@ -184,7 +184,7 @@ def _tell_side(state: State, row: int, side: int, batch: Batch) -> None:
 
 
 @kernel
-def mbp_10(state: State, data: Array, at: int, slot: int, batch: Batch) -> int:
+def mbp_10(state: DbnState, data: Array, at: int, slot: int, batch: Batch) -> int:
     """A record with ten levels a side: LEVELs of what changed, and TRADE where it is one."""
     row = int(state.slots[slot].ladder)
     if row < 0:

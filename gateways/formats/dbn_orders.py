@@ -30,7 +30,7 @@ from gateways.formats.dbn_state import (
     NO_ORDER,
     NO_QTY,
     NO_SIDE,
-    State,
+    DbnState,
     clear,
     i64,
     side_of,
@@ -70,7 +70,7 @@ def move_orders(old: Array, new: Array) -> None:
 
 
 @kernel
-def _remove(state: State, hole: int) -> None:
+def _remove(state: DbnState, hole: int) -> None:
     """Free an order's row; rows behind it move up, so that every probe still finds its own."""
     orders = state.orders
     mask = len(orders) - 1
@@ -86,7 +86,7 @@ def _remove(state: State, hole: int) -> None:
 
 
 @kernel
-def _delta(state: State, number: int, side: int, action: int, px: int, qty: int, batch: Batch) -> int:
+def _delta(state: DbnState, number: int, side: int, action: int, px: int, qty: int, batch: Batch) -> int:
     now = state.now[0]
     i = new_delta(batch, int(now.venue), int(now.dense), int(now.event_ns), int(now.recv_ns))
     batch.head[i].stream_seq = int(now.seq)
@@ -101,7 +101,7 @@ def _delta(state: State, number: int, side: int, action: int, px: int, qty: int,
 
 
 @kernel
-def _place(state: State, data: Array, at: int, slot: int, batch: Batch) -> int:
+def _place(state: DbnState, data: Array, at: int, slot: int, batch: Batch) -> int:
     """Add or modify: the order rests with this price and size."""
     number, qty, side = i64(data, at + 16), u32(data, at + 32), side_of(int(data[at + 39]))
     if 2 * (int(state.heads[0].orders) + 1) > len(state.orders):
@@ -131,7 +131,7 @@ def _place(state: State, data: Array, at: int, slot: int, batch: Batch) -> int:
 
 
 @kernel
-def _fill(state: State, data: Array, at: int, slot: int, batch: Batch) -> None:
+def _fill(state: DbnState, data: Array, at: int, slot: int, batch: Batch) -> None:
     """An execution of the order that rests; what follows in the data takes it out, see `_cancel`."""
     number, qty = i64(data, at + 16), u32(data, at + 32)
     row = state.orders[find_order(state.orders, number, int(state.slots[slot].tag))]
@@ -153,7 +153,7 @@ def _fill(state: State, data: Array, at: int, slot: int, batch: Batch) -> None:
 
 
 @kernel
-def _cancel(state: State, data: Array, at: int, slot: int, batch: Batch) -> None:
+def _cancel(state: DbnState, data: Array, at: int, slot: int, batch: Batch) -> None:
     """So much less rests; fills that were told already are part of it. Without a size, all is gone."""
     number, qty = i64(data, at + 16), u32(data, at + 32)
     k = find_order(state.orders, number, int(state.slots[slot].tag))
@@ -179,7 +179,7 @@ def _cancel(state: State, data: Array, at: int, slot: int, batch: Batch) -> None
 
 
 @kernel
-def mbo(state: State, data: Array, at: int, slot: int, batch: Batch) -> int:
+def mbo(state: DbnState, data: Array, at: int, slot: int, batch: Batch) -> int:
     """One MBO record; MORE, or what the host has to make room for before it is taken."""
     action, bits = int(data[at + 38]), int(data[at + 36])
     if action == _R:

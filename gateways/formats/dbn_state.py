@@ -53,7 +53,7 @@ HEADS: Final = np.dtype((np.record, [(n, "<i8") for n in "code origin orders tag
 
 
 @memory
-class State(Memory):
+class DbnState(Memory):
     """What decoding knows. `heads` and `now` are one row each; a slot's key is 0, an order's tag 0, where none is."""
 
     LAYOUT = packed(
@@ -117,7 +117,7 @@ def find_slot(slots: Array, key: int) -> int:
 
 
 @kernel
-def skip(state: State, reason: int, at: int, value: int) -> None:
+def skip(state: DbnState, reason: int, at: int, value: int) -> None:
     """Count what gives no record; the first of each reason is kept."""
     row = state.skips[reason]
     if int(row.times) == 0:
@@ -127,7 +127,7 @@ def skip(state: State, reason: int, at: int, value: int) -> None:
 
 
 @kernel
-def units(state: State, at: int, px: int) -> int:
+def units(state: DbnState, at: int, px: int) -> int:
     """A price in the instrument's units; UNDEF_PRICE, counted, where there is none or it does not fit."""
     if px == UNDEF_PRICE:
         skip(state, NO_PRICE, at, 0)
@@ -150,7 +150,7 @@ def side_of(letter: int) -> int:
 
 
 @kernel
-def clear(state: State, slot: int, batch: Batch) -> None:
+def clear(state: DbnState, slot: int, batch: Batch) -> None:
     """All that rests in the slot's instrument is gone: a new tag makes its orders strangers."""
     now, row = state.now[0], state.slots[slot]
     i = new_clear(batch, int(now.venue), int(now.dense), int(now.event_ns), int(now.recv_ns), _NONE)
@@ -164,7 +164,7 @@ def clear(state: State, slot: int, batch: Batch) -> None:
 
 
 @kernel
-def trade(state: State, at: int, px: int, qty: int, side: int, batch: Batch) -> None:
+def trade(state: DbnState, at: int, px: int, qty: int, side: int, batch: Batch) -> None:
     """A TRADE; none, counted, where it has no quantity or price that fits. `side` is its aggressor's letter."""
     if qty == 0:
         skip(state, NO_QTY, at, 0)

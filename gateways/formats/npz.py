@@ -26,7 +26,7 @@ import numpy as np
 
 from gateways.feeds.report import FeedError
 from gateways.formats.batch import Batch, make_batch
-from gateways.formats.npz_kernels import EVENT, KINDS, REASONS, ROW, SKIP, TALLY, Events, decode
+from gateways.formats.npz_kernels import EVENT, KINDS, REASONS, ROW, SKIP, TALLY, NpzDecoder, decode
 from gateways.formats.reader import Instrument, Reader
 
 _MAGIC: Final = b"PK\x03\x04"
@@ -58,7 +58,7 @@ class NpzReader(Reader):
         self.venues = ["hftbacktest"]
         self.instruments = [Instrument(symbol, px_decimals, qty_decimals)]
         self.batch = make_batch()
-        self._events = Events(
+        self._events = NpzDecoder(
             tally=np.zeros(1, TALLY), kinds=np.zeros(256, "<i8"), twins=np.zeros(256, "<i8"),
             skips=np.zeros(len(REASONS), SKIP), factors=np.array([10.0**px_decimals, 10.0**qty_decimals]),
         )  # fmt: skip

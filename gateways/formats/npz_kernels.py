@@ -47,7 +47,7 @@ TALLY: Final = np.dtype((np.record, [(n, "<i8") for n in "row full cleared bid_p
 
 
 @memory
-class Events(Memory):
+class NpzDecoder(Memory):
     """What decoding knows: 10^decimals of price and quantity (`factors`), counts by kind, of the exchange's `twins`."""
 
     LAYOUT = packed(tally=TALLY, kinds="<i8", twins="<i8", skips=SKIP, factors="<f8")
@@ -69,14 +69,14 @@ def whole(value: float, factor: float) -> int:
 
 
 @kernel
-def _skip(e: Events, reason: int, at: int) -> None:
+def _skip(e: NpzDecoder, reason: int, at: int) -> None:
     if int(e.skips[reason].times) == 0:
         e.skips[reason].first_at = int(e.tally[0].row) + at
     e.skips[reason].times += 1
 
 
 @kernel
-def _order(e: Events, row: Any, kind: int, side: int, px: int, qty: int, batch: Batch) -> None:
+def _order(e: NpzDecoder, row: Any, kind: int, side: int, px: int, qty: int, batch: Batch) -> None:
     i = new_delta(batch, 0, 0, int(row.exch_ts), int(row.local_ts))
     delta = batch.delta[i]
     delta.side = side
@@ -87,7 +87,7 @@ def _order(e: Events, row: Any, kind: int, side: int, px: int, qty: int, batch: 
 
 
 @kernel
-def _best(e: Events, row: Any, side: int, px: int, qty: int, batch: Batch) -> None:
+def _best(e: NpzDecoder, row: Any, side: int, px: int, qty: int, batch: Batch) -> None:
     top = e.tally[0]
     if side == _BUY:
         top.bid_px = px if qty > 0 else 0
@@ -103,7 +103,7 @@ def _best(e: Events, row: Any, side: int, px: int, qty: int, batch: Batch) -> No
 
 
 @kernel
-def _clear(e: Events, row: Any, side: int, batch: Batch) -> None:
+def _clear(e: NpzDecoder, row: Any, side: int, batch: Batch) -> None:
     """A clear of one side, then of the other with its snapshot between, is one CLEAR, at the first."""
     before = int(e.tally[0].cleared)
     e.tally[0].cleared = side
@@ -114,7 +114,7 @@ def _clear(e: Events, row: Any, side: int, batch: Batch) -> None:
 
 
 @kernel
-def _one(e: Events, rows: Array, at: int, batch: Batch) -> None:
+def _one(e: NpzDecoder, rows: Array, at: int, batch: Batch) -> None:
     row = rows[at]
     bits = int(row.ev)
     kind = bits & KIND_MASK
@@ -156,7 +156,7 @@ def _one(e: Events, rows: Array, at: int, batch: Batch) -> None:
 
 
 @kernel
-def decode(e: Events, rows: Array, at: int, end: int, batch: Batch) -> int:
+def decode(e: NpzDecoder, rows: Array, at: int, end: int, batch: Batch) -> int:
     """Rows at..end; where it stopped, by `tally[0].full` for want of room. The exchange's own are counted."""
     e.tally[0].full = 0
     while at < end:

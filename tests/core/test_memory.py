@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.core.state import Events, Outbox, State, allocate, make_outbox, state_hash, view_events
-from engine.jit import kernel
+from engine.jit import JIT, kernel
 from engine.memory import Layout, Memory, memory, packed
 from engine.run.reference import limits_of
 from engine.run.wiring import Wiring
@@ -86,3 +86,15 @@ def test_state_hash_sees_every_byte_but_the_scratch():
             assert state_hash(w.state) != before, name
             array.view(np.uint8)[-1] ^= 1
     assert state_hash(w.state) == before
+
+
+@pytest.mark.skipif(not JIT, reason="numba alone knows types by their names")
+def test_a_second_memory_of_a_name_is_refused():
+    """Numba takes types of one name for one: kernels would read the members of the other."""
+
+    class State(Memory):
+        LAYOUT = packed(some="<i8")
+        some: np.ndarray
+
+    with pytest.raises(TypeError, match=r"State: there is a Memory of that name in engine\.core\.state"):
+        memory(State)
