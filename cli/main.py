@@ -71,6 +71,14 @@ COMMANDS: dict[str, Command] = {
         "what a recorded file holds: messages, instruments, gaps, crossed books, clocks",
         (("tickroute feed inspect day.dbn.zst", "what is in a file, whatever its format"),),
     ),
+    "feed convert": Command(
+        "cli.feed_convert:convert",
+        "a file of any known format to our own recording, or to Parquet",
+        (
+            ("tickroute feed convert day.dbn.zst day.rec", "a recording, indexed by time and instrument"),
+            ("tickroute feed convert day.gz day.parquet --quotes --skew auto", "touches as Parquet, clocks corrected"),
+        ),
+    ),
     "venues": Command(
         "cli.venues:venues",
         "the simulated venues, as a process of their own",

@@ -192,6 +192,8 @@ def load(path: str | Path) -> Recording:
     if len(raw) < HEADER_SIZE or head[:8] != MAGIC:
         raise FeedError(path, 0, head[:8].hex(), "is no recording: it does not begin with its magic", again)
     _, version, schema, count, size, start, meta_size, data_crc, meta_crc = _HEADER.unpack(head)
+    if version == VERSION + 1:
+        raise FeedError(path, 0, "", "is a recording in blocks, which is not played", "name one of version 1, or TAQ")
     if raw[_HEADER.size : _HEADER.size + 4].tobytes() != struct.pack("<I", zlib.crc32(head)):
         raise FeedError(path, 0, "", "the header's CRC is wrong", again)
     if version != VERSION or schema != SCHEMA_VERSION:

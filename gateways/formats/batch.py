@@ -67,7 +67,12 @@ class Batch(Memory):
 
 def make_batch(units: int = 1 << 14) -> Batch:
     """An empty batch with room for `units` records of 64 bytes."""
-    buffer = aligned_zeros((units + 1) * UNIT, np.dtype(np.uint8))
+    return batch_over(aligned_zeros((units + 1) * UNIT, np.dtype(np.uint8)))
+
+
+def batch_over(buffer: Array) -> Batch:
+    """A batch whose records lie in `buffer`: uint8, aligned to 64 bytes, one unit longer than the batch has room."""
+    units = len(buffer) // UNIT - 1
     views = {
         name: np.ndarray((units,), dtype, buffer.data, strides=(stride,))
         for name, (dtype, stride) in Batch.LAYOUT.items()

@@ -15,7 +15,7 @@ from gateways.formats.reader import Reader
 from gateways.formats.source import head_of
 
 #: Asked in this order: the surest mark first.
-MODULES: Final[tuple[str, ...]] = ("dbn", "npz", "pcap", "itch", "tardis", "binance", "bitstamp", "lobster")
+MODULES: Final[tuple[str, ...]] = ("recorded", "dbn", "npz", "pcap", "itch", "tardis", "binance", "bitstamp", "lobster")
 
 
 def open_file(path: str | Path) -> Reader:

@@ -1,0 +1,192 @@
+"""Converting: the same records as the reader gives, as a recording and as Parquet; skew, cuts, force; flat memory."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tracemalloc
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from cli.main import main
+from engine.errors import UsageError
+from engine.record.records import DTYPES, Side, Template
+from gateways.feeds.report import FeedError
+from gateways.formats import convert as module
+from gateways.formats import known, parquet, recorded_write
+from gateways.formats.convert import convert
+from gateways.formats.reader import Counts
+from gateways.formats.recorded import RecordedReader
+from gateways.formats.watch import make_feed_books
+from tests.feeds_path import feed_path
+from tests.formats.reading import FIELDS, read, tuples
+from tests.formats.test_fuzz import cut_of
+from tests.formats.test_recorded import NAMES, all_of, made
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def orders():
+    """A LOBSTER day: orders and trades."""
+    return feed_path("lobster", "AAPL_2012-06-21_34200000_57600000_message_10.csv")
+
+
+@pytest.fixture
+def behind(tmp_path):
+    """Some lines of Binance, whose recorder's clock was behind."""
+    path = tmp_path / "spot.gz"
+    path.write_bytes(gzip.compress(cut_of("binance", 15_000).rpartition(b"\n")[0] + b"\n"))
+    return path
+
+
+@pytest.mark.parametrize("zstd", [False, True])
+def test_a_recording_has_the_readers_records_byte_for_byte(tmp_path, orders, zstd):
+    found = convert(orders, tmp_path / "day.rec", zstd=zstd)
+    with known.open_file(orders) as reader, RecordedReader(tmp_path / "day.rec") as again:
+        assert all_of(again.batches()) == all_of(reader.batches())
+        assert (again.venues, again.instruments) == (reader.venues, reader.instruments)
+        assert again.counts.by_type == found.records == {"ORDER_DELTA": 938, "TRADE": 61}
+        assert again.about["file"] == orders.name
+    assert (found.messages, found.bytes_out) == (999, (tmp_path / "day.rec").stat().st_size)
+
+
+def rows_of(path):
+    """A Parquet file's rows as tuples like those of a reader."""
+    table = pq.read_table(path)
+    told = json.loads(pq.read_metadata(path).metadata[b"tickroute"])
+    symbols = [row["symbol"] for row in told["instruments"]]
+    found = []
+    columns = {name: table.column(name).cast("int64") for name in table.column_names if name.startswith("ts_")}
+    lists = {name: columns.get(name, table.column(name)).to_pylist() for name in table.column_names}
+    for n in range(table.num_rows):
+        row = {name: values[n] for name, values in lists.items()}
+        kind = Template[row["kind"]]
+        assert row["venue"] == told["venues"][row["venue_id"]]
+        assert row["symbol"] == (symbols[row["instrument_id"]] if row["instrument_id"] >= 0 else None)
+        has = set(DTYPES[kind].names or ())
+        assert all(row[name] is None for name in row if name not in has | {"kind", "venue", "symbol"})
+        values = {name: row[name] or 0 for name in has & set(row)}
+        values["side"] = int(Side[row["side"]]) if row["side"] else 0
+        found.append((row["kind"], *(values[name] for name in FIELDS[kind])))
+    return found, told
+
+
+def test_parquet_reads_back_as_the_readers_records(tmp_path, orders):
+    convert(orders, tmp_path / "day.parquet")
+    rows, told = rows_of(tmp_path / "day.parquet")
+    assert rows == read(known.open_file(orders))
+    assert told["instruments"] == [{"symbol": "AAPL", "px_decimals": 4, "qty_decimals": 0, "lot_qty": 0}]
+
+
+class MadeReader:
+    """A reader of made-up records, `times` times over: as long as one likes, of one batch's memory."""
+
+    format = "made"
+
+    def __init__(self, path, count=900, times=1):
+        self.path, self.counts, self.progress = path, Counts(), 0.5
+        self.venues, self.instruments = NAMES
+        self.source = type("Size", (), {"size": 1})()
+        self._count, self._times = count, times
+
+    def batches(self):
+        if self._times == 1:
+            yield from made(np.random.default_rng(5), self._count)
+            return
+        batch = next(made(np.random.default_rng(5), 200))
+        for _ in range(self._times):
+            yield batch
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def test_parquet_has_every_kind_over_many_row_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "open_file", MadeReader)
+    monkeypatch.setattr(parquet, "UNITS", 128)
+    found = convert("made", tmp_path / "day.parquet")
+    rows, _ = rows_of(tmp_path / "day.parquet")
+    assert rows == [row for batch in MadeReader("").batches() for row in tuples(batch_bytes(batch))]
+    assert pq.ParquetFile(tmp_path / "day.parquet").num_row_groups == found.blocks > 5
+    assert set(found.records) == {"QUOTE", "TRADE", "LEVEL", "ORDER_DELTA", "CLEAR"}
+
+
+def batch_bytes(batch):
+    return np.frombuffer(all_of([batch]), np.uint8)
+
+
+def test_quotes_are_the_touches(tmp_path, orders, monkeypatch):
+    monkeypatch.setattr(module, "make_feed_books", lambda: make_feed_books(orders=1 << 10))
+    found = convert(orders, tmp_path / "day.rec", quotes=True)
+    assert found.records == {"QUOTE": 481, "TRADE": 61}
+    assert found.unfollowed == 0
+
+
+def test_negative_latencies_are_never_passed_on_in_silence(tmp_path, behind):
+    before = read(known.open_file(behind))
+    least = min(row[4] - row[3] for row in before if row[3] and row[4])
+    assert least < -(10**9)
+    out = tmp_path / "day.rec"
+    with pytest.raises(FeedError, match=rf"at least {-least} ns .* behind .*--skew auto \(or --skew {-least}\)"):
+        convert(behind, out)
+    with pytest.raises(FeedError, match=rf"after 1000 ns were added.*--skew {-least}\)"):
+        convert(behind, out, skew=1000)
+    assert [path.name for path in tmp_path.iterdir()] == ["spot.gz"]
+    kept = convert(behind, out, skew="keep")
+    assert (kept.skew_ns, kept.least_ns) == (0, least)
+    assert kept.negative == sum(row[4] < row[3] for row in before if row[3] and row[4])
+    assert read(known.open_file(out)) == before
+    for skew in ("auto", -least):
+        fixed = convert(behind, out, skew=skew, force=True)
+        assert (fixed.skew_ns, fixed.least_ns, fixed.negative) == (-least, 0, 0)
+        assert read(known.open_file(out)) == [(*row[:4], row[4] and row[4] - least, *row[5:]) for row in before]
+    with RecordedReader(out) as reader:
+        assert reader.about["skew_ns"] == -least
+
+
+@pytest.mark.parametrize("name", ["day.rec", "day.parquet"])
+def test_a_cut_input_leaves_no_out(tmp_path, orders, name):
+    (tmp_path / "cut.csv").write_bytes(orders.read_bytes()[:20_000])
+    with pytest.raises(FeedError, match=r"cut\.csv"):
+        convert(tmp_path / "cut.csv", tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["cut.csv"]
+
+
+def test_out_is_not_overwritten_unless_said(tmp_path, orders, capsys):
+    out = tmp_path / "day.rec"
+    out.write_text("mine")
+    assert main(["feed", "convert", str(orders), str(out)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+    assert main(["feed", "convert", str(orders), str(out), "--force", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["records"] == {"TRADE": 61, "ORDER_DELTA": 938}
+    with pytest.raises(UsageError, match="the input itself"):
+        convert(out, out, force=True)
+    assert main(["feed", "convert", str(orders), str(out), "--skew", "soon"]) == 2
+    assert main(["feed", "convert", str(tmp_path / "none"), str(tmp_path / "b.rec")]) == 1
+    assert main(["feed", "inspect", str(out)]) == 0
+
+
+@pytest.mark.parametrize("name", ["day.rec", "day.parquet"])
+def test_memory_is_flat_in_the_length_of_the_feed(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(recorded_write, "UNITS", 4096)
+    monkeypatch.setattr(parquet, "UNITS", 4096)
+
+    def peak(times):
+        monkeypatch.setattr(module, "open_file", lambda path: MadeReader(path, times=times))
+        tracemalloc.start()
+        try:
+            found = convert("made", tmp_path / name, force=True)
+            return tracemalloc.get_traced_memory()[1], sum(found.records.values()) * 64
+        finally:
+            tracemalloc.stop()
+
+    peak(10)
+    short, long = peak(100), peak(1000)
+    assert long[0] - short[0] < (long[1] - short[1]) / 8
