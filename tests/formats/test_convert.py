@@ -25,8 +25,6 @@ from tests.formats.reading import FIELDS, read, tuples
 from tests.formats.test_fuzz import cut_of
 from tests.formats.test_recorded import NAMES, all_of, made
 
-pytestmark = pytest.mark.kernel
-
 
 @pytest.fixture
 def orders():
