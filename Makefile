@@ -31,7 +31,9 @@ test: warm test-jit test-plain test-boundscheck ## the whole suite, then the ker
 
 warm: setup ## compile what the tests need for both compiled modes at once, one a core
 	@echo "compiling the kernels for both compiled modes (some minutes, once)"
-	@NUMBA_BOUNDSCHECK=1 $(BIN)/python -m tests.warm & first=$$!; $(BIN)/python -m tests.warm && wait $$first
+	@NUMBA_BOUNDSCHECK=1 $(BIN)/python -m tests.warm core & checked=$$!; \
+	$(BIN)/python -m tests.warm formats & formats=$$!; \
+	$(BIN)/python -m tests.warm core && wait $$formats && wait $$checked
 
 test-jit: setup ## the suite, kernels compiled
 	TICKROUTE_TEST_MODE=jit $(PYTEST)
@@ -39,12 +41,13 @@ test-jit: setup ## the suite, kernels compiled
 test-plain: setup ## the kernel tests, kernels as plain Python
 	NUMBA_DISABLE_JIT=1 TICKROUTE_TEST_MODE=plain $(PYTEST) -m "kernel and not torture"
 
-test-boundscheck: setup ## the kernel tests, compiled with bounds checks
-	NUMBA_BOUNDSCHECK=1 TICKROUTE_TEST_MODE=boundscheck $(PYTEST) -m "kernel and not torture"
+test-boundscheck: setup ## the kernel tests, compiled with bounds checks; those of recorded formats are in `make torture`
+	NUMBA_BOUNDSCHECK=1 TICKROUTE_TEST_MODE=boundscheck $(PYTEST) -m "kernel and not torture" --ignore=tests/formats
 
 torture: setup ## the long tests: kills, cuts, fuzz (hours)
 	TICKROUTE_TEST_MODE=jit TICKROUTE_HYPOTHESIS=torture $(PYTEST) -m torture --timeout=0
 	NUMBA_DISABLE_JIT=1 TICKROUTE_TEST_MODE=plain $(PYTEST) -m torture --timeout=0 tests/simulate/test_planted.py
+	NUMBA_BOUNDSCHECK=1 TICKROUTE_TEST_MODE=boundscheck $(PYTEST) -m kernel --timeout=0 tests/formats
 
 lint: setup ## ruff (rules and format) and mypy --strict
 	@$(BIN)/ruff check --quiet .

@@ -1,12 +1,13 @@
-"""Compile what most tests need, once a mode: `python -m tests.warm`, for `make test` on a machine with an empty cache.
+"""Compile what most tests need: `python -m tests.warm core|formats`, for `make test` on a machine with an empty cache.
 
-The two test workers of a mode would else both compile the core. Run at the same time for the two compiled modes, one a
-core, this takes less than half of the time that it saves. A test that needs more compiles it itself.
+The two test workers of a mode would else both compile the same kernels. Run at the same time for both compiled modes and
+both parts, this takes half of the time that it saves. A test that needs more compiles it itself.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 from pathlib import Path
 
@@ -41,21 +42,25 @@ def formats(folder: Path) -> None:
                     watch_batch(watch, books, batch, out, 1)
 
 
-def main() -> None:
-    """Rehearse an engine, venues, a client and the benchmarks' driver."""
+def core(folder: Path) -> None:
+    """Rehearse an engine, venues, a client and the benchmarks' driver, and play a backtest."""
+    config = make_config(folder / "run", folder)
+    bound = bind(config.routing.strategy)
+    rehearse(config, bound, 1)
+    session.rehearse()
+    with SimulatedVenues(config, [f"ipc://{folder}/feed"]) as venues:
+        venues.run(seconds=0.01)
+    bind_driver(config.routing.strategy, journaled=True)
+    if not BOUNDSCHECK:
+        desk.play(desk.config(folder / "backtest"))
+
+
+def main(part: str) -> None:
+    """Compile a part."""
     with tempfile.TemporaryDirectory(prefix="tr-") as folder:
-        config = make_config(Path(folder) / "run", Path(folder))
-        bound = bind(config.routing.strategy)
-        rehearse(config, bound, 1)
-        session.rehearse()
-        with SimulatedVenues(config, [f"ipc://{folder}/feed"]) as venues:
-            venues.run(seconds=0.01)
-        bind_driver(config.routing.strategy, journaled=True)
-        formats(Path(folder))
-        if not BOUNDSCHECK:
-            desk.play(desk.config(Path(folder) / "backtest"))
-    print(f"kernels are compiled: {actual_mode()}")
+        {"core": core, "formats": formats}[part](Path(folder))
+    print(f"kernels are compiled: {part}, {actual_mode()}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])
