@@ -1,7 +1,7 @@
 """Compile what most tests need: `python -m tests.warm core|formats`, for `make test` on a machine with an empty cache.
 
-The two test workers of a mode would else both compile the same kernels. Run at the same time for both compiled modes and
-both parts, this takes half of the time that it saves. A test that needs more compiles it itself.
+The two test workers of a mode would else both compile the same kernels. Run at the same time for all modes and parts,
+this takes half of the time that it saves. A test that needs more compiles it itself.
 """
 
 from __future__ import annotations
