@@ -79,6 +79,11 @@ COMMANDS: dict[str, Command] = {
             ("tickroute feed convert day.gz day.parquet --quotes --skew auto", "touches as Parquet, clocks corrected"),
         ),
     ),
+    "record": Command(
+        "cli.record:record",
+        "live feeds into a recording, with receive times, until a signal",
+        (("tickroute record desk.toml today.rec", "record what the feeds of a configuration send"),),
+    ),
     "venues": Command(
         "cli.venues:venues",
         "the simulated venues, as a process of their own",

@@ -48,8 +48,7 @@ class Blocks:
 
     def take(self, batch: Batch, names: Named, skew_ns: int = 0) -> None:
         """Add the records of a batch, receive times later by `skew_ns`. ValueError where one of them cannot be."""
-        self._names = names
-        self._name(len(names.venues), len(names.instruments))
+        self.named(names)
         at, whole = 0, self.filling.whole[0]
         while at < int(batch.used[0]):
             at = int(take(self.filling, self._block, batch, at, skew_ns))
@@ -69,8 +68,10 @@ class Blocks:
         self.filling.row[:] = np.zeros(1, self.filling.row.dtype)
         self.filling.marks[:] = 0
 
-    def _name(self, venues: int, instruments: int) -> None:
-        self.filling = with_names(self.filling, venues, instruments)
+    def named(self, names: Named) -> None:
+        """What the numbers in the records to come mean."""
+        self._names = names
+        self.filling = with_names(self.filling, len(names.venues), len(names.instruments))
 
 
 def with_names(filling: Filling, venues: int, instruments: int) -> Filling:

@@ -90,7 +90,7 @@ def take(f: Filling, block: Batch, batch: Batch, at: int, skew_ns: int) -> int:
     """
     end = int(batch.used[0])
     while at < end:
-        units = _checked(f, batch, at, end)
+        units = units_of(f, batch, at, end)
         to = int(block.used[0])
         if units == 0 or to + units > len(block.head):
             return at
@@ -108,7 +108,7 @@ def look(f: Filling, block: Batch) -> None:
     """Walk a block that was read: `row`, `marks` and `starts` as they were when it was filled, or `whole.fault`."""
     at, end = 0, int(block.used[0])
     while at < end:
-        units = _checked(f, block, at, end)
+        units = units_of(f, block, at, end)
         if units == 0:
             return
         _note(f, block, at, units)
@@ -136,7 +136,7 @@ def pick(f: Filling, wanted: Filling, block: Batch, out: Batch, from_ns: int, to
 
 
 @kernel
-def _checked(f: Filling, batch: Batch, at: int, end: int) -> int:
+def units_of(f: Filling, batch: Batch, at: int, end: int) -> int:
     """Units of the record at unit `at`; 0, and the fault, where it cannot be."""
     head, whole = batch.head[at], f.whole[0]
     template = int(head.template_id)
