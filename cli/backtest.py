@@ -53,7 +53,7 @@ def backtest(
     Writes RUN_DIR (journal and stats, as a live run has them) and RUN_DIR/results/*.parquet; docs/backtest.md says what
     is in them.
     """
-    from replay.backtest.play import prepare
+    from replay.backtest.play import feeds_of, prepare
     from replay.backtest.results import Result
     from replay.backtest.settings import changed
 
@@ -67,7 +67,7 @@ def backtest(
     with screen.status("writing results"):
         result = Result(host.run_dir, done)
         result.write()
-    summary = result.summary()
+    summary = result.summary() | {"feeds": feeds_of(host.run_dir)}
     if listed is not None:
         summary["compared"] = _compare(config, result)
     if json is not None:
@@ -132,6 +132,8 @@ def _show(screen: Console, result: Result, summary: dict[str, Any]) -> None:
     s = summary
     screen.print(f"[bold]{', '.join(s['instruments'])}[/]  {s['from_utc']} to {s['to_utc']}, {s['strategy']}")
     screen.print(f"events    {s['inputs']:,} in {s['seconds']:.2f} s: {s['events_per_s']:,} events/s")
+    for row in s["feeds"]:
+        _show_feed(screen, row)
     states = ", ".join(f"{count:,} {state}" for state, count in s["parents"].items()) or "none"
     screen.print(f"parents   {sum(s['parents'].values()):,}: {states}")
     q = s["quantity"]
@@ -158,3 +160,22 @@ def _show(screen: Console, result: Result, summary: dict[str, Any]) -> None:
             screen.print(f"  {name}  {why}", markup=False, soft_wrap=True)
     screen.print(f"\nrun      {result.run_dir}", soft_wrap=True, markup=False)
     screen.print(f"results  {result.run_dir / 'results'}", soft_wrap=True, markup=False)
+
+
+def _show_feed(screen: Console, row: dict[str, Any]) -> None:
+    """What was made of a file that had to be fitted."""
+    if "format" not in row:
+        return
+    notes = [f"{row['given']:,} records out of {row['records']:,}"]
+    if row["skew_ns"]:
+        notes.append(f"recorder's clock corrected by {row['skew_ns'] / 1e9:+.9f} s")
+    if row["negative"]:
+        notes.append(f"{row['negative']:,} still received before they happened")
+    if row["clamped"]:
+        notes.append(f"{row['clamped']:,} out of order, by {row['most_back_ns'] / 1e6:,.3f} ms at the most")
+    if row["unfollowed"]:
+        notes.append(f"{row['unfollowed']:,} levels and orders found no room")
+    screen.print(f"feed      {Path(row['file']).name}: {row['format']}, {'; '.join(notes)}", soft_wrap=True)
+    for reason, count in row["skipped"].items():
+        example = row["examples"].get(reason, "?")
+        screen.print(f"          skipped {count:,}: {reason}, first {example}", soft_wrap=True, markup=False)

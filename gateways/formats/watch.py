@@ -3,7 +3,8 @@
 `watch_batch` takes a batch, keeps a book for each venue and instrument in which levels or orders move, and counts:
 kinds of records, crossed and locked touches, changes of orders that are not there, times that run backwards, and how
 long records were under way (`ts_recv_ns - ts_event_ns`). With `derive` it also writes what a router takes: the records
-that are no levels and orders, and a QUOTE each time that a touch has changed at the end of an event (no flag MORE).
+that are no levels and orders, and a QUOTE each time that a touch has changed at the end of an event (no flag MORE), or
+is seen for the first time after a CLEAR or an INSTRUMENT_STATUS, which void what a router had.
 
 Worst case: more books than `MOST_BOOKS` or more levels and orders than there is room for: counted, and those books show
 nothing.
@@ -39,7 +40,9 @@ _QUOTE, _TRADE, _LEVEL, _DELTA = (
     int(Template.LEVEL),
     int(Template.ORDER_DELTA),
 )
-_CLEAR = int(Template.CLEAR)
+_CLEAR, _STATUS = int(Template.CLEAR), int(Template.INSTRUMENT_STATUS)
+#: A state that no touch has.
+_UNSHOWN: Final = -1
 _MORE, _SNAPSHOT = int(Flag.MORE), int(Flag.SNAPSHOT)
 
 SEEN: Final = table("""
@@ -120,6 +123,8 @@ def watch_batch(w: Watch, b: Books, batch: Batch, out: Batch, derive: int) -> No
         else:
             if template == _CLEAR:
                 _clear(w, b, int(head.venue_id), int(batch.clear[i].instrument_id))
+            elif book >= 0 and template == _STATUS:
+                b.books[book].state = _UNSHOWN
             elif book >= 0 and template == _TRADE:
                 w.of_book[book].trades += 1
                 w.of_book[book].volume += batch.trade[i].qty
@@ -262,6 +267,7 @@ def _clear(w: Watch, b: Books, venue: int, instrument: int) -> None:
         row = w.of_book[book]
         if row.venue == venue and (instrument < 0 or row.instrument == instrument):
             clear_book(b, book)
+            b.books[book].state = _UNSHOWN
 
 
 @kernel

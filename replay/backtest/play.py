@@ -1,25 +1,34 @@
-"""From settings to a run directory: reads the feed, takes or draws the parents, and plays them."""
+"""From settings to a run directory: reads the feed, takes or draws the parents, and plays them.
+
+Recordings and TAQ files are in memory whole. Files of the other formats are read as they are played, in bounded memory.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 
 from engine.record.records import Template
+from engine.run import manifest
 from engine.run.config import Config, ConfigError
 from gateways.feeds.files import kind_of, read_files
 from gateways.feeds.names import Names
 from gateways.feeds.recording import Recording, build
+from gateways.feeds.report import FeedError
+from gateways.formats.fit import Target
 from gateways.orders.parents import Parent, generate_parents
 from gateways.orders.parents_file import read_parents
 from replay.backtest.host import Feed, Host, Terms
 from replay.backtest.merge import merged
-from replay.backtest.settings import Backtest, Settings, time_ns
+from replay.backtest.settings import Backtest, FeedFile, Settings, time_ns
+from replay.backtest.streams import Stream
+from replay.backtest.window import Array
 
 #: What a backtest played, in its run directory.
 TERMS_FILE: Final = "backtest.json"
@@ -36,26 +45,85 @@ def prepare(
     FeedError, ParentError, ConfigError, BindError, MachineError, BacktestError where it cannot be.
     """
     backtest = settings.backtest
-    paths = list(feeds) or list(backtest.feeds)
-    if not paths:
+    files = files_of(backtest, feeds)
+    if not files:
         raise ConfigError("backtest.feeds: there is none; name the files of a recorded day there, or as arguments")
-    days = parts_of(read(paths, Names.of(settings.config)), backtest)
-    first_ns = min(day.first_ns for day in days)
+    names = Names.of(settings.config)
+    days, streams = _opened(settings, files, names)
+    began_ns = min([day.first_ns for day in days if day.count] + [stream.first_ns for stream in streams], default=0)
+    if days:
+        days = parts_of(days, backtest, None if not streams else began_ns)
+    for stream in streams:
+        stream.begin_ns, stream.end_ns = _span(backtest, began_ns)
+    chunks = merged([*days, *(stream.parts() for stream in streams)], ranks=names.ranks())
+    chunk = next(chunks, None)
+    if chunk is None:
+        raise _nothing(backtest, f"it begins {dt.datetime.fromtimestamp(began_ns / 1e9, dt.UTC)}")
+    first_ns = int(chunk.view("<i8")[3])
     config = resolved(settings, first_ns, run_dir)
     if parents is None:
-        parents = _parents(config, backtest, days)
-    feed = Feed(merged(days), first_ns, sum(int(day.offsets[-1]) for day in days))
+        parents = _parents(config, backtest, days, streams, first_ns)
+    size = sum(int(day.offsets[-1]) for day in days) + sum(stream.size for stream in streams)
+    host: Host
+    feed = Feed(_until_end(chain([chunk], chunks), lambda: _write_down(host, backtest, files, streams)), first_ns, size)
     host = Host(config, feed, list(parents), Terms(backtest.feed_latency_us * 1000, backtest.tail_s * 10**9))
-    _write_down(host, backtest, paths)
+    _write_down(host, backtest, files, streams)
     return host
 
 
-def _write_down(host: Host, backtest: Backtest, paths: Sequence[str | Path]) -> None:
-    """RUN_DIR/backtest.json: what was played; the records themselves are on the journal."""
-    files = [{"file": str(path), "bytes": Path(path).stat().st_size} for path in paths]
-    told = msgspec.to_builtins(backtest) | {"feeds": files, "seed": host.config.simulation.seed}
+def files_of(backtest: Backtest, feeds: Sequence[str | Path] = ()) -> list[FeedFile]:
+    """The files to play. Those of the command line take the others' place, and keep what is said of them by name."""
+    if not feeds:
+        return [FeedFile(name) for name in backtest.feeds] + list(backtest.feed)
+    told = {Path(row.file).name: row for row in backtest.feed}
+    named = [told.get(Path(path).name, FeedFile(str(path))) for path in feeds]
+    return [msgspec.structs.replace(row, file=str(path)) for row, path in zip(named, feeds, strict=True)]
+
+
+def _opened(settings: Settings, files: list[FeedFile], names: Names) -> tuple[list[Recording], list[Stream]]:
+    """Recordings and TAQ files whole, all others to be read as they are played, in the order given."""
+    kinds = [_kind(row.file) for row in files]
+    for row, kind in zip(files, kinds, strict=True):
+        if kind and not row.plain:
+            text = f"{row.file}: is a {kind} file, which has this configuration's names and clock"
+            raise ConfigError(f"{text}; leave out what [[backtest.feed]] says of it")
+    paths = [row.file for row, kind in zip(files, kinds, strict=True) if kind]
+    days = read(paths, names) if paths else []
+    others = [row for row, kind in zip(files, kinds, strict=True) if not kind]
+    if not others:
+        return days, []
+    state = manifest.make(settings.config, 1, 0).initial_state()
+    target = Target.of(settings.config, [int(px) for px in state.instruments["max_px"]])
+    return days, [Stream(row.file, row, target) for row in others]
+
+
+def _kind(path: str | Path) -> str:
+    """As `kind_of`; "" where it is none of these, so that the formats' own readers say what it is."""
+    try:
+        return kind_of(path)
+    except FeedError:
+        return ""
+
+
+def _until_end(chunks: Iterator[Array], then: Callable[[], None]) -> Iterator[Array]:
+    yield from chunks
+    then()
+
+
+def _write_down(host: Host, backtest: Backtest, files: list[FeedFile], streams: list[Stream]) -> None:
+    """RUN_DIR/backtest.json: what was played, and how fitting went; the records themselves are on the journal."""
+    fitted = {stream.told.file: msgspec.to_builtins(stream.told) for stream in streams}
+    rows = [{"file": row.file, "bytes": Path(row.file).stat().st_size} | fitted.get(row.file, {}) for row in files]
+    told = msgspec.to_builtins(backtest) | {"feeds": rows, "seed": host.config.simulation.seed}
+    del told["feed"]
     text = msgspec.json.format(msgspec.json.encode(told), indent=2)
     (host.run_dir / TERMS_FILE).write_bytes(text + b"\n")
+
+
+def feeds_of(run_dir: str | Path) -> list[dict[str, Any]]:
+    """What a backtest played, as its backtest.json has it: `file`, `bytes`, and of fitted files all of `Told`."""
+    told = msgspec.json.decode((Path(run_dir) / TERMS_FILE).read_bytes())
+    return list(told["feeds"])
 
 
 def read(paths: Sequence[str | Path], names: Names) -> list[Recording]:
@@ -69,19 +137,28 @@ def read(paths: Sequence[str | Path], names: Names) -> list[Recording]:
     return [day for day in days if day.count] or days[:1]
 
 
-def parts_of(days: Sequence[Recording], backtest: Backtest) -> list[Recording]:
-    """What is to be played of recordings. ConfigError where nothing is left."""
+def parts_of(days: Sequence[Recording], backtest: Backtest, began_ns: int | None = None) -> list[Recording]:
+    """What is to be played of recordings. ConfigError where nothing is left, unless other files began at `began_ns`."""
     first_ns, last_ns = min(day.first_ns for day in days), max(day.last_ns for day in days)
-    date = _date(first_ns)
-    begin_ns = time_ns(backtest.begin, date) if backtest.begin else first_ns
-    end_ns = time_ns(backtest.end, date) if backtest.end else last_ns + 1
-    cut = [_part(day, *(int(n) for n in np.searchsorted(day.times, [begin_ns, end_ns]))) for day in days]
+    span_ns = _span(backtest, first_ns if began_ns is None else began_ns)
+    cut = [_part(day, *(int(n) for n in np.searchsorted(day.times, span_ns))) for day in days]
     found = [day for day in cut if day.count]
-    if not found:
-        told = f"backtest.from = {backtest.begin!r}, to = {backtest.end!r}: no record of the feed lies in between"
+    if not found and began_ns is None:
         span = " to ".join(str(dt.datetime.fromtimestamp(ns / 1e9, dt.UTC)) for ns in (first_ns, last_ns))
-        raise ConfigError(f"{told}; it has {sum(day.count for day in days)} records, {span}")
+        raise _nothing(backtest, f"it has {sum(day.count for day in days)} records, {span}")
     return found
+
+
+def _span(backtest: Backtest, first_ns: int) -> tuple[int, int]:
+    """The part of the time that is played: from <= time < to."""
+    date = _date(first_ns)
+    begin_ns = time_ns(backtest.begin, date) if backtest.begin else 0
+    return begin_ns, time_ns(backtest.end, date) if backtest.end else 1 << 62
+
+
+def _nothing(backtest: Backtest, what: str) -> ConfigError:
+    told = f"backtest.from = {backtest.begin!r}, to = {backtest.end!r}: no record of the feed lies in between"
+    return ConfigError(f"{told}; {what}")
 
 
 def _part(day: Recording, low: int, high: int) -> Recording:
@@ -111,10 +188,14 @@ def resolved(settings: Settings, first_ns: int, run_dir: str | Path | None) -> C
     return msgspec.structs.replace(config, engine=engine, simulation=simulation)
 
 
-def _parents(config: Config, backtest: Backtest, days: list[Recording]) -> list[Parent]:
+def _parents(
+    config: Config, backtest: Backtest, days: list[Recording], streams: list[Stream], first_ns: int
+) -> list[Parent]:
     if backtest.parents:
-        return read_parents(backtest.parents, config, min(day.first_ns for day in days))
+        return read_parents(backtest.parents, config, first_ns)
     if not backtest.orders:
         return []
-    day = days[0] if len(days) == 1 else build([day.records(Template.QUOTE) for day in days], days[0].names)
-    return generate_parents(day, config, backtest.orders, config.simulation.seed)
+    if len(days) == 1 and not streams:
+        return generate_parents(days[0], config, backtest.orders, config.simulation.seed)
+    quotes = [day.records(Template.QUOTE) for day in days] + [stream.quotes() for stream in streams]
+    return generate_parents(build(quotes, Names.of(config)), config, backtest.orders, config.simulation.seed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -28,11 +28,35 @@ Time = Annotated[
 ]
 
 
+class FeedFile(Struct, frozen=True):
+    """A file of the day whose own names, or clock, are not the configuration's."""
+
+    #: Relative to this file. A file of the command line with this name is taken as this says.
+    file: Annotated[str, Meta(min_length=1, description="a file name")]
+    #: Code or MIC of the venue that all of it is of; empty takes the file's own names.
+    venue: str = ""
+    #: Symbol of its one instrument; empty takes the file's own names.
+    symbol: str = ""
+    #: Names of the file and the symbols that they are here.
+    symbols: dict[str, str] = msgspec.field(default_factory=dict)
+    #: ns to add to its recorder's times, or "auto"; absent refuses a clock that is behind the source's.
+    skew: Annotated[int, Meta(ge=-(1 << 60), le=1 << 60)] | Literal["auto"] | None = None
+    #: What shows the touch where it has both: its own quotes (auto), or the book of its levels and orders.
+    touch: Literal["auto", "quotes", "book"] = "auto"
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is said of it but its name."""
+        return self == FeedFile(self.file)
+
+
 class Backtest(Struct, frozen=True):
     """What is played, and to whom."""
 
-    #: A recorded day: a recording, or TAQ quotes and trades; relative to this file. The command line may name others.
+    #: Files of a recorded day, of any known format; relative to this file. The command line may name others.
     feeds: list[str] = msgspec.field(default_factory=list)
+    #: More of them, of which something is to be said.
+    feed: list[FeedFile] = msgspec.field(default_factory=list)
     #: A CSV file of parents (gateways/orders/parents_file.py), relative to this file; empty draws `orders` of them.
     parents: str = ""
     #: Parents that the seed draws where no file is named.
@@ -72,11 +96,12 @@ def load(path: Path | str) -> Settings:
     document = read(Path(path))
     whole = document.convert(_Whole)
     config = Config(**{name: getattr(whole, name) for name in Config.__struct_fields__})
-    _check(document, whole.backtest)
+    _check(document, whole.backtest, config)
     folder = document.path.resolve().parent
     backtest = msgspec.structs.replace(
         whole.backtest,
         feeds=[str(folder / name) for name in whole.backtest.feeds],
+        feed=[msgspec.structs.replace(row, file=str(folder / row.file)) for row in whole.backtest.feed],
         parents=str(folder / whole.backtest.parents) if whole.backtest.parents else "",
     )
     return Settings(settled(document, config, host=False), backtest)
@@ -102,8 +127,8 @@ def changed(
     return Settings(settings.config, told)
 
 
-def _check(document: Document, backtest: Backtest) -> None:
-    problems = []
+def _check(document: Document, backtest: Backtest, config: Config) -> None:
+    problems = _of_feeds(backtest, config)
     if backtest.parents and backtest.orders:
         text = f" = {backtest.orders}: backtest.parents names a file already; leave one of them out"
         problems.append(Problem("backtest.orders", text))
@@ -114,6 +139,23 @@ def _check(document: Document, backtest: Backtest) -> None:
             except ValueError as error:
                 problems.append(Problem(f"backtest.{key}", f" = {shown(text)}: {error}; give a time that there is"))
     document.complain(problems)
+
+
+def _of_feeds(backtest: Backtest, config: Config) -> list[Problem]:
+    problems = []
+    venues = [name for row in config.venue for name in (row.mic, row.code)]
+    symbols = [row.symbol for row in config.instrument]
+    for n, row in enumerate(backtest.feed):
+        names = [("venue", row.venue, venues), ("symbol", row.symbol, symbols)]
+        names += [("symbols", symbol, symbols) for symbol in row.symbols.values()]
+        for key, name, known in names:
+            if name and name not in known:
+                text = f" = {shown(name)}: is not configured; {', '.join(dict.fromkeys(known))} are"
+                problems.append(Problem(f"backtest.feed[{n}].{key}", text))
+        if row.symbol and row.symbols:
+            text = f" = {shown(row.symbol)}: symbols names the file's instruments already; leave one of them out"
+            problems.append(Problem(f"backtest.feed[{n}].symbol", text))
+    return problems
 
 
 def time_ns(text: str, day: dt.date) -> int:

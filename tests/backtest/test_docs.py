@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from replay.backtest.schemas import SCHEMAS
-from replay.backtest.settings import Backtest, load
+from replay.backtest.settings import Backtest, FeedFile, load
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "backtest.md").read_text(encoding="utf-8")
@@ -24,12 +24,18 @@ def test_every_column_is_on_the_page():
         ], name
 
 
+def _table(name):
+    return PAGE.partition(f"| `{name}` |")[2].partition("\n\n")[0]
+
+
 def test_every_setting_is_on_the_page_and_in_the_example():
     names = {field.encode_name for field in msgspec.structs.fields(Backtest)}
-    table = PAGE.partition("| `[backtest]` |")[2].partition("\n\n")[0]
+    of_file = {field.encode_name for field in msgspec.structs.fields(FeedFile)}
+    assert set(re.findall(r"^\| `(\w+)` \|", _table("[[backtest.feed]]"), re.MULTILINE)) == of_file
+    table = _table("[backtest]")
     assert set(re.findall(r"`(\w+)`", table.replace("tickroute send", ""))) >= names
     example = tomllib.loads((DOCS / "backtest.toml").read_text(encoding="utf-8"))
-    assert set(example["backtest"]) == names - {"parents"}
+    assert set(example["backtest"]) == names - {"parents", "feed"}
     assert load(DOCS / "backtest.toml").backtest.orders == 500
 
 

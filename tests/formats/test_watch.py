@@ -57,6 +57,7 @@ def test_touches_become_quotes_and_all_is_counted(seed):
             if dice.random() < 0.03:
                 new_clear(batch, venue, instrument, now, recv, 0)
                 twin.clear()
+                shown.pop(key, None)
                 expected.append((Template.CLEAR, key))
                 continue
             side, px, qty = dice.choice((BUY, SELL)), 10_000 + 100 * dice.randint(-9, 9), dice.randrange(4)
@@ -78,7 +79,7 @@ def test_touches_become_quotes_and_all_is_counted(seed):
                 orders = tuple(len([o for o in twin.orders.values() if (o.side, o.px) == (s, p)])
                                for s, p in ((BUY, best(twin)[0]), (SELL, best(twin)[2])))  # fmt: skip
                 state = (*best(twin), *orders)
-                if shown.get(key, (0,) * 6) != state:
+                if shown.get(key) != state:
                     shown[key] = state
                     expected.append((Template.QUOTE, key))
                     quotes.append(best(twin))

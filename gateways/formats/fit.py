@@ -1,0 +1,298 @@
+"""A file's records as a configuration's own: its venues and instruments, its units, one clock, dense streams.
+
+A reader knows nothing of a configuration; `Fitted` gives what it reads as the engine takes it:
+
+- Venues by code or MIC, instruments by symbol, or as `Wanted` says. What is not configured is left out and counted.
+- Prices and quantities are rescaled exactly. What is finer than the configuration's decimals, or more than the engine
+  takes, is left out and counted, the first of each reason with its place.
+- QUOTE, TRADE, CLEAR and INSTRUMENT_STATUS; levels and orders become QUOTEs of their book's touch. Where a file has
+  both of an instrument at a venue, its own quotes are taken: two accounts of one touch, one behind the other, are none.
+- The time on our side is the recorder's where there is one, else the source's. It does not fall: a record that is
+  earlier than one before it takes that one's time, and is counted; by more than 10 s the file is refused.
+- A recorder's clock that is behind the source's (records received before they happened) is refused, unless a correction
+  is asked for: ns, or "auto", by which the least time under way becomes 0.
+
+Worst case: a survey comes first, so a file is read twice. Memory is some batches and the books, whatever its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from engine.errors import UsageError
+from gateways.feeds.names import Symbol
+from gateways.feeds.report import FeedError
+from gateways.formats import fit_kernels as k
+from gateways.formats.batch import Batch, make_batch
+from gateways.formats.known import open_file
+from gateways.formats.reader import Instrument, Reader
+from gateways.formats.watch import make_feed_books, make_watch, watch_batch
+
+if TYPE_CHECKING:
+    from engine.run.config import Config
+
+REASONS: Final = {
+    k.OTHER_VENUE: "venue is not configured",
+    k.OTHER_SYMBOL: "instrument is not configured",
+    k.TOO_FINE: "price or quantity is finer than the instrument's decimals",
+    k.TOO_LARGE: "price or quantity is larger than the engine takes",
+    k.NOT_POSITIVE: "price or quantity is negative, or zero where there must be one",
+    k.NO_TIME: "has no time",
+    k.OTHER_KIND: "record of a kind that the engine does not take",
+}
+_BESIDE: Final = "beside what shows the touch"
+_MAX_PX: Final = 1 << 61
+
+
+class Target(NamedTuple):
+    """A configuration's names: venues by code and by MIC, symbols, and the largest price of each instrument."""
+
+    venues: Mapping[str, int]
+    symbols: Mapping[str, Symbol]
+    max_px: Sequence[int] = ()
+
+    @classmethod
+    def of(cls, config: Config, max_px: Sequence[int] = ()) -> Target:
+        """As a run's configuration gives them; `max_px` in price units by instrument, where it is known."""
+        venues = {row.mic: n for n, row in enumerate(config.venue)}
+        venues |= {row.code: n for n, row in enumerate(config.venue)}
+        symbols = {row.symbol: Symbol(n, row.px_decimals, row.qty_decimals) for n, row in enumerate(config.instrument)}
+        return cls(venues, symbols, max_px)
+
+
+class Wanted(NamedTuple):
+    """How a file's own names and clock are to be taken."""
+
+    #: Code or MIC that all of the file is of; "" takes the file's own names.
+    venue: str = ""
+    #: The symbol of the file's one instrument; "" takes the file's own names.
+    symbol: str = ""
+    #: Names of the file -> symbols, the others as they are.
+    symbols: Mapping[str, str] = {}
+    #: ns added to the recorder's times; "auto" makes the least time under way 0; None refuses what needs it.
+    skew: int | Literal["auto"] | None = None
+    #: What shows the touch: the file's quotes, the book of its levels and orders, or the first of these that it has.
+    touch: Literal["auto", "quotes", "book"] = "auto"
+
+
+#: The file's own names, and a clock that needs no correction.
+AS_IT_IS: Final = Wanted()
+
+
+@dataclass
+class Told:
+    """How fitting went. Times in ns."""
+
+    file: str
+    format: str
+    records: int
+    given: int
+    first_ns: int
+    skew_ns: int
+    #: Records received before they happened, after correction.
+    negative: int
+    #: Records that took the time of one before them, and the most by which one was earlier.
+    clamped: int
+    most_back_ns: int
+    #: Quotes beside a book, levels and orders beside quotes.
+    beside: int
+    #: Levels and orders that found no room in the books.
+    unfollowed: int
+    gaps: int
+    lost: int
+    repeated: int
+    skipped: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+
+
+class Fitted:
+    """A file, surveyed and ready to be read; `batches` may be gone through again and again.
+
+    FeedError: of no known format, cut or damaged; nothing of it is configured; its clock is behind, and no correction
+    was asked for. UsageError: `wanted` names what is not configured.
+    """
+
+    def __init__(self, path: str | Path, target: Target, wanted: Wanted = AS_IT_IS, *, play: bool = False) -> None:
+        self.path, self.target, self.wanted = Path(path), target, wanted
+        self._play = play
+        self._check()
+        instruments = [symbol.instrument_id for symbol in target.symbols.values()]
+        self._sizes = (max(target.venues.values(), default=-1) + 1, max(instruments, default=-1) + 1)
+        self.told: Told
+        self._survey()
+
+    def _check(self) -> None:
+        target, wanted = self.target, self.wanted
+        if wanted.venue and wanted.venue not in target.venues:
+            raise UsageError(f"{self.path}: venue {wanted.venue!r} is not configured; {_some(target.venues)} are")
+        for symbol in (wanted.symbol, *wanted.symbols.values()):
+            if symbol and symbol not in target.symbols:
+                raise UsageError(f"{self.path}: symbol {symbol!r} is not configured; {_some(target.symbols)} are")
+
+    def _survey(self) -> None:
+        fit = k.make_fit(*self._sizes)
+        with open_file(self.path) as reader:
+            names = _Names(self, fit, reader)
+            for batch in reader.batches():
+                names.update()
+                k.look(fit, batch)
+            names.update()
+            line = fit.line[0]
+            if line.moves + line.quotes == 0:
+                raise self._nothing(reader)
+        asked, skew_ns = self.wanted.skew, 0
+        if asked == "auto":
+            skew_ns = max(-int(line.least_ns), 0) if line.timed else 0
+        elif asked is not None:
+            skew_ns = int(asked)
+        elif line.negative:
+            raise self._behind(line)
+        self.skew_ns = skew_ns
+        #: Time of the first record, on our side.
+        self.first_ns = int(line.first_ns) + (skew_ns if line.first_recv else 0)
+        self._use = fit.has.copy()
+        both = (fit.has & k.QUOTES != 0) & (fit.has & k.BOOK != 0)
+        self._use[both] = k.BOOK if self.wanted.touch == "book" else k.QUOTES
+        #: Bytes of the records to be given, about.
+        self.size = 64 * int(line.quotes if line.quotes > line.moves // 16 else line.moves)
+        self.told = self._account(fit, reader, 0)
+
+    def _nothing(self, reader: Reader) -> FeedError:
+        shown = f"venues {_some(reader.venues)}, instruments {_some([row.symbol for row in reader.instruments])}"
+        ours = f"venues {_some(self.target.venues)}, instruments {_some(self.target.symbols)}"
+        remedy = f"the configuration has {ours}; say which the file's are with venue, symbol or symbols of its feed"
+        return FeedError(self.path, 0, shown, "nothing in it is configured", remedy)
+
+    def _behind(self, line: Any) -> FeedError:
+        why = (
+            f"{int(line.negative):,} of {int(line.timed):,} records were received before they happened: the recorder's "
+            f"clock is behind the source's by at least {-int(line.least_ns) / 1e9:.9f} s"
+        )
+        return FeedError(self.path, 0, "", why, f'ask for its correction: skew = {-int(line.least_ns)} (ns) or "auto"')
+
+    def batches(self, units: int = 0) -> Iterator[Batch]:
+        """Batches of fitted records, each good until the next is asked for; `told` is exact when they are at an end.
+
+        FeedError as the reader raises it, and where its times run backwards by more than 10 s.
+        """
+        fit = k.make_fit(*self._sizes)
+        fit.use[:] = self._use
+        line = fit.line[0]
+        line.skew_ns, line.play, line.epoch = self.skew_ns, int(self._play), max(self.first_ns // 10**9, 1)
+        books: Any = None
+        watch: Any = None
+        with open_file(self.path) as reader:
+            names = _Names(self, fit, reader)
+            selected = out = make_batch(2)
+            for batch in reader.batches():
+                names.update()
+                if len(selected.head) < len(batch.head):
+                    selected, out = make_batch(len(batch.head)), make_batch(2 * len(batch.head))
+                k.select_batch(fit, batch, selected)
+                ready = selected
+                if line.moves:
+                    if watch is None:
+                        watch, books = make_watch(), make_feed_books()
+                    out.used[0] = 0
+                    watch_batch(watch, books, selected, out, 1)
+                    ready = out
+                k.fit_batch(fit, ready)
+                if ready.used[0]:
+                    yield ready
+                if line.backwards:
+                    break
+            unfollowed = int(watch.seen[0].turned_away + books.core[0].full) if watch is not None else 0
+            self.told = self._account(fit, reader, unfollowed)
+        if line.backwards:
+            why = f"its times run backwards by {int(line.most_back_ns) / 1e9:.3f} s after {int(line.last_ns)} ns"
+            raise FeedError(self.path, 0, "", why, "sort it by time, or play its parts one by one")
+
+    def _account(self, fit: k.Fit, reader: Reader, unfollowed: int) -> Told:
+        line, counts = fit.line[0], reader.counts
+        told = Told(
+            file=str(self.path),
+            format=reader.format,
+            records=int(line.records),
+            given=int(line.given),
+            first_ns=self.first_ns,
+            skew_ns=self.skew_ns,
+            negative=int(line.negative),
+            clamped=int(line.clamped),
+            most_back_ns=int(line.most_back_ns),
+            beside=int(fit.skipped[k.BESIDE].count),
+            unfollowed=unfollowed,
+            gaps=counts.gaps,
+            lost=counts.lost,
+            repeated=counts.repeated,
+            skipped=dict(counts.skipped),
+            examples=dict(counts.examples),
+        )
+        for reason, words in REASONS.items():
+            row = fit.skipped[reason]
+            if row.count:
+                told.skipped[words] = int(row.count)
+                told.examples[words] = self._example(reader, reason, row)
+        return told
+
+    def _example(self, reader: Reader, reason: int, row: Any) -> str:
+        if reason in (k.OTHER_VENUE, k.OTHER_SYMBOL):
+            venue, instrument = int(row.venue), int(row.instrument)
+            names = [reader.venues[venue] if 0 <= venue < len(reader.venues) else f"venue {venue}"]
+            if 0 <= instrument < len(reader.instruments):
+                names.append(reader.instruments[instrument].symbol)
+            return f"record {int(row.record)}: {' '.join(names)}"
+        symbol = next((s for s, at in self.target.symbols.items() if at.instrument_id == row.instrument), "all")
+        return f"record {int(row.record)}: {symbol}, {int(row.value)}"
+
+
+class _Names:
+    """Keeps the kernels' tables in step with what a reader has met."""
+
+    def __init__(self, fitted: Fitted, fit: k.Fit, reader: Reader) -> None:
+        self._fitted, self._fit, self._reader = fitted, fit, reader
+        self._instruments: list[Instrument] = []
+        self._venues: list[str] = []
+
+    def update(self) -> None:
+        """Enter what is new. FeedError: more instruments than one where one was named, or two with one symbol."""
+        fit, reader, wanted, target = self._fit, self._reader, self._fitted.wanted, self._fitted.target
+        if self._venues != reader.venues:
+            self._venues = list(reader.venues)
+            for n, name in enumerate(self._venues[: k.MOST_VENUES]):
+                fit.venues[n] = target.venues.get(wanted.venue or name, -1)
+        if self._instruments == reader.instruments:
+            return
+        self._instruments = list(reader.instruments)
+        if wanted.symbol and len(self._instruments) > 1:
+            names = _some([row.symbol for row in self._instruments])
+            remedy = f'say which one: symbols = {{"{self._instruments[0].symbol}" = "{wanted.symbol}"}}'
+            raise FeedError(reader.path, 0, names, f"has more instruments than {wanted.symbol} alone", remedy)
+        for n, row in enumerate(self._instruments[: k.MOST_INSTRUMENTS]):
+            symbol = target.symbols.get(wanted.symbol or wanted.symbols.get(row.symbol, row.symbol))
+            if symbol is not None:
+                self._enter(n, row, symbol)
+
+    def _enter(self, n: int, row: Instrument, symbol: Symbol) -> None:
+        """Instrument n of the file is one of the configuration's."""
+        fit, ours = self._fit, symbol.instrument_id
+        most = self._fitted.target.max_px
+        px, qty = symbol.px_decimals - row.px_decimals, symbol.qty_decimals - row.qty_decimals
+        if max(abs(px), abs(qty)) > 18:
+            raise FeedError(self._reader.path, 0, row.symbol, "its decimals are no units of a price", "check the file")
+        values = (ours, 10 ** max(px, 0), 10 ** max(-px, 0), 10 ** max(qty, 0), 10 ** max(-qty, 0))
+        for name, value in zip(k.FACTORS.names or (), (*values, most[ours] if most else _MAX_PX), strict=True):
+            fit.of_file[n][name] = value
+        before = fit.ours[ours].copy()
+        fit.ours[ours] = fit.of_file[n]
+        if before["px_mul"] and before != fit.ours[ours]:
+            why = "two instruments of other decimals become one"
+            raise FeedError(self._reader.path, 0, row.symbol, why, "name one of them in symbols")
+
+
+def _some(names: Any) -> str:
+    listed = list(names)
+    shown = ", ".join(listed[:6]) or "none"
+    return shown + (f" and {len(listed) - 6} more" if len(listed) > 6 else "")

@@ -1,0 +1,336 @@
+"""What `fit` does to each record: names to indices, decimals to decimals, one time that does not fall, dense numbers.
+
+`look` goes through a file once without changing anything: times under way, and what shows a touch. `select_batch`
+copies what is configured, with the configuration's indices. `fit_batch` changes prices, quantities, times and numbers
+in place.
+
+Worst case: a record costs a copy of its 64 or 128 bytes. What cannot be fitted is counted by reason, the first of each
+with its place.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from engine.io.mapping import aligned_zeros
+from engine.jit import kernel
+from engine.memory import Memory, memory, packed
+from engine.record.records import SBE_HEADER_SIZE, UNIT, Template
+from gateways.formats.batch import Batch
+from gateways.inbox import table
+
+Array = np.ndarray[Any, np.dtype[Any]]
+MOST_VENUES: Final = 64
+MOST_INSTRUMENTS: Final = 1 << 16
+#: A record that is earlier than one before it by more than this is no matter of order.
+MOST_BACK_NS: Final = 10_000_000_000
+#: As the engine's: largest quantity of a record.
+MAX_QTY: Final = 1 << 53
+
+OTHER_VENUE, OTHER_SYMBOL, TOO_FINE, TOO_LARGE, NOT_POSITIVE, NO_TIME, OTHER_KIND, BESIDE = range(8)
+#: Bits of a slot: what the file has of it.
+QUOTES, BOOK = 1, 2
+
+LINE: Final = table("""
+records     i8  of the file, so far
+given       i8  after fitting
+last_ns     i8  time of the last one given
+clamped     i8  records that took the time of one before them
+most_back_ns i8  the most by which one was earlier
+backwards   i8  1 where it was by more than MOST_BACK_NS: the file is not to be trusted
+timed       i8  records with both times
+negative    i8  of these, received before they happened, after correction
+least_ns    i8  shortest time under way, as the file has it
+first_ns    i8  time of the first record, as the file has it
+first_recv  i8  1 where that is the recorder's
+skew_ns     i8  added to the recorder's times
+moves       i8  levels and orders selected
+quotes      i8  records that show a touch, and trades and the like
+instruments i8  of the configuration
+play        i8  1: the time on our side becomes the time of the event
+epoch       i8  of the streams
+""")
+SKIPPED: Final = table("""
+count       i8
+record      i8  number of the first in its file, from 1
+value       i8
+venue       i8  as the configuration has it, or the file where it is not configured
+instrument  i8
+""")
+#: Of an instrument of the file: the configuration's index or -1, and how its units become the configuration's.
+FACTORS: Final = table("""
+instrument  i8
+px_mul      i8
+px_div      i8
+qty_mul     i8
+qty_div     i8
+max_px      i8
+""")
+
+_QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
+_LEVEL, _DELTA, _STATUS = int(Template.LEVEL), int(Template.ORDER_DELTA), int(Template.INSTRUMENT_STATUS)
+
+
+@memory
+class Fit(Memory):
+    """See `make_fit`."""
+
+    LAYOUT = packed(
+        line=LINE, skipped=SKIPPED, venues="<i8", of_file=FACTORS, ours=FACTORS, has="<i8", use="<i8", seqs="<i8"
+    )
+    line: Array  # one row
+    skipped: Array  # by reason
+    venues: Array  # of the file -> of the configuration, or -1
+    of_file: Array  # by instrument of the file
+    ours: Array  # the same by instrument of the configuration; two instruments of a file never become one
+    has: Array  # venue * instruments + instrument, of the configuration: QUOTES, BOOK
+    use: Array  # the one of these that shows the touch
+    seqs: Array  # last number of each venue's stream
+
+
+def make_fit(venues: int, instruments: int) -> Fit:
+    """Nothing mapped yet, for a configuration of so many venues and instruments."""
+    fit = Fit(
+        line=aligned_zeros(1, LINE),
+        skipped=aligned_zeros(8, SKIPPED),
+        venues=np.full(MOST_VENUES, -1, dtype=np.int64),
+        of_file=aligned_zeros(MOST_INSTRUMENTS, FACTORS),
+        ours=aligned_zeros(max(instruments, 1), FACTORS),
+        has=np.zeros(max(venues * instruments, 1), dtype=np.int64),
+        use=np.zeros(max(venues * instruments, 1), dtype=np.int64),
+        seqs=np.zeros(max(venues, 1), dtype=np.int64),
+    )
+    fit.of_file["instrument"] = -1
+    fit.line["instruments"] = instruments
+    return fit
+
+
+@kernel
+def skip(fit: Fit, reason: int, value: int, venue: int, instrument: int) -> None:
+    """Count a record that is not given on."""
+    row = fit.skipped[reason]
+    if row.count == 0:
+        row.record = fit.line[0].records
+        row.value, row.venue, row.instrument = value, venue, instrument
+    row.count += 1
+
+
+@kernel
+def mapped(fit: Fit, venue: int, instrument: int) -> tuple[int, int]:
+    """Venue and instrument of the configuration; a venue of -1 where it has not both. Instrument -1 is all."""
+    if venue < 0 or venue >= len(fit.venues) or fit.venues[venue] < 0:
+        skip(fit, OTHER_VENUE, 0, venue, instrument)
+        return -1, -1
+    if instrument == -1:
+        return int(fit.venues[venue]), -1
+    if instrument < 0 or instrument >= len(fit.of_file) or fit.of_file[instrument].instrument < 0:
+        skip(fit, OTHER_SYMBOL, 0, venue, instrument)
+        return -1, -1
+    return int(fit.venues[venue]), int(fit.of_file[instrument].instrument)
+
+
+@kernel
+def units_of(batch: Batch, i: int) -> int:
+    """Units that record i takes."""
+    return (int(batch.head[i].block_length) + SBE_HEADER_SIZE) // UNIT
+
+
+@kernel
+def look(fit: Fit, batch: Batch) -> None:
+    """See what a batch has of the configuration's instruments, and how long it was under way."""
+    line = fit.line[0]
+    i, end = 0, int(batch.used[0])
+    while i < end:
+        head = batch.head[i]
+        line.records += 1
+        template, instrument = int(head.template_id), int(batch.trade[i].instrument_id)
+        venue, ours = mapped(fit, int(head.venue_id), instrument)
+        if venue >= 0:
+            _look_at_times(fit, int(head.ts_event_ns), int(head.ts_recv_ns))
+            if template == _LEVEL or template == _DELTA:
+                line.moves += 1
+            else:
+                line.quotes += 1
+            if ours >= 0 and (template == _LEVEL or template == _DELTA):
+                fit.has[venue * line.instruments + ours] |= BOOK
+            elif ours >= 0 and template == _QUOTE:
+                fit.has[venue * line.instruments + ours] |= QUOTES
+        i += units_of(batch, i)
+
+
+@kernel
+def _look_at_times(fit: Fit, event_ns: int, recv_ns: int) -> None:
+    line = fit.line[0]
+    if line.first_ns == 0:
+        line.first_ns = recv_ns if recv_ns != 0 else event_ns
+        line.first_recv = 1 if recv_ns != 0 else 0
+    if event_ns == 0 or recv_ns == 0:
+        return
+    took = recv_ns - event_ns
+    line.least_ns = took if line.timed == 0 else min(int(line.least_ns), took)
+    line.timed += 1
+    if took < 0:
+        line.negative += 1
+
+
+@kernel
+def select_batch(fit: Fit, batch: Batch, to: Batch) -> None:
+    """Copy what is configured, and shows the touch, into `to`, which has as many units and is emptied."""
+    line = fit.line[0]
+    to.used[0] = 0
+    i, end = 0, int(batch.used[0])
+    while i < end:
+        line.records += 1
+        units = units_of(batch, i)
+        if _take(fit, batch, i, units, to):
+            to.used[0] += units
+        i += units
+
+
+@kernel
+def _take(fit: Fit, batch: Batch, i: int, units: int, to: Batch) -> bool:
+    """Copy record i behind the records of `to`; False where it is not wanted."""
+    line, head = fit.line[0], batch.head[i]
+    template = int(head.template_id)
+    venue, instrument = mapped(fit, int(head.venue_id), int(batch.trade[i].instrument_id))
+    if venue < 0:
+        return False
+    moves = template == _LEVEL or template == _DELTA
+    if not (moves or template == _QUOTE or template == _TRADE or template == _CLEAR or template == _STATUS):
+        skip(fit, OTHER_KIND, template, venue, instrument)
+        return False
+    if moves or template == _QUOTE:
+        use = int(fit.use[venue * line.instruments + instrument]) if instrument >= 0 else 0
+        if use != (BOOK if moves else QUOTES):
+            skip(fit, BESIDE, 0, venue, instrument)
+            return False
+    if moves:
+        line.moves += 1
+    k = int(to.used[0])
+    copy_units(batch, i, units, to, k)
+    to.head[k].venue_id = venue
+    to.trade[k].instrument_id = instrument
+    return True
+
+
+@kernel
+def copy_units(batch: Batch, i: int, units: int, to: Batch, k: int) -> None:
+    """Copy units from i on to k on; `to` may be the same batch where k is below i."""
+    for n in range(8 * units):
+        to.words[8 * k + n] = batch.words[8 * i + n]
+
+
+@kernel
+def fit_batch(fit: Fit, batch: Batch) -> None:
+    """Give the records of a batch the configuration's units, times and numbers; what does not fit is left out."""
+    line = fit.line[0]
+    i, k, end = 0, 0, int(batch.used[0])
+    while i < end and line.backwards == 0:
+        units = units_of(batch, i)
+        if _scale(fit, batch, i) and _time(fit, batch, i):
+            venue = int(batch.head[i].venue_id)
+            head = batch.head[i]
+            fit.seqs[venue] += 1
+            if head.template_id == _QUOTE and batch.quote[i].source_seq == 0:
+                batch.quote[i].source_seq = head.stream_seq
+            head.stream_id, head.stream_seq, head.stream_epoch = venue, fit.seqs[venue], line.epoch
+            line.given += 1
+            if k < i:
+                copy_units(batch, i, units, batch, k)
+            k += units
+        i += units
+    batch.used[0] = k
+
+
+@kernel
+def _scale(fit: Fit, batch: Batch, i: int) -> bool:
+    """Prices and quantities of a QUOTE or a TRADE, exactly; False, and counted, where that cannot be."""
+    head = batch.head[i]
+    template, venue, instrument = int(head.template_id), int(head.venue_id), int(batch.trade[i].instrument_id)
+    if template == _QUOTE:
+        row, q = fit.ours[instrument], batch.quote[i]
+        bid, ask = int(q.bid_px) if q.bid_qty != 0 else 0, int(q.ask_px) if q.ask_qty != 0 else 0
+        why = max(_wrong(bid, int(row.px_mul), int(row.px_div), int(row.max_px)),
+                  _wrong(ask, int(row.px_mul), int(row.px_div), int(row.max_px)),
+                  _wrong(int(q.bid_qty), int(row.qty_mul), int(row.qty_div), MAX_QTY),
+                  _wrong(int(q.ask_qty), int(row.qty_mul), int(row.qty_div), MAX_QTY))  # fmt: skip
+        if why == 0 and ((bid == 0 and q.bid_qty != 0) or (ask == 0 and q.ask_qty != 0)):
+            why = NOT_POSITIVE
+        if why != 0:
+            skip(fit, why, bid, venue, instrument)
+            return False
+        q.bid_px, q.ask_px = bid * row.px_mul // row.px_div, ask * row.px_mul // row.px_div
+        q.bid_qty, q.ask_qty = q.bid_qty * row.qty_mul // row.qty_div, q.ask_qty * row.qty_mul // row.qty_div
+    elif template == _TRADE:
+        row, t = fit.ours[instrument], batch.trade[i]
+        why = max(
+            _wrong(int(t.px), int(row.px_mul), int(row.px_div), int(row.max_px)),
+            _wrong(int(t.qty), int(row.qty_mul), int(row.qty_div), MAX_QTY),
+        )
+        if why == 0 and (t.px == 0 or t.qty == 0):
+            why = NOT_POSITIVE
+        if why != 0:
+            skip(fit, why, int(t.px), venue, instrument)
+            return False
+        t.px, t.qty = t.px * row.px_mul // row.px_div, t.qty * row.qty_mul // row.qty_div
+    return True
+
+
+@kernel
+def _wrong(value: int, mul: int, div: int, most: int) -> int:
+    """Why a value cannot be value * mul / div within 0 to most; 0 where it can. One of mul and div is 1."""
+    if value < 0:
+        return NOT_POSITIVE
+    if value % div != 0:
+        return TOO_FINE
+    if value // div > most // mul:
+        return TOO_LARGE
+    return 0
+
+
+@kernel
+def _time(fit: Fit, batch: Batch, i: int) -> bool:
+    """The two times of a record; False where it has none, or its time is too far back."""
+    line, head = fit.line[0], batch.head[i]
+    event_ns, recv_ns = int(head.ts_event_ns), int(head.ts_recv_ns)
+    ours_ns = recv_ns + int(line.skew_ns) if recv_ns != 0 else event_ns
+    if ours_ns <= 0:
+        skip(fit, NO_TIME, ours_ns, int(head.venue_id), int(batch.trade[i].instrument_id))
+        return False
+    if event_ns == 0:
+        event_ns = ours_ns
+    elif recv_ns != 0:
+        line.timed += 1
+        if ours_ns < event_ns:
+            line.negative += 1
+    if ours_ns < line.last_ns:
+        back_ns = int(line.last_ns) - ours_ns
+        if back_ns > MOST_BACK_NS:
+            line.backwards = 1
+            line.most_back_ns = back_ns
+            return False
+        line.clamped += 1
+        line.most_back_ns = max(int(line.most_back_ns), back_ns)
+        ours_ns = int(line.last_ns)
+    line.last_ns = ours_ns
+    if line.play == 0:
+        head.ts_event_ns, head.ts_recv_ns = event_ns, ours_ns
+        return True
+    if head.template_id == _QUOTE and batch.quote[i].ts_source_ns == 0:
+        batch.quote[i].ts_source_ns = event_ns
+    head.ts_event_ns, head.ts_recv_ns = ours_ns, 0
+    return True
+
+
+@kernel
+def index_batch(batch: Batch, offsets: Array, times: Array) -> int:
+    """Where the records of a batch begin (bytes, and where the last ends) and their ts_event_ns; their number."""
+    i, n, end = 0, 0, int(batch.used[0])
+    while i < end:
+        offsets[n], times[n] = UNIT * i, batch.head[i].ts_event_ns
+        i += units_of(batch, i)
+        n += 1
+    offsets[n] = UNIT * i
+    return n

@@ -1,0 +1,82 @@
+"""Files that are read as they are played: fitted to the configuration, cut to the part that is played, in parts.
+
+Worst case: a file is read twice, and once more where parents are drawn from its quotes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from engine.record.records import DTYPES, UNIT, Template
+from gateways.formats.batch import Batch, taken
+from gateways.formats.fit import Fitted, Target, Told, Wanted
+from gateways.formats.fit_kernels import index_batch
+from replay.backtest.merge import Part
+from replay.backtest.settings import FeedFile
+from replay.backtest.window import Array
+
+#: Quotes of a file that parents are drawn from, at the most.
+MOST_QUOTES: Final = 1 << 16
+
+
+class Stream:
+    """A file of a known format. FeedError, UsageError as `Fitted` raises them."""
+
+    def __init__(self, path: str | Path, told: FeedFile, target: Target) -> None:
+        wanted = Wanted(told.venue, told.symbol, told.symbols, told.skew, told.touch)
+        self._fitted = Fitted(path, target, wanted, play=True)
+        #: The part that is played: from <= time < to, ns.
+        self.begin_ns, self.end_ns = 0, 1 << 62
+
+    @property
+    def first_ns(self) -> int:
+        """Time of the file's first record."""
+        return self._fitted.first_ns
+
+    @property
+    def size(self) -> int:
+        """Bytes of its records, about."""
+        return self._fitted.size
+
+    @property
+    def told(self) -> Told:
+        """How fitting went: exact when `parts` has come to its end."""
+        return self._fitted.told
+
+    def parts(self) -> Iterator[Part]:
+        """The records that are played, batch by batch: copies. FeedError where its times run backwards by far."""
+        offsets, times = np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        for batch in self._fitted.batches():
+            if len(offsets) <= len(batch.head):
+                offsets = np.zeros(len(batch.head) + 1, dtype=np.int64)
+                times = np.zeros(len(batch.head), dtype=np.int64)
+            n = int(index_batch(batch, offsets, times))
+            part = self._cut(batch, offsets[: n + 1], times[:n])
+            if len(part.times):
+                yield part
+
+    def _cut(self, batch: Batch, offsets: Array, times: Array) -> Part:
+        low, high = (int(at) for at in np.searchsorted(times, [self.begin_ns, self.end_ns]))
+        start = int(offsets[low])
+        data = taken(batch)[start : int(offsets[high])].copy()
+        return Part(data, offsets[low : high + 1] - start, times[low:high].copy())
+
+    def quotes(self) -> Array:
+        """QUOTE records of the part that is played, thinned evenly where there are more than MOST_QUOTES."""
+        found: Array = np.zeros(0, dtype=DTYPES[Template.QUOTE])
+        stride, seen = 1, 0
+        for part in self.parts():
+            kinds = part.data.view("<u2")[part.offsets[:-1] // 2 + 1]
+            places = part.offsets[:-1][kinds == Template.QUOTE]
+            number = np.arange(seen, seen + len(places))
+            seen += len(places)
+            starts = places[number % stride == 0] // 8
+            rows = part.data.view("<i8")[starts[:, None] + np.arange(2 * UNIT // 8)]
+            found = np.concatenate((found, np.ascontiguousarray(rows).view(found.dtype).reshape(-1)))
+            while len(found) > MOST_QUOTES:
+                found, stride = found[::2].copy(), 2 * stride
+        return found

@@ -1,0 +1,133 @@
+"""Files of other formats are played: fitted, merged in time, a run that verifies; and what must be asked for."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.main import main
+from engine.record.records import Template
+from gateways.feeds.names import Names
+from gateways.feeds.recording import build
+from gateways.feeds.synthetic import generate
+from replay import backtest
+from replay.backtest.merge import Part, merged
+from replay.backtest.play import feeds_of, files_of
+from replay.backtest.settings import load
+from replay.verify import verify
+from tests.backtest.test_merge import _unnumbered
+from tests.feeds_path import feed_path
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+EXAMPLE = DOCS / "backtest-btc.toml"
+FILES = ("spot_btcusdt_20240808.gz", "usdm_btcusdt_20240808.gz", "cm_btcusd_perp_20240808.gz")
+LINES = 6000
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The first lines of the three files, under their names."""
+    folder = tmp_path_factory.mktemp("btc")
+    for name in FILES:
+        with gzip.open(feed_path("binance", name)) as file:
+            text = b"".join(line for line, _ in zip(file, range(LINES), strict=False))
+        (folder / name).write_bytes(text)
+    return [folder / name for name in FILES]
+
+
+@pytest.fixture(scope="module")
+def played(files, tmp_path_factory):
+    return backtest.run(EXAMPLE, files, run_dir=tmp_path_factory.mktemp("runs") / "one", orders=60)
+
+
+def test_three_products_are_routed_each_to_its_venue(played):
+    verdict = verify(played.run_dir)
+    assert verdict.result == "identical"
+    summary = played.summary()
+    assert summary["quantity"]["adds_up"]
+    assert summary["refusals"] == summary["alerts"] == {}
+    assert sum(summary["parents"].values()) == 60
+    pairs = set(zip(played.children()["symbol"].to_pylist(), played.children()["mic"].to_pylist(), strict=True))
+    assert pairs == {("BTCUSDT", "SPOT"), ("BTCUSDT-PERP", "USDM"), ("BTCUSD-PERP", "COINM")}
+    assert played.fills().num_rows > 20
+    for symbol, px in zip(played.fills()["symbol"].to_pylist(), played.fills()["px"].to_pylist(), strict=True):
+        assert 61_000 < px < 62_500, symbol
+
+
+def test_what_was_fitted_is_written_down(played):
+    rows = feeds_of(played.run_dir)
+    assert [Path(row["file"]).name for row in rows] == list(FILES)
+    kinds = played.summary()["by_kind"]
+    # A CLEAR of each file's snapshot; another of each venue is the backtest's own.
+    assert sum(row["given"] for row in rows) == kinds["QUOTE"] + kinds["TRADE"] + kinds["CLEAR"] - 3
+    for row in rows:
+        assert (row["format"], row["skew_ns"], row["negative"], row["clamped"]) == ("binance", 1_274_761_454, 0, 0)
+        assert row["beside"] > 1000
+        assert list(row["skipped"]) == ["the book is void: held until a snapshot comes"]
+
+
+def test_the_order_of_files_decides_nothing(played, files, tmp_path):
+    again = backtest.run(EXAMPLE, files[::-1], run_dir=tmp_path / "run", orders=60)
+    assert again.journal_hash() == played.journal_hash()
+
+
+def test_a_clock_that_is_behind_is_refused(files, tmp_path, capsys):
+    text = EXAMPLE.read_text(encoding="utf-8").replace("skew = 1_274_761_454\n", "", 1)
+    (tmp_path / "bt.toml").write_text(text, encoding="utf-8")
+    assert main(["backtest", str(tmp_path / "bt.toml"), *map(str, files), "--out", str(tmp_path / "run")]) == 1
+    told = capsys.readouterr().err
+    assert "clock is behind the source's by at least 1.2" in told
+    assert "skew = 127" in told
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('venue = "SPOT"', 'venue = "SPIT"', "backtest.feed[0].venue = 'SPIT': is not configured; SPOT, S, USDM"),
+        ('symbol = "BTCUSDT"', 'symbol = "ETH"', "backtest.feed[0].symbol = 'ETH': is not configured"),
+        ("skew = 1_274_761_454", 'skew = "yes"', "backtest.feed[0].skew"),
+        ("skew = 1_274_761_454", 'touch = "best"', "backtest.feed[0].touch"),
+    ],
+)
+def test_mistakes_are_told_with_their_line(tmp_path, capsys, old, new, words):
+    text = EXAMPLE.read_text(encoding="utf-8")
+    (tmp_path / "bt.toml").write_text(text.replace(old, new, 1), encoding="utf-8")
+    assert main(["backtest", str(tmp_path / "bt.toml"), "none.gz"]) == 2
+    told = capsys.readouterr().err.replace('"', "'")
+    assert words in told
+    assert "bt.toml:" in told
+
+
+def test_files_of_the_command_line_keep_what_is_said_of_them(tmp_path):
+    told = load(EXAMPLE).backtest
+    named = files_of(told, [tmp_path / FILES[2], tmp_path / "other"])
+    assert [(row.file, row.venue) for row in named] == [
+        (str(tmp_path / FILES[2]), "COINM"),
+        (str(tmp_path / "other"), ""),
+    ]
+    assert [row.symbol for row in files_of(told)] == ["BTCUSDT", "BTCUSDT-PERP", "BTCUSD-PERP"]
+
+
+@pytest.mark.parametrize(("stretch", "size"), [(1, 1), (7, 3), (1 << 14, 50)])
+def test_feeds_in_many_parts_are_the_day(stretch, size):
+    names = Names.listed("NYBP", ("AA", "BB"))
+    day = generate(1, names, quotes=300, trades=100)
+    rows = [day.records(Template.QUOTE), day.records(Template.TRADE)]
+    for part in rows:
+        part["ts_event_ns"] //= 10**11  # many of one time
+        part["ts_event_ns"] *= 10**11
+    whole = build(rows[::-1], names)
+    feeds = [_parts(build([part[part["venue_id"] == v]], names), size) for part in rows[::-1] for v in range(4)]
+    laid = np.concatenate(list(merged(feeds, stretch, names.ranks())))
+    assert np.array_equal(_unnumbered(laid), _unnumbered(whole.data))
+
+
+def _parts(day, size):
+    for low in range(0, day.count, size):
+        offsets = day.offsets[low : low + size + 1]
+        data = day.data[int(offsets[0]) : int(offsets[-1])]
+        yield Part(data, offsets - offsets[0], day.times[low : low + size])
