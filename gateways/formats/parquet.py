@@ -8,6 +8,7 @@ integers of the instrument's units, whose decimals are in the file's metadata un
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -91,9 +92,10 @@ class ParquetSink:
 
     def abandon(self) -> None:
         """Leave nothing behind, unless it was finished. Twice is once."""
-        if not self._file.closed:
-            self._writer.close()
-            self._file.close()
+        # A disk that is full is full for what is still in the buffer too: it has been told already.
+        for file in (self._writer, self._file):
+            with suppress(OSError):
+                file.close()
         self._partial.unlink(missing_ok=True)
 
 

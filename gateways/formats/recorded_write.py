@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,7 +76,9 @@ class RecordingWriter:
 
     def abandon(self) -> None:
         """Leave nothing behind, unless it was finished. Twice is once."""
-        self._file.close()
+        # A disk that is full is full for what is still in the buffer too: it has been told already.
+        with suppress(OSError):
+            self._file.close()
         self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> RecordingWriter:

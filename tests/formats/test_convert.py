@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import resource
 import tracemalloc
 
 import numpy as np
@@ -154,6 +155,20 @@ def test_a_cut_input_leaves_no_out(tmp_path, orders, name):
     with pytest.raises(FeedError, match=r"cut\.csv"):
         convert(tmp_path / "cut.csv", tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["cut.csv"]
+
+
+@pytest.mark.parametrize("name", ["day.rec", "day.parquet"])
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.setattr(module, "open_file", lambda path: MadeReader(path, times=300))
+    monkeypatch.setattr(parquet, "UNITS", 4096)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        assert main(["feed", "convert", "made", str(tmp_path / name)]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "File too large" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_out_is_not_overwritten_unless_said(tmp_path, orders, capsys):
