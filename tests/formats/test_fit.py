@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 from decimal import Decimal
 from typing import Any
@@ -327,3 +328,15 @@ def test_binance_as_its_lines_say(tmp_path):
     assert quotes == expected
     assert len(quotes) > 500
     assert found.told.clamped == found.told.negative == 0
+
+
+@pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="a whole day of orders; plain Python takes long")
+def test_a_day_of_orders_ends_at_its_touch():
+    path = feed_path("dbn", "esh4-glbx-mdp3-20231225.mbo.dbn.zst")
+    found = Fitted(path, Target({"XCME": 0}, {"ESH4": Symbol(0, 2, 0)}), Wanted("XCME"), play=True)
+    last = None
+    for batch in found.batches():
+        last = [r for r in records_of(batch) if r["template_id"] == Template.QUOTE][-1:] or last
+    assert last is not None
+    assert (int(last[0]["bid_px"]), int(last[0]["ask_px"])) == (481000, 481025)
+    assert (found.told.negative, found.told.clamped, found.told.unfollowed) == (0, 0, 0)
