@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import resource
 import subprocess
@@ -186,7 +187,7 @@ def test_a_cpu_without_the_instruction_gets_the_table(tmp_path: Path) -> None:
 def test_thread_usage_is_what_the_system_says_of_this_thread():
     usage = np.zeros(18, dtype=np.int64)
     before = resource.getrusage(resource.RUSAGE_THREAD)
-    fresh = np.empty(1 << 23, dtype=np.uint8)
+    fresh = np.frombuffer(mmap.mmap(-1, 1 << 23), dtype=np.uint8)  # new to the process, whatever was freed before
     fresh[::4096] = 1  # each page faults at its first touch
     assert atomics.thread_usage(usage.ctypes.data) == 0
     after = resource.getrusage(resource.RUSAGE_THREAD)
