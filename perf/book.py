@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from engine.book.memory import Books, make_books
@@ -86,11 +87,7 @@ def _row(name: str, ours: list[float], theirs: list[float], reach: float) -> Row
     if not theirs:
         return row
     base = float(np.median(theirs))
-    return at_most(Row(**{**_fields(row), "baseline": base, "ratio": float(np.median(ours)) / base}), reach)
-
-
-def _fields(row: Row) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in row.__struct_fields__}
+    return at_most(msgspec.structs.replace(row, baseline=base, ratio=float(np.median(ours)) / base), reach)
 
 
 def _ours(data: np.ndarray, count: int) -> tuple[float, float, int, int]:
@@ -117,7 +114,7 @@ def checksum(books: Books) -> int:
         low = int(side["low"])
         ranks = (low + (slots - low) % width) * int(side["tick"])
         total += int(31 * ranks.sum() + 7 * cells[slots].sum())
-    for far in books.far[: len(books.far)][_in_far(books)]:
+    for far in books.far[_in_far(books)]:
         total += 31 * int(far["rank"]) + 7 * int(far["qty"])
     total &= (1 << 64) - 1
     return total - (1 << 64) if total >> 63 else total
