@@ -101,6 +101,17 @@ COMMANDS: dict[str, Command] = {
             ),
         ),
     ),
+    "sweep": Command(
+        "cli.sweep:sweep",
+        "backtests with many values of the configuration's keys, over days and seeds, on all cores or on Ray",
+        (
+            ("tickroute sweep desk.toml --grid routing.sweep.max_rounds=1,2,4 --seeds 0..9", "what a key costs"),
+            (
+                "tickroute sweep desk.toml --days feeds/ --grid venue.XNYS.latency_us=50..500:50 --out runs/latency",
+                "over all days of a folder",
+            ),
+        ),
+    ),
     "verify": Command(
         "cli.verify:verify",
         "replay a run through the core: every output must come out byte for byte",

@@ -11,8 +11,12 @@ tables (Arrow) and their columns are in docs/backtest.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 
 from gateways.orders.parents import Parent
 from replay.backtest.compare import compare
@@ -21,7 +25,7 @@ from replay.backtest.play import prepare
 from replay.backtest.results import Result
 from replay.backtest.settings import changed, load
 
-__all__ = ("BacktestError", "Outcome", "Parent", "Progress", "Result", "compare", "read", "run")
+__all__ = ("BacktestError", "Outcome", "Parent", "Progress", "Result", "compare", "read", "run", "sweep")
 
 
 def run(
@@ -50,3 +54,35 @@ def run(
 def read(run_dir: str | Path) -> Result:
     """The results of a run that is there. Its methods raise JournalError where there is none."""
     return Result(run_dir)
+
+
+def sweep(
+    config: str | Path,
+    grid: Mapping[str, Sequence[Any]],
+    days: Sequence[str | Path] = (),
+    *,
+    seeds: Iterable[int] | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
+    out: str | Path | None = None,
+    keep: bool = False,
+    progress: Callable[[Any], None] | None = None,
+) -> pa.Table:
+    """Play every combination of values over every day and seed; a row a cell, the columns in docs/backtest.md.
+
+    grid: key -> values, such as {"routing.sweep.max_rounds": [1, 2, 4]}, keys as `tickroute sweep --grid` takes them.
+    days: files, folders or patterns; without any, the feeds of the file. seeds: without any, that of the file. workers:
+    processes, by default this process's CPUs. ray: address of a Ray cluster, or "local". out: a directory for the
+    Parquet file, the page and the histograms; without one nothing is left. keep: each cell's run directory stays in
+    it. progress: called a few times a second with a `replay.sweep.local.Now`.
+
+    A cell that failed is a row with its error. UsageError and what derives from it: what was asked cannot be.
+    SweepError: it could not go on.
+    """
+    from replay.sweep.run import plan
+    from replay.sweep.run import sweep as play
+
+    made = plan(config, grid, days, seeds)
+    with tempfile.TemporaryDirectory(prefix="tickroute-") as folder:
+        where = Path(out) if out is not None else Path(folder)
+        return play(made, where, workers=workers, ray=ray, keep=keep, watch=progress).table

@@ -76,8 +76,8 @@ def _no_feed() -> list[Feed]:
     return [Feed(name="recorded", endpoint="ipc:///recorded")]
 
 
-class _Whole(Config, frozen=True, kw_only=True):
-    """A file."""
+class Whole(Config, frozen=True, kw_only=True):
+    """A file: a run's sections, and what is played."""
 
     feed: list[Feed] = msgspec.field(default_factory=_no_feed)
     orders: Orders = Orders(endpoint="ipc:///none")
@@ -93,8 +93,12 @@ class Settings(NamedTuple):
 
 def load(path: Path | str) -> Settings:
     """Read a file. ConfigError: it cannot be read, is no TOML, or says what cannot be; all problems are listed."""
-    document = read(Path(path))
-    whole = document.convert(_Whole)
+    return settled_in(read(Path(path)))
+
+
+def settled_in(document: Document) -> Settings:
+    """The settings that a parsed file holds, checked. ConfigError as `load`."""
+    whole = document.convert(Whole)
     config = Config(**{name: getattr(whole, name) for name in Config.__struct_fields__})
     _check(document, whole.backtest, config)
     folder = document.path.resolve().parent
