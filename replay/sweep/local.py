@@ -112,29 +112,25 @@ class _Worker:
 
 
 class _Crew:
-    """Workers, what they are to do, and what came of it."""
+    """Workers, what they are to do, and what came of it. While it warms up there is one of them."""
 
-    def __init__(self, tasks: Sequence[Task], count: int, watch: Watch | None, total: int, before: Now) -> None:
-        self.waiting = deque(tasks)
-        self.count, self.watch, self.total = count, watch, total
-        self.attempts: dict[int, int] = {}
-        self.before = before
+    def __init__(self, cells: Sequence[Cell], warm: Sequence[Cell], count: int, watch: Watch | None) -> None:
+        self.waiting = deque([*(Task("warm", cell) for cell in warm), *(Task("play", cell) for cell in cells)])
+        self.total, self.warming = len(cells), len(warm)
+        self.count, self.watch = count, watch
+        self.attempts: dict[tuple[str, int], int] = {}
         self.ended, self.inputs, self.retries = 0, 0, 0
         self.selector = selectors.DefaultSelector()
         self.workers: list[_Worker] = []
 
     def run(self) -> Iterator[Ended]:
-        """Do all tasks; what came of each, as they end."""
+        """Do all tasks; what came of each cell, as they end."""
         try:
-            left = len(self.waiting)
-            for _ in range(min(self.count, left)):
-                self._start()
-            while left:
+            while self.ended < self.total:
+                while self.waiting and len(self.workers) < (1 if self.warming else self.count):
+                    self._start()
                 for key, _ in self.selector.select(0.5):
-                    worker: _Worker = key.data
-                    for ended in self._heard(worker):
-                        left -= 1
-                        yield ended
+                    yield from self._heard(key.data)
                 self._tell()
         finally:
             for worker in self.workers:
@@ -151,7 +147,7 @@ class _Crew:
         worker.task = None
         if self.waiting:
             task = self.waiting.popleft()
-            self.attempts[task.cell.number] = self.attempts.get(task.cell.number, 0) + 1
+            self.attempts[_key(task)] = self.attempts.get(_key(task), 0) + 1
             worker.give(task)
 
     def _heard(self, worker: _Worker) -> Iterator[Ended]:
@@ -162,37 +158,45 @@ class _Crew:
         for one in told:
             worker.share, worker.inputs = one.share, one.inputs
             if one.done is not None:
-                self._count(one.done)
+                assert worker.task is not None, "it does what it was given"
+                yield from self._did(worker.task, one.done)
                 self._next(worker)
-                yield Ended(one.done, self.attempts[one.done.number])
+
+    def _did(self, task: Task, done: Done) -> Iterator[Ended]:
+        if task.what == "warm":
+            self.warming -= 1  # what is wrong with a cell, the cell says when it is played
+            return
+        self.ended += 1
+        self.inputs += int(done.figures.get("inputs") or 0)
+        yield Ended(done, self.attempts[_key(task)])
 
     def _died(self, worker: _Worker) -> Iterator[Ended]:
         self.selector.unregister(worker.out)
         self.workers.remove(worker)
         how, task = worker.end(), worker.task
-        if task is not None:
-            number = task.cell.number
-            if self.attempts[number] <= RETRIES:
-                self.retries += 1
-                self.waiting.appendleft(task)
-            else:
-                why = f"its worker died {self.attempts[number]} times, at last {how}"
-                done = Done(number, f"{why}; memory may be short (--workers), or look at it with tickroute backtest")
-                self._count(done)
-                yield Ended(done, self.attempts[number])
-        if self.waiting:
-            self._start()
-
-    def _count(self, done: Done) -> None:
-        self.ended += 1
-        self.inputs += int(done.figures.get("inputs") or 0)
+        if task is None:
+            return
+        times = self.attempts[_key(task)]
+        if times <= RETRIES:
+            self.retries += 1
+            self.waiting.appendleft(task)
+            return
+        why = f"its worker died {times} times, at last {how}"
+        if task.what == "warm":
+            raise SweepError(f"warming up with cell {task.cell.number}: {why}")
+        done = Done(task.cell.number, f"{why}; memory may be short (--workers), or look at it with tickroute backtest")
+        yield from self._did(task, done)
 
     def _tell(self) -> None:
         if self.watch is not None:
-            going = [worker for worker in self.workers if worker.task is not None]
+            going = [worker for worker in self.workers if worker.task is not None and worker.task.what == "play"]
             cells = self.ended + sum(worker.share for worker in going)
             inputs = self.inputs + sum(worker.inputs for worker in going)
-            self.watch(Now(self.before.cells + cells, self.total, inputs, self.before.retries + self.retries))
+            self.watch(Now(cells, self.total, inputs, self.retries))
+
+
+def _key(task: Task) -> tuple[str, int]:
+    return task.what, task.cell.number
 
 
 def run(cells: Sequence[Cell], warm: Sequence[Cell], workers: int, watch: Watch | None = None) -> Iterator[Ended]:
@@ -200,12 +204,4 @@ def run(cells: Sequence[Cell], warm: Sequence[Cell], workers: int, watch: Watch 
 
     SweepError: warming up killed its worker again and again.
     """
-    start = Now(0, len(cells), 0, 0)
-    first = _Crew([Task("warm", cell) for cell in warm], 1, None, len(cells), start)
-    for ended in first.run():
-        if ended.done.error and ended.attempts > RETRIES:
-            raise SweepError(f"warming up: {ended.done.error}")
-    crew = _Crew(
-        [Task("play", cell) for cell in cells], workers, watch, len(cells), start._replace(retries=first.retries)
-    )
-    yield from crew.run()
+    yield from _Crew(cells, warm, workers, watch).run()

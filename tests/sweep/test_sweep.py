@@ -159,41 +159,36 @@ def workers_of(pid):
     return found
 
 
-def test_a_worker_that_is_killed_is_replaced(swept, asked, tmp_path):
+def test_a_worker_that_is_killed_is_replaced(swept, asked, tmp_path, monkeypatch):
+    """One is killed once; cell 3 kills every one that it is given to, and fails alone."""
     config, days = asked
+    give = local._Worker.give
+
+    def deadly(worker, task):
+        give(worker, task)
+        if task.what == "play" and task.cell.number == 3:
+            os.kill(worker.process.pid, signal.SIGKILL)
+
+    monkeypatch.setattr(local._Worker, "give", deadly)
     made = plan(config, {key: values[:1] for key, values in desk.GRID.items()}, days, desk.SEEDS)
     killed: list[int] = []
 
     def watch(now):
-        if not killed and 0 < now.cells < 3:
+        if not killed and 0 < now.cells < 2:
             killed.append(workers_of(os.getpid())[0])
             os.kill(killed[0], signal.SIGKILL)
 
     done = sweep(made, tmp_path / "c", workers=2, watch=watch)
     assert killed
-    assert done.retries == 1
-    assert sorted(done.table["attempts"].to_pylist()) == [1] * 3 + [2]
-    assert timeless(done.table).equals(timeless(pq.read_table(swept[1] / "sweep.parquet")).slice(0, 4))
-    assert "1 begun again: a worker died" in (tmp_path / "c" / "sweep.html").read_text()
+    assert done.retries == 1 + local.RETRIES
+    attempts = done.table["attempts"].to_pylist()
+    assert (sorted(attempts[:3]), attempts[3]) == ([1, 1, 2], 1 + local.RETRIES)
+    assert timeless(done.table)[:3].equals(timeless(pq.read_table(swept[1] / "sweep.parquet"))[:3])
+    [(number, _, _, why)] = done.failed
+    assert number == 3
+    assert "its worker died 3 times, at last killed by SIGKILL" in why
+    assert "3 begun again: a worker died" in (tmp_path / "c" / "sweep.html").read_text()
     assert workers_of(os.getpid()) == []
-
-
-def test_a_cell_that_kills_every_worker_fails_and_the_others_go_on(asked, tmp_path, monkeypatch):
-    config, days = asked
-    made = plan(config, {"routing.sweep.max_rounds": [1]}, days, [1])
-    give = local._Worker.give
-
-    def deadly(worker, task):
-        give(worker, task)
-        if task.what == "play" and task.cell.number == 0:
-            os.kill(worker.process.pid, signal.SIGKILL)
-
-    monkeypatch.setattr(local._Worker, "give", deadly)
-    done = sweep(made, tmp_path / "d", workers=1)
-    assert done.table["status"].to_pylist() == ["failed", "done"]
-    assert done.table["attempts"].to_pylist() == [1 + local.RETRIES, 1]
-    assert "its worker died 3 times, at last killed by SIGKILL" in done.table["error"].to_pylist()[0]
-    assert done.retries == local.RETRIES
 
 
 def test_a_cell_that_fails_is_told_and_the_others_go_on(asked, tmp_path, capsys):
