@@ -22,6 +22,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from engine.apart import set_apart
+from engine.core.state import Events, Outbox, State
+from engine.core.step import apply, begin
 from engine.jit import cache_at
 from engine.run.outside import BindError, Strategy, find
 from engine.workflow.child import check_child
@@ -84,6 +87,9 @@ def bind(strategy: str, sources: dict[str, str] | None = None) -> Bound:
             sys.path.append(str(found.folder))
         importlib.invalidate_caches()
         made = {name: importlib.import_module(f"{package}.{name}") for name in _MODULES}
+    for part in (begin, apply):
+        set_apart(part, State, Events, int, Outbox)
+    set_apart(made["turn"].turn, State, int, Outbox)
     return Bound(machine, made["bound"].step, made["pump"], made["loop"], made["drive"])
 
 
