@@ -23,6 +23,7 @@ from gateways.formats.known import open_file
 from gateways.formats.watch import make_feed_books, make_watch, watch_batch
 from gateways.venues.simulated import SimulatedVenues
 from perf.bench import bind_driver
+from replay.verify import verify
 from tests.backtest import desk
 from tests.formats.test_fuzz import FILES, cut_of
 from tests.modes import actual_mode
@@ -43,7 +44,7 @@ def formats(folder: Path) -> None:
 
 
 def core(folder: Path) -> None:
-    """Rehearse an engine, venues, a client and the benchmarks' driver, and play a backtest."""
+    """Rehearse an engine, venues, a client and the benchmarks' driver, play a backtest and verify it."""
     config = make_config(folder / "run", folder)
     bound = bind(config.routing.strategy)
     rehearse(config, bound, 1)
@@ -52,7 +53,7 @@ def core(folder: Path) -> None:
         venues.run(seconds=0.01)
     bind_driver(config.routing.strategy, journaled=True)
     if not BOUNDSCHECK:
-        desk.play(desk.config(folder / "backtest"))
+        verify(desk.play(desk.config(folder / "backtest")).run_dir)
 
 
 def main(part: str) -> None:

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
+import numba
 import pytest
 
-from engine.core import step as core
+from engine.core.state import Events, Outbox, State
+from engine.core.step import apply, begin
 from engine.jit import JIT
 from engine.run.bind import bind
-from engine.run.rehearse import rehearse
-from tests.run.engine_peers import make_config
 
-pytestmark = [pytest.mark.kernel, pytest.mark.skipif(not JIT, reason="nothing is compiled")]
+pytestmark = pytest.mark.skipif(not JIT, reason="nothing is compiled")
 
 
-@pytest.fixture(scope="module")
-def bound(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    config = make_config(folder / "run", folder)
-    made = bind(config.routing.strategy)
-    rehearse(config, made, 1)
-    return made
-
-
-@pytest.mark.parametrize("name", ["step", "pump.pump", "loop.run_loop"])
-def test_a_caller_holds_a_call_and_not_the_code(bound, name):
-    dispatcher = bound
-    for part in name.split("."):
-        dispatcher = getattr(dispatcher, part)
-    for overload in dispatcher.overloads.values():
-        text = overload.library.get_llvm_str()
-        assert "declare" in text
-        for kernel in (core.begin, core.apply):
-            symbol = f'@"tickroute.engine.core.step.{kernel.__name__}"'
-            assert text.count(f"{symbol}(") >= 1
-            assert not [line for line in text.splitlines() if line.startswith("define") and symbol in line]
-        assert "on_position_load" not in text
-
+def test_a_caller_holds_a_call_and_not_the_code():
+    step = numba.njit(nogil=True)(bind("strategies.sweep").step.py_func)  # not from the cache, which keeps no text
+    step.compile(tuple(kind._numba_type_ for kind in (State, Events)) + (numba.types.int64, Outbox._numba_type_))
+    (text,) = step.inspect_llvm().values()
+    for kernel in (begin, apply):
+        symbol = f"@tickroute.engine.core.step.{kernel.__name__}("
+        lines = [line for line in text.splitlines() if symbol in line]
+        assert [line for line in lines if line.startswith("declare")]
+        assert [line for line in lines if "call" in line]
+        assert not [line for line in lines if line.startswith("define")]
+    assert "seal" in text, "what is not set apart is there"
+    assert "on_position_load" not in text
