@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import pytest
 
@@ -14,8 +16,11 @@ pytestmark = pytest.mark.skipif(not JIT, reason="nothing is compiled")
 
 
 def test_a_caller_holds_a_call_and_not_the_code():
-    step = numba.njit(nogil=True)(bind("strategies.sweep").step.py_func)  # not from the cache, which keeps no text
-    step.compile(tuple(kind._numba_type_ for kind in (State, Events)) + (numba.types.int64, Outbox._numba_type_))
+    bound: Any = bind("strategies.sweep").step
+    step = numba.njit(nogil=True)(bound.py_func)  # not from the cache, which keeps no text
+    kinds: list[Any] = [State, Events, Outbox]
+    state, events, outbox = (kind._numba_type_ for kind in kinds)
+    step.compile((state, events, numba.types.int64, outbox))
     (text,) = step.inspect_llvm().values()
     for kernel in (begin, apply):
         symbol = f"@tickroute.engine.core.step.{kernel.__name__}("
