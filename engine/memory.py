@@ -27,16 +27,24 @@ class Memory:
 
     It also annotates them, in the same order, for readers and type checkers; `memory` holds the two together.
 
-    A stride other than the item size makes overlapping or spaced views.
+    A stride other than the item size makes overlapping or spaced views. INNER names members that are Memories
+    themselves; they come after those of LAYOUT.
     """
 
     LAYOUT: ClassVar[Layout] = {}
+    INNER: ClassVar[dict[str, type[Memory]]] = {}
     __slots__ = ("__dict__", "address", "table")
 
-    def __init__(self, **arrays: np.ndarray) -> None:
-        if set(arrays) != set(self.LAYOUT):
-            raise ValueError(f"{type(self).__name__} needs {sorted(self.LAYOUT)}, got {sorted(arrays)}")
-        self.table = np.zeros(2 * len(self.LAYOUT), dtype=np.int64)
+    def __init__(self, **arrays: Any) -> None:
+        names = [*self.LAYOUT, *self.INNER]
+        if set(arrays) != set(names):
+            raise ValueError(f"{type(self).__name__} needs {sorted(names)}, got {sorted(arrays)}")
+        self.table = np.zeros(2 * len(names), dtype=np.int64)
+        for n, (name, kind) in enumerate(self.INNER.items(), len(self.LAYOUT)):
+            if type(arrays[name]) is not kind:
+                raise ValueError(f"{type(self).__name__}.{name}: {type(arrays[name])}; not as in INNER")
+            setattr(self, name, arrays[name])
+            self.table[2 * n] = arrays[name].address
         for n, (name, (dtype, stride)) in enumerate(self.LAYOUT.items()):
             array = arrays[name]
             if array.dtype != dtype or array.ndim != 1 or (len(array) > 1 and array.strides != (stride,)):
@@ -49,7 +57,7 @@ class Memory:
         self.address = int(self.table.ctypes.data)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Its members by name, in order."""
+        """Its arrays by name, in order."""
         return {name: getattr(self, name) for name in self.LAYOUT}
 
 
@@ -65,9 +73,10 @@ def spaced(stride: int, **dtypes: Any) -> Layout:
 
 def memory(cls: type[M]) -> type[M]:
     """Class decorator: let kernels take instances of this Memory. TypeError where annotations and LAYOUT differ."""
-    annotated = [name for name in cls.__annotations__ if name != "LAYOUT"]
-    if annotated != list(cls.LAYOUT):
-        raise TypeError(f"{cls.__name__}: annotated members {annotated} are not those of LAYOUT, {list(cls.LAYOUT)}")
+    annotated = [name for name in cls.__annotations__ if name not in ("LAYOUT", "INNER")]
+    named = [*cls.LAYOUT, *cls.INNER]
+    if annotated != named:
+        raise TypeError(f"{cls.__name__}: annotated members {annotated} are not those of LAYOUT and INNER, {named}")
     if JIT:
         from engine.memory_native import register
 

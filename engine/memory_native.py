@@ -26,7 +26,7 @@ _homes: dict[str, str] = {}
 class MemoryType(types.Type):  # type: ignore[misc]
     """The numba type of one Memory class; its name is the class's, so signatures stay short."""
 
-    def __init__(self, name: str, members: dict[str, tuple[types.Array, int, int]]) -> None:
+    def __init__(self, name: str, members: dict[str, tuple[Any, int, int]]) -> None:
         self.members = members
         super().__init__(name=name)
 
@@ -51,6 +51,8 @@ def _read_member(context: Any, builder: Any, memory: MemoryType, value: Any, nam
     array_type, place, stride = memory.members[name]
     words = builder.bitcast(value, ir.IntType(64).as_pointer())
     data = _load_fixed(builder, words, 2 * place)
+    if isinstance(array_type, MemoryType):
+        return builder.inttoptr(data, ir.IntType(8).as_pointer())
     count = _load_fixed(builder, words, 2 * place + 1)
     view = arrayobj.make_array(array_type)(context, builder)
     itemsize = context.get_abi_sizeof(context.get_data_type(array_type.dtype))
@@ -89,7 +91,9 @@ def register(cls: Any) -> None:
     home = _homes.setdefault(cls.__name__, cls.__module__)
     if home != cls.__module__ and "__main__" not in (home, cls.__module__):
         raise TypeError(f"{cls.__module__}.{cls.__name__}: there is a Memory of that name in {home}; choose another")
-    members = {}
+    members: dict[str, tuple[Any, int, int]] = {
+        name: (inner._numba_type_, place, 0) for place, (name, inner) in enumerate(cls.INNER.items(), len(cls.LAYOUT))
+    }
     for place, (name, (dtype, stride)) in enumerate(cls.LAYOUT.items()):
         element = numpy_support.from_dtype(dtype)
         layout = "C" if stride == dtype.itemsize else "A"

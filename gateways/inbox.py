@@ -68,6 +68,8 @@ class Inbox(Memory):
         order=ORDER,
         report=REPORT,
         change=DTYPES[Template.BUST],
+        level=DTYPES[Template.LEVEL],
+        delta=DTYPES[Template.ORDER_DELTA],
     )
     head: Array
     session: Array
@@ -76,6 +78,8 @@ class Inbox(Memory):
     order: Array
     report: Array
     change: Array
+    level: Array
+    delta: Array
 
 
 def make_inbox(size: int) -> Inbox:

@@ -26,6 +26,14 @@ def first_tick(b: Books, side: int, px: int) -> None:
 
 
 @kernel
+def begin_side(b: Books, side: int, px: int) -> None:
+    """`first_tick` for a side that has no levels, and was given no tick."""
+    row = b.sides[side]
+    if row.tick == 1 and row.near == 0 and row.far == 0:
+        first_tick(b, side, px)
+
+
+@kernel
 def keep_grid(b: Books, side: int) -> None:
     """Make the grid of a side finer where most of its levels lie between its lines."""
     row = b.sides[side]

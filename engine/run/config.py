@@ -172,6 +172,11 @@ class Simulation(Faults, frozen=True):
     orders: Annotated[int, Meta(gt=0, le=1 << 24)] = 1 << 16
     #: A venue whose session goes down cancels the orders that rest there.
     cancel_on_disconnect: bool = False
+    #: How resting orders come forward: "worst" by trades alone, "proportional" also by a share of what is cancelled,
+    #: "exact" by the orders before them, which a feed of orders alone shows.
+    queue: Literal["worst", "proportional", "exact"] = "worst"
+    #: Match against the feed's levels and orders where it has them, not against its best bid and offer alone.
+    depth: bool = True
 
 
 class Venue(Struct, frozen=True):

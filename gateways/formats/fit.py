@@ -5,7 +5,8 @@ A reader knows nothing of a configuration; `Fitted` gives what it reads as the e
 - Venues by code or MIC, instruments by symbol, or as `Wanted` says. What is not configured is left out and counted.
 - Prices and quantities are rescaled exactly. What is finer than the configuration's decimals, or more than the engine
   takes, is left out and counted, the first of each reason with its place.
-- QUOTE, TRADE, CLEAR and INSTRUMENT_STATUS; levels and orders become QUOTEs of their book's touch. Where a file has
+- QUOTE, TRADE, CLEAR and INSTRUMENT_STATUS; levels and orders become QUOTEs of their book's touch, and with `depth`
+  are given too, each before the quote that follows from it. Where a file has
   both of an instrument at a venue, its own quotes are taken: two accounts of one touch, one behind the other, are none.
 - The time on our side is the recorder's where there is one, else the source's. It does not fall: a record that is
   earlier than one before it takes that one's time, and is counted; by more than 10 s the file is refused.
@@ -29,7 +30,7 @@ from gateways.formats import fit_kernels as k
 from gateways.formats.batch import Batch, make_batch
 from gateways.formats.known import open_file
 from gateways.formats.reader import Instrument, Reader
-from gateways.formats.watch import make_feed_books, make_watch, watch_batch
+from gateways.formats.watch import DEEP, TOUCH, make_feed_books, make_watch, watch_batch
 
 if TYPE_CHECKING:
     from engine.run.config import Config
@@ -90,6 +91,8 @@ class Told:
     format: str
     records: int
     given: int
+    #: Levels and orders beside these.
+    deep: int
     first_ns: int
     skew_ns: int
     #: Records received before they happened, after correction.
@@ -115,9 +118,11 @@ class Fitted:
     was asked for. UsageError: `wanted` names what is not configured.
     """
 
-    def __init__(self, path: str | Path, target: Target, wanted: Wanted = AS_IT_IS, *, play: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, target: Target, wanted: Wanted = AS_IT_IS, *, play: bool = False, depth: bool = False
+    ) -> None:
         self.path, self.target, self.wanted = Path(path), target, wanted
-        self._play = play
+        self._play, self._depth = play, depth
         self._check()
         instruments = [symbol.instrument_id for symbol in target.symbols.values()]
         self._sizes = (max(target.venues.values(), default=-1) + 1, max(instruments, default=-1) + 1)
@@ -153,11 +158,14 @@ class Fitted:
         self.skew_ns = skew_ns
         #: Time of the first record, on our side.
         self.first_ns = int(line.first_ns) + (skew_ns if line.first_recv else 0)
-        self._use = fit.has.copy()
-        both = (fit.has & k.QUOTES != 0) & (fit.has & k.BOOK != 0)
+        self._has = fit.has.copy()
+        self._use = fit.has & (k.QUOTES | k.BOOK)
+        both = self._use == k.QUOTES | k.BOOK
         self._use[both] = k.BOOK if self.wanted.touch == "book" else k.QUOTES
         #: Bytes of the records to be given, about.
         self.size = 64 * int(line.quotes if line.quotes > line.moves // 16 else line.moves)
+        if self._depth:
+            self.size = 64 * int(line.quotes + line.moves * (2 if (fit.has & k.ORDERS).any() else 1))
         self.told = self._account(fit, reader, 0)
 
     def _nothing(self, reader: Reader) -> FeedError:
@@ -173,6 +181,12 @@ class Fitted:
         )
         return FeedError(self.path, 0, "", why, f'ask for its correction: skew = {-int(line.least_ns)} (ns) or "auto"')
 
+    def without_orders(self) -> list[str]:
+        """Symbols of which the file has quotes or levels, and no orders."""
+        slots = (self._has != 0) & (self._has & k.ORDERS == 0)
+        found = {n % self._sizes[1] for n in slots.nonzero()[0]}
+        return [symbol for symbol, at in self.target.symbols.items() if at.instrument_id in found]
+
     def batches(self, units: int = 0) -> Iterator[Batch]:
         """Batches of fitted records, each good until the next is asked for; `told` is exact when they are at an end.
 
@@ -182,22 +196,23 @@ class Fitted:
         fit.use[:] = self._use
         line = fit.line[0]
         line.skew_ns, line.play, line.epoch = self.skew_ns, int(self._play), max(self.first_ns // 10**9, 1)
+        line.depth = int(self._depth)
         books: Any = None
         watch: Any = None
         with open_file(self.path) as reader:
             names = _Names(self, fit, reader)
-            selected = out = make_batch(2)
+            selected = out = make_batch(3)
             for batch in reader.batches():
                 names.update()
                 if len(selected.head) < len(batch.head):
-                    selected, out = make_batch(len(batch.head)), make_batch(2 * len(batch.head))
+                    selected, out = make_batch(len(batch.head)), make_batch(3 * len(batch.head))
                 k.select_batch(fit, batch, selected)
                 ready = selected
                 if line.moves:
                     if watch is None:
                         watch, books = make_watch(), make_feed_books()
                     out.used[0] = 0
-                    watch_batch(watch, books, selected, out, 1)
+                    watch_batch(watch, books, selected, out, DEEP if self._depth else TOUCH)
                     ready = out
                 k.fit_batch(fit, ready)
                 if ready.used[0]:
@@ -217,6 +232,7 @@ class Fitted:
             format=reader.format,
             records=int(line.records),
             given=int(line.given),
+            deep=int(line.deep),
             first_ns=self.first_ns,
             skew_ns=self.skew_ns,
             negative=int(line.negative),

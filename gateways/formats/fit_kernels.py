@@ -30,12 +30,15 @@ MOST_BACK_NS: Final = 10_000_000_000
 MAX_QTY: Final = 1 << 53
 
 OTHER_VENUE, OTHER_SYMBOL, TOO_FINE, TOO_LARGE, NOT_POSITIVE, NO_TIME, OTHER_KIND, BESIDE = range(8)
-#: Bits of a slot: what the file has of it.
-QUOTES, BOOK = 1, 2
+#: Bits of a slot: what the file has of it. ORDERS comes with BOOK.
+QUOTES, BOOK, ORDERS = 1, 2, 4
+#: A bit of `flags` on the way from `select_batch` to `fit_batch`: a level or order that does not show the touch.
+ASIDE: Final = 1 << 14
 
 LINE: Final = table("""
 records     i8  of the file, so far
-given       i8  after fitting
+given       i8  after fitting, but for levels and orders
+deep        i8  levels and orders after fitting
 last_ns     i8  time of the last one given
 clamped     i8  records that took the time of one before them
 most_back_ns i8  the most by which one was earlier
@@ -49,6 +52,7 @@ skew_ns     i8  added to the recorder's times
 moves       i8  levels and orders selected
 quotes      i8  records that show a touch, and trades and the like
 instruments i8  of the configuration
+depth       i8  1: levels and orders are given too
 play        i8  1: the time on our side becomes the time of the event
 epoch       i8  of the streams
 """)
@@ -154,7 +158,7 @@ def look(fit: Fit, batch: Batch) -> None:
             else:
                 line.quotes += 1
             if ours >= 0 and (template == _LEVEL or template == _DELTA):
-                fit.has[venue * line.instruments + ours] |= BOOK
+                fit.has[venue * line.instruments + ours] |= BOOK if template == _LEVEL else BOOK | ORDERS
             elif ours >= 0 and template == _QUOTE:
                 fit.has[venue * line.instruments + ours] |= QUOTES
         i += units_of(batch, i)
@@ -197,13 +201,14 @@ def _take(fit: Fit, batch: Batch, i: int, units: int, to: Batch) -> bool:
     venue, instrument = mapped(fit, int(head.venue_id), int(batch.trade[i].instrument_id))
     if venue < 0:
         return False
-    moves = template == _LEVEL or template == _DELTA
+    moves, aside = template == _LEVEL or template == _DELTA, False
     if not (moves or template == _QUOTE or template == _TRADE or template == _CLEAR or template == _STATUS):
         skip(fit, OTHER_KIND, template, venue, instrument)
         return False
     if moves or template == _QUOTE:
         use = int(fit.use[venue * line.instruments + instrument]) if instrument >= 0 else 0
-        if use != (BOOK if moves else QUOTES):
+        aside = use != (BOOK if moves else QUOTES)
+        if aside and (line.depth == 0 or not moves):
             skip(fit, BESIDE, 0, venue, instrument)
             return False
     if moves:
@@ -212,6 +217,10 @@ def _take(fit: Fit, batch: Batch, i: int, units: int, to: Batch) -> bool:
     copy_units(batch, i, units, to, k)
     to.head[k].venue_id = venue
     to.trade[k].instrument_id = instrument
+    if aside and template == _LEVEL:
+        to.level[k]["flags"] = int(to.level[k]["flags"]) | ASIDE
+    elif aside:
+        to.delta[k]["flags"] = int(to.delta[k]["flags"]) | ASIDE
     return True
 
 
@@ -236,7 +245,10 @@ def fit_batch(fit: Fit, batch: Batch) -> None:
             if head.template_id == _QUOTE and batch.quote[i].source_seq == 0:
                 batch.quote[i].source_seq = head.stream_seq
             head.stream_id, head.stream_seq, head.stream_epoch = venue, fit.seqs[venue], line.epoch
-            line.given += 1
+            if head.template_id == _LEVEL or head.template_id == _DELTA:
+                line.deep += 1
+            else:
+                line.given += 1
             if k < i:
                 copy_units(batch, i, units, batch, k)
             k += units
@@ -246,7 +258,7 @@ def fit_batch(fit: Fit, batch: Batch) -> None:
 
 @kernel
 def _scale(fit: Fit, batch: Batch, i: int) -> bool:
-    """Prices and quantities of a QUOTE or a TRADE, exactly; False, and counted, where that cannot be."""
+    """Prices and quantities of a record, exactly; False, and counted, where that cannot be."""
     head = batch.head[i]
     template, venue, instrument = int(head.template_id), int(head.venue_id), int(batch.trade[i].instrument_id)
     if template == _QUOTE:
@@ -275,7 +287,32 @@ def _scale(fit: Fit, batch: Batch, i: int) -> bool:
             skip(fit, why, int(t.px), venue, instrument)
             return False
         t.px, t.qty = t.px * row.px_mul // row.px_div, t.qty * row.qty_mul // row.qty_div
+    elif template == _LEVEL:
+        level = batch.level[i]
+        level.px, level.qty, good = _fitted(fit, venue, instrument, int(level.px), int(level.qty))
+        level["flags"] = int(level["flags"]) & ~ASIDE
+        return good
+    elif template == _DELTA:
+        delta = batch.delta[i]
+        delta.px, delta.qty, good = _fitted(fit, venue, instrument, int(delta.px), int(delta.qty))
+        delta.exec_px, _, fine = _fitted(fit, venue, instrument, int(delta.exec_px), 0)
+        delta["flags"] = int(delta["flags"]) & ~ASIDE
+        return good and fine
     return True
+
+
+@kernel
+def _fitted(fit: Fit, venue: int, instrument: int, px: int, qty: int) -> tuple[int, int, bool]:
+    """Price and quantity of a level or an order in our units, and whether they can be."""
+    row = fit.ours[instrument]
+    why = max(
+        _wrong(px, int(row.px_mul), int(row.px_div), int(row.max_px)),
+        _wrong(qty, int(row.qty_mul), int(row.qty_div), MAX_QTY),
+    )
+    if why != 0:
+        skip(fit, why, px, venue, instrument)
+        return px, qty, False
+    return px * int(row.px_mul) // int(row.px_div), qty * int(row.qty_mul) // int(row.qty_div), True
 
 
 @kernel

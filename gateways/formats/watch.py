@@ -4,7 +4,8 @@
 kinds of records, crossed and locked touches, changes of orders that are not there, times that run backwards, and how
 long records were under way (`ts_recv_ns - ts_event_ns`). With `derive` it also writes what a router takes: the records
 that are no levels and orders, and a QUOTE each time that a touch has changed at the end of an event (no flag MORE), or
-is seen for the first time after a CLEAR or an INSTRUMENT_STATUS, which void what a router had.
+is seen for the first time after a CLEAR or an INSTRUMENT_STATUS, which void what a router had; with DEEP the levels and
+orders too, each before the quote that follows from it.
 
 Worst case: more books than `MOST_BOOKS` or more levels and orders than there is room for: counted, and those books show
 nothing.
@@ -17,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from engine.book.apply import apply_delta, apply_level, clear_book
-from engine.book.grid import first_tick, keep_grid
+from engine.book.grid import begin_side, keep_grid
 from engine.book.memory import Books, make_books
 from engine.book.view import CROSSED, LOCKED, touch
 from engine.io.mapping import aligned_zeros
@@ -25,6 +26,7 @@ from engine.jit import kernel
 from engine.memory import Memory, memory, packed
 from engine.record.records import SBE_HEADER_SIZE, UNIT, Flag, Side, Template
 from gateways.formats.batch import Batch, new_quote
+from gateways.formats.fit_kernels import ASIDE
 from gateways.inbox import table
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -41,6 +43,8 @@ _QUOTE, _TRADE, _LEVEL, _DELTA = (
     int(Template.ORDER_DELTA),
 )
 _CLEAR, _STATUS = int(Template.CLEAR), int(Template.INSTRUMENT_STATUS)
+#: What `derive` asks for.
+NOTHING, TOUCH, DEEP = 0, 1, 2
 #: A state that no touch has.
 _UNSHOWN: Final = -1
 _MORE, _SNAPSHOT = int(Flag.MORE), int(Flag.SNAPSHOT)
@@ -108,7 +112,10 @@ def make_feed_books(*, orders: int = 1 << 21) -> Books:
 
 @kernel
 def watch_batch(w: Watch, b: Books, batch: Batch, out: Batch, derive: int) -> None:
-    """Look at all records of a batch. `out` has room for twice as many units and is empty; see the module."""
+    """Look at all records of a batch. `out` is empty, with room for three times as many units; see the module.
+
+    With DEEP, a level or order that has fit_kernels.ASIDE is given on, and nothing else.
+    """
     i, end = 0, int(batch.used[0])
     while i < end:
         head = batch.head[i]
@@ -118,7 +125,9 @@ def watch_batch(w: Watch, b: Books, batch: Batch, out: Batch, derive: int) -> No
         _look_at_times(w, int(head.ts_event_ns), int(head.ts_recv_ns))
         book = _book(w, int(head.venue_id), int(batch.trade[i].instrument_id))
         if template == _LEVEL or template == _DELTA:
-            if book >= 0:
+            if derive == DEEP:
+                _pass_on(batch, i, units, out)
+            if book >= 0 and not _aside(batch, i, derive):
                 _change(w, b, batch, i, book, out, derive)
         else:
             if template == _CLEAR:
@@ -133,6 +142,16 @@ def watch_batch(w: Watch, b: Books, batch: Batch, out: Batch, derive: int) -> No
             if derive != 0:
                 _pass_on(batch, i, units, out)
         i += units
+
+
+@kernel
+def _aside(batch: Batch, i: int, derive: int) -> bool:
+    """Whether a level or order does not show the touch."""
+    if derive != DEEP:
+        return False
+    if batch.head[i].template_id == _LEVEL:
+        return int(batch.level[i]["flags"]) & ASIDE != 0
+    return int(batch.delta[i]["flags"]) & ASIDE != 0
 
 
 @kernel
@@ -200,13 +219,13 @@ def _change(w: Watch, b: Books, batch: Batch, i: int, book: int, out: Batch, der
     if batch.head[i].template_id == _LEVEL:
         level = batch.level[i]
         side, px, flags = int(level.side), int(level.px), int(level["flags"])
-        _begin_side(b, book, side, px)
+        begin_side(b, 2 * book + (0 if side == _BUY else 1), px)
         apply_level(b, book, side, int(level.action), px, int(level.qty), 0)
     else:
         delta = batch.delta[i]
         side, px, flags = int(delta.side), int(delta.px), int(delta["flags"])
         if px != 0:
-            _begin_side(b, book, side, px)
+            begin_side(b, 2 * book + (0 if side == _BUY else 1), px)
         apply_delta(b, book, side, int(delta.action), int(delta.venue_order), int(delta.new_order), px, int(delta.qty))
     keep_grid(b, 2 * book)
     keep_grid(b, 2 * book + 1)
@@ -217,13 +236,6 @@ def _change(w: Watch, b: Books, batch: Batch, i: int, book: int, out: Batch, der
         _count_touch(w, int(b.books[book].state), book)
         if derive != 0:
             _derive(b, book, batch, i, out, flags & _SNAPSHOT)
-
-
-@kernel
-def _begin_side(b: Books, book: int, side: int, px: int) -> None:
-    row = 2 * book + (0 if side == _BUY else 1)
-    if b.sides[row].tick == 1 and b.sides[row].near == 0 and b.sides[row].far == 0:
-        first_tick(b, row, px)
 
 
 @kernel

@@ -19,14 +19,18 @@ from __future__ import annotations
 from engine.jit import kernel
 from engine.record.records import ExecType, Flag, Reason, Template, Tif
 from gateways.inbox import Array, Inbox, units_of
+from gateways.venues.depth import clear_depth, on_delta, on_level, on_touch, on_trade
+from gateways.venues.fills import unrest
 from gateways.venues.flight import dequeue, enqueue, give_slot, room, take_slot
-from gateways.venues.matching import show, trade_through, unrest
+from gateways.venues.matching import cross, show
 from gateways.venues.orders import end, live, on_cancel, on_new, on_replace, on_status
 from gateways.venues.second import change, forget
-from gateways.venues.state import NEVER, RESERVE, Exchange
+from gateways.venues.state import LEVELS, NEVER, ORDERS, RESERVE, TOUCH, Exchange
 
 _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
+_LEVEL = int(Template.LEVEL)
 _CLOCK = int(Template.CLOCK_SAMPLE)
+_MORE = int(Flag.MORE)
 _NEW, _REPLACE = int(Template.ORDER_NEW), int(Template.ORDER_REPLACE)
 _CANCEL, _STATUS = int(Template.ORDER_CANCEL), int(Template.STATUS_REQUEST)
 _FIRST_REPORT = int(Template.ACK)
@@ -187,31 +191,81 @@ def advance(ex: Exchange, out: Array, clock_ns: int) -> bool:
 
 @kernel
 def _apply(ex: Exchange, inbox: Inbox, at: int) -> None:
-    """Apply a QUOTE, TRADE or CLEAR of one of our venues to its markets."""
+    """Apply market data of one of our venues to its markets."""
     core, record = ex.core[0], inbox.market[at]
     venue_id, template, instrument_id = int(record.venue_id), int(record.template_id), int(record.instrument_id)
     if venue_id < 0 or venue_id >= len(ex.venues) or ex.venues[venue_id].served == 0:
         core.ignored += 1
         return
-    first, now_ns = venue_id * int(core.instruments), int(core.clock_ns)
+    first = venue_id * int(core.instruments)
     if template == _CLEAR and instrument_id == -1:
         for pair_index in range(first, first + int(core.instruments)):
-            show(ex, pair_index, 0, 0, 0, 0, now_ns)
+            _clear(ex, pair_index)
         if record.clear_reason == _DAY_END:
             sweep(ex, venue_id, SWEEP_DAY)
     elif instrument_id < 0 or instrument_id >= core.instruments:
         core.ignored += 1
     elif template == _CLEAR:
-        show(ex, first + instrument_id, 0, 0, 0, 0, now_ns)
+        _clear(ex, first + instrument_id)
     elif template == _QUOTE:
-        opened = 0 if (int(record.marks) & _CLOSED) != 0 else 1
-        bid_px, bid_qty = int(record.bid_px), int(record.bid_qty) * opened
-        ask_px, ask_qty = int(record.ask_px), int(record.ask_qty) * opened
-        show(ex, first + instrument_id, bid_px, bid_qty, ask_px, ask_qty, now_ns)
-    elif (int(record.marks) & _OFF_BOOK) == 0 and record.trade_qty > 0:
-        pair = ex.pairs[first + instrument_id]
-        trade_through(ex, int(pair.bids), int(record.trade_px), int(record.trade_qty), now_ns)
-        trade_through(ex, int(pair.asks), int(record.trade_px), int(record.trade_qty), now_ns)
+        _quote(ex, inbox, at, first + instrument_id)
+    elif template == _TRADE:
+        if (int(record.marks) & _OFF_BOOK) == 0 and record.trade_qty > 0:
+            on_trade(ex, inbox, at, first + instrument_id, int(core.clock_ns))
+    elif core.deep == 0:
+        core.ignored += 1
+    else:
+        _move(ex, inbox, at, first + instrument_id)
+
+
+@kernel
+def _clear(ex: Exchange, pair_index: int) -> None:
+    """The books of a pair are void: its touch, and its depth where it has any."""
+    show(ex, pair_index, 0, 0, 0, 0, int(ex.core[0].clock_ns))
+    if ex.pairs[pair_index].told_by != TOUCH:
+        clear_depth(ex, pair_index)
+
+
+@kernel
+def _quote(ex: Exchange, inbox: Inbox, at: int, pair_index: int) -> None:
+    """A QUOTE: the touch of a pair, or a newer word on its levels."""
+    record, now_ns = inbox.market[at], int(ex.core[0].clock_ns)
+    told_by = int(ex.pairs[pair_index].told_by)
+    opened = 0 if (int(record.marks) & _CLOSED) != 0 else 1
+    bid_px, bid_qty = int(record.bid_px), int(record.bid_qty) * opened
+    ask_px, ask_qty = int(record.ask_px), int(record.ask_qty) * opened
+    if told_by == LEVELS:
+        on_touch(ex, 2 * pair_index, bid_px, bid_qty)
+        on_touch(ex, 2 * pair_index + 1, ask_px, ask_qty)
+        _cross(ex, pair_index)
+    elif told_by != ORDERS:
+        show(ex, pair_index, bid_px, bid_qty, ask_px, ask_qty, now_ns)
+
+
+@kernel
+def _move(ex: Exchange, inbox: Inbox, at: int, pair_index: int) -> None:
+    """A LEVEL or an ORDER_DELTA. What rests is looked at when the event is whole: until then the book is in between."""
+    if inbox.head[at].template_id == _LEVEL:
+        on_level(ex, inbox, at, pair_index)
+        more = int(inbox.level[at]["flags"]) & _MORE
+    else:
+        on_delta(ex, inbox, at, pair_index, int(ex.core[0].clock_ns))
+        more = int(inbox.delta[at]["flags"]) & _MORE
+    if more == 0:
+        _cross(ex, pair_index)
+
+
+@kernel
+def _cross(ex: Exchange, pair_index: int) -> None:
+    pair = ex.pairs[pair_index]
+    if pair.bids >= 0 or pair.asks >= 0:
+        cross(ex, pair_index, int(ex.core[0].clock_ns))
+
+
+@kernel
+def _moves_market(template: int) -> bool:
+    """Whether a record is one of those that `_apply` takes; their times are the feed's."""
+    return _QUOTE <= template <= _CLEAR
 
 
 @kernel
@@ -231,13 +285,13 @@ def ingest(ex: Exchange, inbox: Inbox, first: int, stop: int, now_ns: int, out: 
                 return at
         else:
             clock_ns = now_ns
-            if now_ns == 0 and template in (_QUOTE, _TRADE, _CLEAR):
+            if now_ns == 0 and _moves_market(template):
                 clock_ns = int(record.ts_event_ns)
             elif now_ns == 0 and template == _CLOCK:
                 clock_ns = int(record.clock_ns)
             if not advance(ex, out, clock_ns):
                 return at
-            if template in (_QUOTE, _TRADE, _CLEAR):
+            if _moves_market(template):
                 _apply(ex, inbox, at)
             elif template != _CLOCK:
                 ex.core[0].ignored += 1

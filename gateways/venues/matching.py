@@ -1,31 +1,51 @@
-"""How the simulated venues fill orders against recorded quotes and trades.
+"""How the simulated venues fill orders against what was recorded: quotes, or levels and orders, and trades.
 
-An order that comes in takes the recorded opposite touch when its limit allows, at the touch's price, up to what our
-earlier fills have left of the displayed size. The size comes back only when the feed shows that side anew, with another
-price or size: a record that repeats a side does not say that anyone refilled it.
+An order that comes in takes what is open to it, best level first, each at its level's price, up to what is displayed
+and our earlier fills have left of it. A pair that is told by quotes alone has one level, whose size comes back only
+when the feed shows that side anew, with another price or size: a record that repeats a side does not say that anyone
+refilled it. What comes back to a pair with depth is in gateways.venues.depth.
 
-An order that rests fills at its own price: when a new opposite quote locks or crosses it (up to the displayed size),
-and when trades print through it, or at it after the displayed size that was before it has traded (`queue_ahead`).
-Recorded trades are the market's own and so are not used up by us twice: one print fills at most its own quantity.
+An order that rests fills at its own price: when the recorded opposite side comes to lock or cross it (up to what is
+open there), and when trades print through it, or at it beyond its queue (gateways.venues.queue). Recorded trades are
+the market's own and so are not used up by us twice: one print fills at most its own quantity.
 
-Bias: we see only the touch, and the recorded market does not react to our orders. Fills of resting orders are therefore
-a model. Worst case: a pair with n resting orders costs n steps to join and, when all are hit, n fills a quote.
+Bias: the recorded market does not react to our orders. Fills of resting orders are therefore a model.
+Worst case: a pair with n resting orders costs n steps to join and, when all are hit, n fills a quote.
 """
 
 from __future__ import annotations
 
+from engine.book.ladder import at as level_at
+from engine.book.ladder import next_rank, rank_of
+from engine.book.memory import NOWHERE
 from engine.jit import kernel
 from engine.record.records import Liquidity, OrdType, Side, Tif
-from gateways.venues.flight import room, tell_fill
+from gateways.venues.depth import best_open, next_open, open_at, use_up
+from gateways.venues.fills import fill, fill_resting
+from gateways.venues.flight import room
 from gateways.venues.ids import draw, happens
-from gateways.venues.second import doubt_execution, status_of
-from gateways.venues.state import QUEUE_UNKNOWN, Exchange
+from gateways.venues.queue import after_fall
+from gateways.venues.state import LEVELS, PROPORTIONAL, QUEUE_UNKNOWN, TOUCH, Exchange
 
 _BUY = int(Side.BUY)
 _MARKET, _FOK = int(OrdType.MARKET), int(Tif.FOK)
-_ADDED, _REMOVED = int(Liquidity.ADDED), int(Liquidity.REMOVED)
+_REMOVED = int(Liquidity.REMOVED)
 #: Questions to the dice, see ids.draw.
 _IS_PHANTOM, _PHANTOM_LEFT = 3, 4
+
+
+@kernel
+def _opposite(ex: Exchange, row: int) -> int:
+    """Side row of the books that an order executes against."""
+    order = ex.orders[row]
+    return 2 * int(order.pair) + (1 if order.side == _BUY else 0)
+
+
+@kernel
+def _limit_rank(ex: Exchange, row: int, side: int) -> int:
+    """The worst rank of side row `side` at which an order may execute."""
+    order = ex.orders[row]
+    return NOWHERE + 1 if order.ord_type == _MARKET else rank_of(side, int(order.px))
 
 
 @kernel
@@ -33,37 +53,27 @@ def marketable(ex: Exchange, row: int) -> bool:
     """Whether an order could execute at the opposite touch now."""
     order = ex.orders[row]
     pair = ex.pairs[order.pair]
+    if pair.told_by != TOUCH:
+        side = _opposite(ex, row)
+        return bool(best_open(ex, side) >= _limit_rank(ex, row, side))
     if order.side == _BUY:
         return bool(pair.ask_qty > 0 and (order.ord_type == _MARKET or order.px >= pair.ask_px))
     return bool(pair.bid_qty > 0 and (order.ord_type == _MARKET or order.px <= pair.bid_px))
 
 
 @kernel
-def fill(ex: Exchange, row: int, px: int, qty: int, liquidity: int, now_ns: int) -> None:
-    """Book an execution of an order and report it."""
-    order = ex.orders[row]
-    order.cum_qty += qty
-    order.leaves_qty -= qty
-    order.ord_status = status_of(ex, row)
-    slot = tell_fill(ex, row, px, qty, liquidity, now_ns)
-    doubt_execution(ex, row, slot, now_ns)
-
-
-@kernel
 def take(ex: Exchange, row: int, now_ns: int) -> None:
-    """Execute an order that came in against the opposite touch: at most one fill."""
+    """Execute an order that came in against what is open to it: a fill a level."""
     if not marketable(ex, row):
+        return
+    if ex.pairs[ex.orders[row].pair].told_by != TOUCH:
+        _take_depth(ex, row, now_ns)
         return
     order = ex.orders[row]
     pair = ex.pairs[order.pair]
-    venue = ex.venues[int(order.venue_id)]
     buys = order.side == _BUY
-    shown = int(pair.ask_qty if buys else pair.bid_qty)
+    shown = _left(ex, row, int(pair.ask_qty if buys else pair.bid_qty))
     px = int(pair.ask_px if buys else pair.bid_px)
-    if happens(venue.seed, order.order_id, _IS_PHANTOM, venue.partial_ppm):
-        shown = draw(venue.seed, order.order_id, _PHANTOM_LEFT) % shown
-        shown -= shown % int(pair.lot_qty)
-        venue.phantoms += 1
     qty = min(shown, int(order.leaves_qty))
     if order.cum_qty + qty < order.min_qty or (order.tif == _FOK and qty < order.leaves_qty):
         qty = 0
@@ -73,6 +83,51 @@ def take(ex: Exchange, row: int, now_ns: int) -> None:
         pair.bid_qty = shown - qty
     if qty > 0:
         fill(ex, row, px, qty, _REMOVED, now_ns)
+
+
+@kernel
+def _left(ex: Exchange, row: int, shown: int) -> int:
+    """What of the touch's size is there when an order comes: all of it, or (a fault) a part."""
+    order = ex.orders[row]
+    venue = ex.venues[int(order.venue_id)]
+    if not happens(venue.seed, order.order_id, _IS_PHANTOM, venue.partial_ppm):
+        return shown
+    left = draw(venue.seed, order.order_id, _PHANTOM_LEFT) % shown
+    venue.phantoms += 1
+    return left - left % int(ex.pairs[order.pair].lot_qty)
+
+
+@kernel
+def _take_depth(ex: Exchange, row: int, now_ns: int) -> None:
+    """Take level by level. The first fill has a message slot of the request's own, each more needs a free one."""
+    order, side = ex.orders[row], _opposite(ex, row)
+    limit, most = _limit_rank(ex, row, side), 1 + max(room(ex), 0)
+    rank = best_open(ex, side)
+    shown = open_at(ex, side, rank)
+    left = _left(ex, row, shown)
+    if left < shown:
+        use_up(ex, side, rank, shown - left)
+        rank = best_open(ex, side)
+    best, total, levels = rank, 0, 0
+    while rank >= limit and total < order.leaves_qty and levels < most:
+        total += open_at(ex, side, rank)
+        levels += 1
+        rank = next_open(ex, side, rank)
+    if total < order.leaves_qty and rank >= limit:
+        ex.core[0].curbed += 1
+    total = min(total, int(order.leaves_qty))
+    if order.cum_qty + total < order.min_qty or (order.tif == _FOK and total < order.leaves_qty):
+        return
+    rank = best
+    while total > 0:
+        qty = min(open_at(ex, side, rank), total)
+        if not use_up(ex, side, rank, qty):
+            ex.core[0].curbed += 1
+            return
+        total -= qty
+        fill(ex, row, rank_of(side, rank), qty, _REMOVED, now_ns)
+        if total > 0:
+            rank = next_open(ex, side, rank)
 
 
 @kernel
@@ -93,6 +148,10 @@ def rest(ex: Exchange, row: int) -> None:
         pair.bids = row
     else:
         pair.asks = row
+    order.traded_qty, order.joined = 0, ex.books.core[0].arrivals
+    if pair.told_by != TOUCH:
+        order.queue_ahead = _queue_in_depth(ex, row)
+        return
     touch, shown = (int(pair.bid_px), int(pair.bid_qty)) if buys else (int(pair.ask_px), int(pair.ask_qty))
     if shown == 0 or (order.px > touch if buys else order.px < touch):
         order.queue_ahead = 0
@@ -101,53 +160,52 @@ def rest(ex: Exchange, row: int) -> None:
 
 
 @kernel
-def unrest(ex: Exchange, row: int) -> None:
-    """Take an order out of the list of its pair, if it is there."""
+def _queue_in_depth(ex: Exchange, row: int) -> int:
+    """What is open at an order's price. Levels may be told to some depth only: worse than all of them, nobody knows."""
     order = ex.orders[row]
-    if order.resting == 0:
-        return
-    order.resting = 0
-    before, after = int(order.prev), int(order.next)
-    if after >= 0:
-        ex.orders[after].prev = before
-    if before >= 0:
-        ex.orders[before].next = after
-    elif order.side == _BUY:
-        ex.pairs[order.pair].bids = after
-    else:
-        ex.pairs[order.pair].asks = after
-
-
-@kernel
-def _fill_resting(ex: Exchange, row: int, most: int, now_ns: int) -> int:
-    """Fill a resting order at its price up to `most`; returns the quantity, 0 where no report could be written."""
-    order = ex.orders[row]
-    qty = min(most, int(order.leaves_qty))
-    if now_ns > order.expire_ns or qty <= 0:
-        return 0
-    if room(ex) < 1:
-        ex.core[0].postponed += 1
-        return 0
-    fill(ex, row, int(order.px), qty, _ADDED, now_ns)
-    if order.leaves_qty == 0:
-        unrest(ex, row)
-    return qty
+    side = _opposite(ex, row) ^ 1
+    rank = rank_of(side, int(order.px))
+    shown, _ = level_at(ex.books, side, rank)
+    if shown == 0 and ex.pairs[order.pair].told_by == LEVELS and next_rank(ex.books, side, rank) == NOWHERE:
+        return QUEUE_UNKNOWN
+    return open_at(ex, side, rank)
 
 
 @kernel
 def cross(ex: Exchange, pair_index: int, now_ns: int) -> None:
-    """Fill the resting orders of a pair that its touch locks or crosses, up to the displayed sizes."""
+    """Fill the resting orders of a pair that the recorded other side locks or crosses, up to what is open there."""
     pair = ex.pairs[pair_index]
+    if pair.told_by != TOUCH:
+        _cross_depth(ex, int(pair.bids), 2 * pair_index + 1, now_ns)
+        _cross_depth(ex, int(pair.asks), 2 * pair_index, now_ns)
+        return
     row = int(pair.bids)
     while row >= 0 and pair.ask_qty > 0 and ex.orders[row].px >= pair.ask_px:
         after = int(ex.orders[row].next)
-        pair.ask_qty -= _fill_resting(ex, row, int(pair.ask_qty), now_ns)
+        pair.ask_qty -= fill_resting(ex, row, int(pair.ask_qty), now_ns)
         row = after
     row = int(pair.asks)
     while row >= 0 and pair.bid_qty > 0 and ex.orders[row].px <= pair.bid_px:
         after = int(ex.orders[row].next)
-        pair.bid_qty -= _fill_resting(ex, row, int(pair.bid_qty), now_ns)
+        pair.bid_qty -= fill_resting(ex, row, int(pair.bid_qty), now_ns)
         row = after
+
+
+@kernel
+def _cross_depth(ex: Exchange, row: int, side: int, now_ns: int) -> None:
+    """Resting orders from the best (`row`) on against side row `side`."""
+    while row >= 0:
+        order = ex.orders[row]
+        after, rank = int(order.next), best_open(ex, side)
+        if rank < rank_of(side, int(order.px)):
+            return
+        if not use_up(ex, side, rank, 0):
+            ex.core[0].curbed += 1
+            return
+        done = fill_resting(ex, row, open_at(ex, side, rank), now_ns)
+        use_up(ex, side, rank, done)
+        if done == 0 or order.leaves_qty == 0:
+            row = after
 
 
 @kernel
@@ -155,39 +213,26 @@ def show(ex: Exchange, pair_index: int, bid_px: int, bid_qty: int, ask_px: int, 
     """Take over a recorded quote: sides that changed are whole again, resting orders that they cross fill."""
     pair = ex.pairs[pair_index]
     if bid_px != pair.bid_px or bid_qty != pair.bid_shown:
+        was_px, was = int(pair.bid_px), int(pair.bid_shown)
         pair.bid_px, pair.bid_shown, pair.bid_qty = bid_px, bid_qty, bid_qty
-        _see_queue(ex, int(pair.bids), bid_px, bid_qty)
+        _see_queue(ex, 2 * pair_index, bid_px, bid_qty, was if was_px == bid_px else 0)
     if ask_px != pair.ask_px or ask_qty != pair.ask_shown:
+        was_px, was = int(pair.ask_px), int(pair.ask_shown)
         pair.ask_px, pair.ask_shown, pair.ask_qty = ask_px, ask_qty, ask_qty
-        _see_queue(ex, int(pair.asks), ask_px, ask_qty)
+        _see_queue(ex, 2 * pair_index + 1, ask_px, ask_qty, was if was_px == ask_px else 0)
     if pair.bids >= 0 or pair.asks >= 0:
         cross(ex, pair_index, now_ns)
 
 
 @kernel
-def _see_queue(ex: Exchange, row: int, px: int, shown: int) -> None:
+def _see_queue(ex: Exchange, side: int, px: int, shown: int, before: int) -> None:
     """Orders that joined a price which was not displayed then are behind what is displayed there now."""
+    if ex.core[0].queue == PROPORTIONAL and before > 0:
+        after_fall(ex, side, rank_of(side, px), before, shown, max(before - shown, 0))
+        return
+    row = int(ex.pairs[side >> 1].bids if side & 1 == 0 else ex.pairs[side >> 1].asks)
     while row >= 0:
         order = ex.orders[row]
         if order.queue_ahead == QUEUE_UNKNOWN and order.px == px:
             order.queue_ahead = shown
         row = int(order.next)
-
-
-@kernel
-def trade_through(ex: Exchange, row: int, px: int, traded: int, now_ns: int) -> None:
-    """Fill resting orders of one side, from the best (`row`) on, against a recorded trade of `traded` at `px`."""
-    left = traded
-    while row >= 0:
-        order = ex.orders[row]
-        after = int(order.next)
-        if order.px == px:
-            if order.queue_ahead != QUEUE_UNKNOWN:
-                reached = traded - int(order.queue_ahead)
-                order.queue_ahead = max(0, -reached)
-                left -= _fill_resting(ex, row, min(left, reached), now_ns)
-        elif order.px > px if order.side == _BUY else order.px < px:
-            left -= _fill_resting(ex, row, left, now_ns)
-        else:
-            return
-        row = after

@@ -11,11 +11,12 @@ from __future__ import annotations
 from engine.jit import kernel
 from engine.record.records import ExecType, OrdStatus, OrdType, Reason, Side, Template, Tif
 from engine.record.units import on_tick
+from gateways.venues.fills import unrest
 from gateways.venues.flight import refuse, tell
 from gateways.venues.ids import happens, splitmix64, write_id
-from gateways.venues.matching import marketable, rest, take, unrest
+from gateways.venues.matching import marketable, rest, take
 from gateways.venues.second import doubt_order, status_of
-from gateways.venues.state import NEVER, Exchange
+from gateways.venues.state import EXACT, NEVER, ORDERS, Exchange
 
 _ACK, _REJECT, _CANCEL_REJECT = int(Template.ACK), int(Template.REJECT), int(Template.CANCEL_REJECT)
 _ORDER_NEW, _ORDER_CANCEL = int(Template.ORDER_NEW), int(Template.ORDER_CANCEL)
@@ -71,6 +72,8 @@ def fault(ex: Exchange, message: int, pair_index: int) -> int:
         return Reason.IMPOSSIBLE_QTY.value
     if order.qty % pair.lot_qty != 0:
         return Reason.ODD_LOT.value
+    if not once and ex.core[0].queue == EXACT and pair.told_by != ORDERS:
+        return Reason.UNSUPPORTED.value
     return 0
 
 

@@ -31,7 +31,7 @@ from engine.record.records import UNIT, Reason, SessionFlag, Template, blank
 from engine.run.config import Config, Session
 from gateways.session import RING, SHM, ZMQ, Port, make_sessions, transmit
 from gateways.venues import desk as desk_kernels
-from gateways.venues.state import create
+from gateways.venues.state import Depth, create
 
 SLICE_NS: Final = 2_000_000
 #: Slots of the ring of a shm:// feed.
@@ -79,7 +79,8 @@ class SimulatedVenues:
         self._served = _served(config, sessions)
         self.epoch = int(time.time()) if epoch is None else epoch
         cancels = config.simulation.cancel_on_disconnect
-        self.exchange = create(config, self._served, epoch=self.epoch)
+        depth = Depth(orders=1 << 16, far=1 << 14, taken=1 << 12) if config.simulation.depth else None
+        self.exchange = create(config, self._served, epoch=self.epoch, depth=depth)
         self.sessions = make_sessions(
             len(config.session),
             epoch=self.epoch,

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from typing import Final
+from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 
+from engine.book.memory import Books, make_books
 from engine.io.mapping import aligned_zeros
 from engine.memory import Memory, memory, packed
 from engine.record.records import DTYPES, ORDER, REPORT, Template
@@ -27,6 +28,21 @@ NEVER: Final = 2**62
 RESERVE: Final = 3
 #: An order that joined a price which was not shown: the queue before it is taken from the first quote that shows it.
 QUEUE_UNKNOWN: Final = -1
+#: What a pair's market was told by: quotes alone, levels, orders. See gateways.venues.depth.
+TOUCH, LEVELS, ORDERS = 0, 1, 2
+#: How a resting order comes forward in its queue, see gateways.venues.queue; by the names of [simulation] queue.
+WORST, PROPORTIONAL, EXACT = 0, 1, 2
+QUEUES: Final = {"worst": WORST, "proportional": PROPORTIONAL, "exact": EXACT}
+
+
+class Depth(NamedTuple):
+    """Room for recorded depth, all pairs together; pages are used as they are needed."""
+
+    #: Live orders, and levels far from the touch.
+    orders: int = 1 << 20
+    far: int = 1 << 18
+    #: Levels of which our fills have taken something.
+    taken: int = 1 << 14
 
 
 CORE: Final = table("""
@@ -44,6 +60,10 @@ ignored       i8  records of no concern: other venues, other kinds
 refused       i8  records that could not be answered: unknown venue, a kind that venues do not take
 postponed     i8  fills of resting orders put off because no message slot was free
 second_head   i8  first free row of the second thoughts; a free row holds the next in `row`, -1 is none
+taken_head    i8  first free row of `taken`; -1 is none
+queue         i8  WORST, PROPORTIONAL or EXACT
+deep          i8  1: there is room for depth
+curbed        i8  orders that took fewer levels than there were: no message slots, or no rows of `taken`
 """)
 
 VENUE: Final = table("""
@@ -92,6 +112,10 @@ lot_qty       i8  an order's quantity is a multiple of it
 tick_table    i8  its table in `ticks`; -1 is any price
 bids          i8  first of our resting buys (best price, then arrival); -1 is none
 asks          i8  first of our resting sells
+told_by       i8  TOUCH, LEVELS or ORDERS
+print_px      i8  price of the last TRADE; executions of orders at its price and time are the same ones …
+print_ns      i8  … its time …
+print_qty     i8  … and what of it is still to be told by them
 """)
 
 WORKING: Final = table("""
@@ -107,6 +131,8 @@ busted_qty    i8  filled, and taken back
 executions    i8  how often it was filled
 min_qty       i8  MinQty
 queue_ahead   i8  displayed size still before a resting order at its price
+joined        i8  stamp of the book's last order when it came to rest: what came later is behind it
+traded_qty    i8  traded at its price since the level was shown last
 expire_ns     i8  last moment at which it may execute; NEVER is without end
 next          i8  next resting order of the pair and side; -1 is the last
 prev          i8  the one before; -1 is the first
@@ -134,6 +160,12 @@ liquidity     i8  LastLiquidityInd (851)
 dice          i8  what decides how it is corrected
 """)
 
+#: What our fills have taken of a displayed level, in a list a side.
+TAKEN: Final = table("""
+rank          i8  of the level, see engine.book.memory
+qty           i8  what is displayed of it and gone
+next          i8  next of its side, or next free row; -1 is the last
+""")
 #: An entry of the queue: `slot` is a message slot, or -1 - the row of an order that then expires, or beyond those
 #: -1 - (orders in the table) - the row of a second thought.
 ENTRY: Final = table("""
@@ -159,7 +191,10 @@ class Exchange(Memory):
         reports=REPORT,
         changes=DTYPES[Template.BUST],
         seconds=SECOND,
+        taken=TAKEN,
+        taken_of="<i8",
     )
+    INNER: ClassVar[dict[str, type[Memory]]] = {"books": Books}
     core: Array  # one row
     venues: Array  # as in the configuration
     pairs: Array  # venues * instruments
@@ -171,25 +206,35 @@ class Exchange(Memory):
     reports: Array  # … and as reports; the last one is scratch, for reports that are never sent
     changes: Array  # … and as busts and corrections
     seconds: Array  # two for each order of the table
+    taken: Array
+    taken_of: Array  # by side, as in `books`: first row of `taken`; -1 is none
+    books: Books  # recorded depth; the book of a pair has the pair's index
 
 
 def create(
-    config: Config, sessions: Collection[str] | None = None, *, epoch: int = 0, flight: int = 1 << 15
+    config: Config,
+    sessions: Collection[str] | None = None,
+    *,
+    epoch: int = 0,
+    flight: int = 1 << 15,
+    depth: Depth | None = None,
 ) -> Exchange:
     """Allocate and fill in the state of all venues of `config`.
 
     sessions: names of the order sessions that this exchange answers for; None is all venue sessions.
     epoch: start in seconds; it sets where the id counters begin, so that a restart on the same day repeats none.
     flight: message slots (128 bytes each) for requests and reports under way.
+    depth: room for recorded depth; without it levels and orders of the feed are ignored.
     """
     sim, n_venues, n_instruments = config.simulation, len(config.venue), len(config.instrument)
     messages = aligned_zeros(flight + 1, REPORT)
     messages["order_id"] = np.arange(1, flight + 2)
+    room, n_pairs = depth or Depth(1, 1, 1), n_venues * n_instruments
     tick_rows = sum(len(table.rows) for table in config.tick_table)
     exchange = Exchange(
         core=aligned_zeros(1, CORE),
         venues=aligned_zeros(n_venues, VENUE),
-        pairs=aligned_zeros(n_venues * n_instruments, PAIR),
+        pairs=aligned_zeros(n_pairs, PAIR),
         orders=aligned_zeros(sim.orders, WORKING),
         buckets=aligned_zeros(1 << (2 * sim.orders - 1).bit_length(), np.dtype("<i8")),
         ticks=aligned_zeros(1 + n_instruments * tick_rows, TICK_ROW),
@@ -198,13 +243,20 @@ def create(
         reports=messages,
         changes=messages.view(DTYPES[Template.BUST]),
         seconds=aligned_zeros(2 * sim.orders, SECOND),
+        taken=aligned_zeros(room.taken, TAKEN),
+        taken_of=aligned_zeros(2 * n_pairs, np.dtype("<i8")),
+        books=make_books([1] * n_instruments, n_venues, far=room.far, orders=room.orders, present=False),
     )
+    exchange.taken_of[:] = -1
+    exchange.taken["next"] = np.arange(1, room.taken + 1)
+    exchange.taken["next"][-1] = -1
     exchange.seconds["row"] = np.arange(1, 2 * sim.orders + 1)
     exchange.seconds["row"][-1] = -1
     for array in exchange.arrays().values():  # make their pages present
         array.view(np.uint8)[::4096] |= 0
     exchange.core["instruments"] = n_instruments
     exchange.core["free"] = flight
+    exchange.core["queue"], exchange.core["deep"] = QUEUES[sim.queue], int(depth is not None)
     exchange.pairs["bids"] = exchange.pairs["asks"] = -1
     _fill_venues(exchange.venues, config, sessions, epoch)
     _fill_pairs(exchange, config)

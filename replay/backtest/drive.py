@@ -1,10 +1,11 @@
 """Virtual time: the engine's `step`, its journal and the simulated venues, driven through a feed by one kernel.
 
 What happens next is the earliest of: something due at the venues, a recorded record reaching its venue, the same record
-reaching the engine a feed latency later, a parent order, a timer of the engine's, the roll of the trading day. Where
-times are equal they come in this order, so that reports come before market data, these before parents, and timers
-last: what is here already goes before what somebody waited for. Records of one time are in the feed's order (venue
-code, then their sequence). So nothing depends on where a venue or an instrument stands in the configuration.
+reaching the engine a feed latency later, a parent order, a timer of the engine's, the roll of the trading day. Levels
+and orders of books are the venues' alone; the engine has the quotes that follow from them. Where times are equal they
+come in this order, so that reports come before market data, these before parents, and timers last: what is here already
+goes before what somebody waited for. Records of one time are in the feed's order (venue code, then their sequence). So
+nothing depends on where a venue or an instrument stands in the configuration.
 
 Every input goes on the journal, through `step`, its outputs onto the journal as one batch, and then to the venues,
 whose latency both ways is their own; a report is due when it reaches the engine. No clock of the machine is read.
@@ -38,6 +39,7 @@ from replay.backtest.course import Course
 WORKED, NEED_DATA, NEED_SEGMENT, OVER, NO_ROOM, DISORDER = range(6)
 
 _TIMER = int(Template.TIMER)
+_LEVEL, _DELTA = int(Template.LEVEL), int(Template.ORDER_DELTA)
 _NEW, _STATUS = int(Template.ORDER_NEW), int(Template.STATUS_REQUEST)
 #: More than the frames of an input and a full outbox.
 _BATCH_BYTES = 1 << 16
@@ -84,7 +86,8 @@ def _next(
 ) -> int:
     """The next thing that happens."""
     line = c.line[0]
-    at, engine_at = int(line.venue_at), int(line.engine_at)
+    at, engine_at = int(line.venue_at), _pass_depth(market, int(line.engine_at), int(line.venue_at))
+    line.engine_at = engine_at
     venue_ns, record_ns, market_ns, parent_ns = int(next_due(ex)), NEVER, NEVER, NEVER
     if at < line.stop:
         record_ns = int(market.head[at].ts_event_ns)
@@ -117,6 +120,14 @@ def _next(
     else:
         _timer(state, local, outbox, w, c)
     return WORKED
+
+
+@kernel
+def _pass_depth(market: Events, engine_at: int, venue_at: int) -> int:
+    """The engine's next record: levels and orders are the venues' alone, and nothing overtakes them."""
+    while engine_at < venue_at and _LEVEL <= market.head[engine_at].template_id <= _DELTA:
+        engine_at += _units(market, engine_at)
+    return engine_at
 
 
 @kernel

@@ -41,7 +41,7 @@ from engine.run.publish import PUBLISHED, publish
 from engine.run.wiring import L_INPUTS, L_OUTPUTS, PROGRESS, STAGES
 from gateways.inbox import out_slots, view_inbox
 from gateways.orders.parents import Parent, ParentError
-from gateways.venues.state import create
+from gateways.venues.state import Depth, create
 from replay.backtest import course as course_file
 from replay.backtest import drive as drive_file
 from replay.backtest.course import LINE, REPORTS, Course
@@ -156,7 +156,8 @@ class Host:
         )
         self.sent = view_inbox(self.loop.outbox.words.view(np.uint8))
         flight = min(max(1 << 15, 8 * config.capacity.children), 1 << 20)
-        self.exchange = create(config, epoch=self.epoch, flight=flight)
+        depth = Depth() if config.simulation.depth else None
+        self.exchange = create(config, epoch=self.epoch, flight=flight, depth=depth)
 
     def _course(self, orders: Array) -> Course:
         course = Course(

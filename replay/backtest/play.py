@@ -89,12 +89,26 @@ def _opened(settings: Settings, files: list[FeedFile], names: Names) -> tuple[li
             raise ConfigError(f"{text}; leave out what [[backtest.feed]] says of it")
     paths = [row.file for row, kind in zip(files, kinds, strict=True) if kind]
     days = read(paths, names) if paths else []
+    if paths:
+        _needs_orders(settings.config, paths[0], ["all of it"])
     others = [row for row, kind in zip(files, kinds, strict=True) if not kind]
     if not others:
         return days, []
     state = manifest.make(settings.config, 1, 0).initial_state()
     target = Target.of(settings.config, [int(px) for px in state.instruments["max_px"]])
-    return days, [Stream(row.file, row, target) for row in others]
+    depth = settings.config.simulation.depth
+    streams = [Stream(row.file, row, target, depth=depth) for row in others]
+    for row, stream in zip(others, streams, strict=True):
+        _needs_orders(settings.config, row.file, stream.without_orders())
+    return days, streams
+
+
+def _needs_orders(config: Config, path: str, without: list[str]) -> None:
+    """ConfigError where queues are to be exact, and a file does not say which orders are in them."""
+    if config.simulation.queue == "exact" and without:
+        what = f"{path} has no orders, only quotes or levels ({', '.join(without[:4])})"
+        remedy = 'ask for "proportional" or "worst", or play a feed of orders'
+        raise ConfigError(f'simulation.queue = "exact": {what}; {remedy}')
 
 
 def _kind(path: str | Path) -> str:

@@ -24,11 +24,11 @@ MOST_QUOTES: Final = 1 << 16
 
 
 class Stream:
-    """A file of a known format. FeedError, UsageError as `Fitted` raises them."""
+    """A file of a known format, with its levels and orders where `depth` asks. FeedError, UsageError as of `Fitted`."""
 
-    def __init__(self, path: str | Path, told: FeedFile, target: Target) -> None:
+    def __init__(self, path: str | Path, told: FeedFile, target: Target, *, depth: bool = False) -> None:
         wanted = Wanted(told.venue, told.symbol, told.symbols, told.skew, told.touch)
-        self._fitted = Fitted(path, target, wanted, play=True)
+        self._fitted = Fitted(path, target, wanted, play=True, depth=depth)
         #: The part that is played: from <= time < to, ns.
         self.begin_ns, self.end_ns = 0, 1 << 62
 
@@ -41,6 +41,10 @@ class Stream:
     def size(self) -> int:
         """Bytes of its records, about."""
         return self._fitted.size
+
+    def without_orders(self) -> list[str]:
+        """Symbols of which the file has no orders."""
+        return self._fitted.without_orders()
 
     @property
     def told(self) -> Told:

@@ -65,8 +65,9 @@ def test_what_was_fitted_is_written_down(played):
     assert sum(row["given"] for row in rows) == kinds["QUOTE"] + kinds["TRADE"] + kinds["CLEAR"] - 3
     for row in rows:
         assert (row["format"], row["skew_ns"], row["negative"], row["clamped"]) == ("binance", 1_274_761_454, 0, 0)
-        assert row["beside"] > 1000
-        assert list(row["skipped"]) == ["the book is void: held until a snapshot comes"]
+        assert row["deep"] > 1000  # depth, for the venues alone: these files have quotes of their own
+        void = "the book is void: held until a snapshot comes"
+        assert set(row["skipped"]) - {void} <= {"price or quantity is finer than the instrument's decimals"}
 
 
 def test_the_order_of_files_decides_nothing(played, files, tmp_path):

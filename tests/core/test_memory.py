@@ -38,6 +38,33 @@ def test_kernel_reads_and_writes_the_arrays():
     assert pair.right.tolist() == [0, 1, 2, 6]
 
 
+@memory
+class Outer(Memory):
+    """A column, and a Memory."""
+
+    own: np.ndarray
+    pair: Pair
+    LAYOUT: ClassVar[Layout] = packed(own="<i8")
+    INNER: ClassVar[dict[str, type[Memory]]] = {"pair": Pair}
+
+
+@kernel
+def total_of_inner(outer: Outer) -> int:
+    """Sum of all of it."""
+    return int(outer.own.sum() + total(outer.pair))
+
+
+@pytest.mark.kernel
+def test_a_memory_in_a_memory():
+    pair = Pair(left=np.arange(3, dtype=np.int64), right=np.arange(4, dtype=np.int32))
+    outer = Outer(own=np.arange(5, dtype=np.int64), pair=pair)
+    assert total_of_inner(outer) == 10 + 3 + 9
+    assert pair.right.tolist() == [0, 1, 2, 6]
+    assert list(outer.arrays()) == ["own"]
+    with pytest.raises(ValueError, match=r"Outer\.pair: .* not as in INNER"):
+        Outer(own=outer.own, pair=outer)
+
+
 @pytest.mark.parametrize("cls", [State, Events, Outbox, Wiring, Pair])
 def test_annotations_are_the_layout(cls):
     assert [name for name in cls.__annotations__ if name != "LAYOUT"] == list(cls.LAYOUT)

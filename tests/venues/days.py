@@ -57,6 +57,26 @@ CLEAR: dict[str, list[int]] = {
     "instrument_id": [-1, 0, 1, 5],
     "reason": [Reason.NONE, Reason.DAY_END],
 }
+LEVEL: dict[str, list[int]] = {
+    **PLACE,
+    "side": [Side.BUY, Side.SELL],
+    "action": [0, 1, 1, 2],
+    "px": [96, 97, 98, 99, 100, 101, 102, 103],
+    "qty": [*QTY, 30],
+    "flags": [0, 0, 0, Flag.MORE],
+}
+DELTA: dict[str, list[int]] = {
+    **PLACE,
+    "side": [Side.BUY, Side.SELL],
+    "action": [0, 0, 0, 1, 2, 3, 3, 4, 5],
+    "px": [97, 98, 99, 100, 101, 102],
+    "qty": [10, 20, 30, 60],
+    "venue_order": [1, 2, 3, 4, 5, 6, 7, 0],
+    "new_order": [8, 9, 3],
+    "exec_px": [0, 0, 0, 0, 100],
+    "flags": [0, 0, 0, Flag.MORE],
+}
+PRINT = {**TRADE, "flags": [0, 0, Flag.AGGRESSOR_BUY, Flag.AGGRESSOR_SELL, Flag.OFF_BOOK]}
 #: (how often in the long days, kind, fields)
 KINDS: list[tuple[int, Any, dict[str, list[int]]]] = [
     (30, Template.ORDER_NEW, GOOD),
@@ -73,6 +93,11 @@ KINDS: list[tuple[int, Any, dict[str, list[int]]]] = [
 ]
 
 
+#: Days with levels, and with orders.
+LEVELS = [(40, Template.LEVEL, LEVEL), (6, Template.TRADE, PRINT), *KINDS]
+ORDERS = [(50, Template.ORDER_DELTA, DELTA), (6, Template.TRADE, PRINT), *KINDS]
+
+
 def _strategy(kind, fields):
     drawn = {name: st.sampled_from(values) for name, values in {"step": STEP, **fields}.items()}
     return st.tuples(st.just(kind), st.fixed_dictionaries(drawn))
@@ -80,16 +105,18 @@ def _strategy(kind, fields):
 
 #: Short days, for hypothesis.
 days = st.lists(st.one_of(*(_strategy(kind, fields) for _, kind, fields in KINDS)), max_size=60)
+days_of_levels = st.lists(st.one_of(*(_strategy(kind, fields) for _, kind, fields in LEVELS)), max_size=60)
+days_of_orders = st.lists(st.one_of(*(_strategy(kind, fields) for _, kind, fields in ORDERS)), max_size=60)
 
 
-def long_day(seed, count=400, ids=150):
+def long_day(seed, count=400, ids=150, kinds=KINDS):
     """A day of `count` events from a seed, with order ids 1 to `ids`, mostly rising."""
     rng = random.Random(seed)
-    weights = [weight for weight, *_ in KINDS]
+    weights = [weight for weight, *_ in kinds]
     newest = 1
     day: list[tuple[object, dict[str, int]]] = []
     terms: dict[int, dict[str, int]] = {}
-    for _, kind, fields in rng.choices(KINDS, weights, k=count):
+    for _, kind, fields in rng.choices(kinds, weights, k=count):
         drawn = {name: rng.choice(values) for name, values in {"step": STEP, **fields}.items()}
         if kind == Template.ORDER_NEW and rng.random() < 0.9:
             newest = newest % ids + 1
@@ -100,6 +127,17 @@ def long_day(seed, count=400, ids=150):
                 drawn.update({name: known[name] for name in ("side", "tif", "venue_id")})
         day.append((kind, drawn))
     return day
+
+
+def calm(day):
+    """The day with buys below sells, so that what rests is not crossed at once, and queues decide."""
+    for kind, fields in day:
+        if "side" in fields and "px" in fields:
+            px = 98 + fields["px"] % 3 + (3 if fields["side"] == Side.SELL else 0)
+            fields = fields | {"px": px}
+        elif kind == Template.TRADE:
+            fields = fields | {"px": 100 + fields["px"] % 2}
+        yield kind, fields
 
 
 def rows_of(day):

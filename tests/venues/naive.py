@@ -9,39 +9,29 @@ from typing import Any
 
 from sortedcontainers import SortedList
 
-from engine.record.records import ExecType, Flag, Liquidity, OrdStatus, OrdType, Reason, Side, Template, Tif
+from engine.record.records import ExecType, Liquidity, OrdStatus, OrdType, Reason, Side, Template, Tif
 from gateways.venues.ids import draw, happens
 from gateways.venues.state import Exchange
+from tests.venues.naive_market import Market, Matching
 
 OPEN = (OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED)
 CONTENT = ("instrument_id", "venue_id", "side", "ord_type", "tif", "flags", "px", "qty", "min_qty")
 
 
-class Market:
-    """One venue's market in one instrument. A side is [price, recorded size, what is left of it]."""
-
-    def __init__(self) -> None:
-        self.sides = {Side.BUY: [0, 0, 0], Side.SELL: [0, 0, 0]}
-        self.resting: list[dict[str, Any]] = []
-
-    def best_first(self, side: int) -> list[dict[str, Any]]:
-        """Resting orders of a side, best price first, then in the order in which they joined."""
-        sign = -1 if side == Side.BUY else 1
-        return sorted((o for o in self.resting if o["book"] == side), key=lambda o: sign * o["px"])
-
-
-class NaiveExchange:
+class NaiveExchange(Matching):
     """See the module; `reports` are dicts in the order in which they leave."""
 
     def __init__(self, config: Any, setup: Exchange) -> None:
         self.config = config
         self.setup = setup.venues.copy()  # seeds, latencies and prefixes as `create` made them
         self.lots = setup.pairs["lot_qty"].reshape(len(config.venue), -1)
+        self.setup_deep = bool(setup.core[0].deep)
         self.clock = 0
         self.arrivals = 0
         self.queue: Any = SortedList()
         self.orders: dict[int, dict[str, Any]] = {}
-        self.markets: list[list[Market]] = [[Market() for _ in config.instrument] for _ in config.venue]
+        queue = config.simulation.queue
+        self.markets: list[list[Market]] = [[Market(queue) for _ in config.instrument] for _ in config.venue]
         self.reports: list[dict[str, Any]] = []
         #: The last ExecID that was given.
         self.exec_id = ""
@@ -184,34 +174,14 @@ class NaiveExchange:
             (market or r["px"] % tick == 0, Reason.BAD_TICK),
             (r["qty"] > 0 and 0 <= r["min_qty"] <= r["qty"], Reason.IMPOSSIBLE_QTY),
             (r["qty"] % self.lots[r["venue_id"]][r["instrument_id"]] == 0, Reason.ODD_LOT),
+            (
+                once or self.config.simulation.queue != "exact" or self.market(r).depth.told_by == "orders",
+                Reason.UNSUPPORTED,
+            ),
         ]
         return next((int(reason) for good, reason in rules if not good), 0)
 
-    # Matching
-
-    def market(self, o: dict[str, Any]) -> Market:
-        market: Market = self.markets[o["venue_id"]][o["instrument_id"]]
-        return market
-
-    def touch(self, o: dict[str, Any]) -> tuple[bool, list[int]]:
-        """Whether an order is marketable, and the opposite side."""
-        opposite = self.market(o).sides[Side.SELL if o["book"] == Side.BUY else Side.BUY]
-        good = o["px"] >= opposite[0] if o["book"] == Side.BUY else o["px"] <= opposite[0]
-        return opposite[2] > 0 and (o["ord_type"] == OrdType.MARKET or good), opposite
-
-    def take(self, o: dict[str, Any]) -> None:
-        marketable, opposite = self.touch(o)
-        if not marketable:
-            return
-        venue = self.setup[o["venue_id"]]
-        if happens(venue["seed"], o["order_id"], 3, venue["partial_ppm"]):
-            left = draw(venue["seed"], o["order_id"], 4) % opposite[2]
-            opposite[2] = left - left % int(self.lots[o["venue_id"]][o["instrument_id"]])
-        qty = min(opposite[2], o["leaves"])
-        if qty + o["cum"] < o["min_qty"] or (o["tif"] == Tif.FOK and qty < o["leaves"]):
-            return
-        opposite[2] -= qty
-        self.fill(o, opposite[0], qty, Liquidity.REMOVED)
+    # Executions
 
     def fill(self, o: dict[str, Any], px: int, qty: int, liquidity: int) -> None:
         if qty > 0:
@@ -272,62 +242,10 @@ class NaiveExchange:
         told["exec_type"] = ExecType.TRADE_CORRECT if kind == "CORRECT" else ExecType.TRADE_CANCEL
         self.leave(o["venue_id"], told, template_id=Template[kind])
 
-    def rest(self, o: dict[str, Any]) -> None:
-        px, _, left = self.market(o).sides[o["book"]]
-        better = o["px"] > px if o["book"] == Side.BUY else o["px"] < px
-        o["queue"] = 0 if left == 0 or better else left if o["px"] == px else None
-        self.market(o).resting.append(o)
-
     def fill_resting(self, o: dict[str, Any], most: int) -> int:
         qty = max(0, min(most, o["leaves"])) if self.clock <= o["expire"] else 0
         self.fill(o, o["px"], qty, Liquidity.ADDED)
         return qty
-
-    # Market data
-
-    def apply(self, row: Any, template: int) -> None:
-        venue, instrument = int(row["venue_id"]), int(row["instrument_id"])
-        if not 0 <= venue < len(self.markets):
-            return
-        if template == Template.CLEAR and instrument == -1:
-            for market in self.markets[venue]:
-                self.show(market, 0, 0, 0, 0)
-            if row["reason"] == Reason.DAY_END:
-                self.sweep(venue, day_only=True)
-        elif 0 <= instrument < len(self.config.instrument):
-            market = self.markets[venue][instrument]
-            if template == Template.CLEAR:
-                self.show(market, 0, 0, 0, 0)
-            elif template == Template.QUOTE:
-                size = 0 if row["flags"] & Flag.CLOSED else 1
-                bid, ask = int(row["bid_qty"]) * size, int(row["ask_qty"]) * size
-                self.show(market, int(row["bid_px"]), bid, int(row["ask_px"]), ask)
-            elif not row["flags"] & Flag.OFF_BOOK and row["qty"] > 0:
-                self.print(market, Side.BUY, int(row["px"]), int(row["qty"]))
-                self.print(market, Side.SELL, int(row["px"]), int(row["qty"]))
-
-    def show(self, market: Market, bid_px: int, bid_qty: int, ask_px: int, ask_qty: int) -> None:
-        for side, px, qty in ((Side.BUY, bid_px, bid_qty), (Side.SELL, ask_px, ask_qty)):
-            if market.sides[side][:2] != [px, qty]:
-                market.sides[side] = [px, qty, qty]
-                for o in market.resting:
-                    if o["book"] == side and o["queue"] is None and o["px"] == px:
-                        o["queue"] = qty
-        for side in (Side.BUY, Side.SELL):
-            for o in market.best_first(side):
-                marketable, opposite = self.touch(o)
-                if marketable:
-                    opposite[2] -= self.fill_resting(o, opposite[2])
-
-    def print(self, market: Market, side: int, px: int, traded: int) -> None:
-        left = traded
-        for o in market.best_first(side):
-            if o["px"] == px and o["queue"] is not None:
-                reached = traded - o["queue"]
-                o["queue"] = max(0, o["queue"] - traded)
-                left -= self.fill_resting(o, min(left, reached))
-            elif o["px"] > px if side == Side.BUY else o["px"] < px:
-                left -= self.fill_resting(o, left)
 
     def sweep(self, venue: int, day_only: bool) -> None:
         for o in list(self.orders.values()):

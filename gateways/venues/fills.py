@@ -1,0 +1,59 @@
+"""Executions at the simulated venues: what a fill does to its order, and to the list of the orders that rest.
+
+Worst case: a resting order whose report finds no message slot keeps its quantity, and that is counted.
+"""
+
+from __future__ import annotations
+
+from engine.jit import kernel
+from engine.record.records import Liquidity, Side
+from gateways.venues.flight import room, tell_fill
+from gateways.venues.second import doubt_execution, status_of
+from gateways.venues.state import Exchange
+
+_BUY, _ADDED = int(Side.BUY), int(Liquidity.ADDED)
+
+
+@kernel
+def fill(ex: Exchange, row: int, px: int, qty: int, liquidity: int, now_ns: int) -> None:
+    """Book an execution of an order and report it."""
+    order = ex.orders[row]
+    order.cum_qty += qty
+    order.leaves_qty -= qty
+    order.ord_status = status_of(ex, row)
+    slot = tell_fill(ex, row, px, qty, liquidity, now_ns)
+    doubt_execution(ex, row, slot, now_ns)
+
+
+@kernel
+def unrest(ex: Exchange, row: int) -> None:
+    """Take an order out of the list of its pair, if it is there."""
+    order = ex.orders[row]
+    if order.resting == 0:
+        return
+    order.resting = 0
+    before, after = int(order.prev), int(order.next)
+    if after >= 0:
+        ex.orders[after].prev = before
+    if before >= 0:
+        ex.orders[before].next = after
+    elif order.side == _BUY:
+        ex.pairs[order.pair].bids = after
+    else:
+        ex.pairs[order.pair].asks = after
+
+
+@kernel
+def fill_resting(ex: Exchange, row: int, most: int, now_ns: int) -> int:
+    """Fill a resting order at its price up to `most`; returns the quantity, 0 where no report could be written."""
+    order = ex.orders[row]
+    qty = min(most, int(order.leaves_qty))
+    if now_ns > order.expire_ns or qty <= 0:
+        return 0
+    if room(ex) < 1:
+        ex.core[0].postponed += 1
+        return 0
+    fill(ex, row, int(order.px), qty, _ADDED, now_ns)
+    if order.leaves_qty == 0:
+        unrest(ex, row)
+    return qty

@@ -1,0 +1,197 @@
+"""The simulated venues' markets, slow and plain: what recorded data does to them, and what orders take of them.
+
+`Matching` is the part of `naive.NaiveExchange` that this is; the rest of it keeps orders, time and reports.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.record.records import Flag, Liquidity, OrdType, Reason, Side, Template, Tif
+from gateways.venues.ids import draw, happens
+from tests.venues.naive_depth import NaiveDepth, aggressor
+
+
+class Market:
+    """One venue's market in one instrument. A side is [price, recorded size, what is left of it]."""
+
+    def __init__(self, queue: str) -> None:
+        self.sides = {Side.BUY: [0, 0, 0], Side.SELL: [0, 0, 0]}
+        self.depth = NaiveDepth(queue)
+        self.resting: list[dict[str, Any]] = []
+
+    def best_first(self, side: int) -> list[dict[str, Any]]:
+        """Resting orders of a side, best price first, then in the order in which they joined."""
+        sign = -1 if side == Side.BUY else 1
+        return sorted((o for o in self.resting if o["book"] == side), key=lambda o: sign * o["px"])
+
+
+class Matching:
+    """See the module."""
+
+    config: Any
+    setup: Any
+    setup_deep: bool
+    lots: Any
+    markets: list[list[Market]]
+    fill: Any
+    fill_resting: Any
+    sweep: Any
+
+    def market(self, o: dict[str, Any]) -> Market:
+        market: Market = self.markets[o["venue_id"]][o["instrument_id"]]
+        return market
+
+    def touch(self, o: dict[str, Any]) -> tuple[bool, Any]:
+        """Whether an order is marketable, and the opposite side."""
+        side = Side.SELL if o["book"] == Side.BUY else Side.BUY
+        depth, opposite = self.market(o).depth, self.market(o).sides[side]
+        if depth.told_by:
+            levels = depth.open(side, None if o["ord_type"] == OrdType.MARKET else o["px"])
+            return bool(levels), [side, levels]
+        good = o["px"] >= opposite[0] if o["book"] == Side.BUY else o["px"] <= opposite[0]
+        return opposite[2] > 0 and (o["ord_type"] == OrdType.MARKET or good), opposite
+
+    def take(self, o: dict[str, Any]) -> None:
+        marketable, opposite = self.touch(o)
+        if not marketable:
+            return
+        if self.market(o).depth.told_by:
+            self.take_depth(o, *opposite)
+            return
+        venue = self.setup[o["venue_id"]]
+        if happens(venue["seed"], o["order_id"], 3, venue["partial_ppm"]):
+            left = draw(venue["seed"], o["order_id"], 4) % opposite[2]
+            opposite[2] = left - left % int(self.lots[o["venue_id"]][o["instrument_id"]])
+        qty = min(opposite[2], o["leaves"])
+        if qty + o["cum"] < o["min_qty"] or (o["tif"] == Tif.FOK and qty < o["leaves"]):
+            return
+        opposite[2] -= qty
+        self.fill(o, opposite[0], qty, Liquidity.REMOVED)
+
+    def take_depth(self, o: dict[str, Any], side: int, levels: list[tuple[int, int]]) -> None:
+        """Level by level; all that the order needs must be there where it asks for that."""
+        depth, venue = self.market(o).depth, self.setup[o["venue_id"]]
+        if happens(venue["seed"], o["order_id"], 3, venue["partial_ppm"]):
+            px, shown = levels[0]
+            left = draw(venue["seed"], o["order_id"], 4) % shown
+            left -= left % int(self.lots[o["venue_id"]][o["instrument_id"]])
+            depth.use_up(side, px, shown - left)
+            levels = [(px, left), *levels[1:]]
+        total = min(sum(qty for _, qty in levels), o["leaves"])
+        if o["cum"] + total < o["min_qty"] or (o["tif"] == Tif.FOK and total < o["leaves"]):
+            return
+        for px, qty in levels:
+            done = min(qty, o["leaves"])
+            depth.use_up(side, px, done)
+            self.fill(o, px, done, Liquidity.REMOVED)
+
+    def rest(self, o: dict[str, Any]) -> None:
+        o["traded"] = 0
+        if self.market(o).depth.told_by:
+            self.market(o).depth.join(o)
+            self.market(o).resting.append(o)
+            return
+        px, _, left = self.market(o).sides[o["book"]]
+        better = o["px"] > px if o["book"] == Side.BUY else o["px"] < px
+        o["queue"] = 0 if left == 0 or better else left if o["px"] == px else None
+        self.market(o).resting.append(o)
+
+    # Market data
+
+    def apply(self, row: Any, template: int) -> None:
+        venue, instrument = int(row["venue_id"]), int(row["instrument_id"])
+        if not 0 <= venue < len(self.markets):
+            return
+        if template == Template.CLEAR and instrument == -1:
+            for market in self.markets[venue]:
+                self.void(market)
+            if row["reason"] == Reason.DAY_END:
+                self.sweep(venue, day_only=True)
+        elif 0 <= instrument < len(self.config.instrument):
+            market = self.markets[venue][instrument]
+            if template == Template.CLEAR:
+                self.void(market)
+            elif template == Template.QUOTE:
+                size = 0 if row["flags"] & Flag.CLOSED else 1
+                bid, ask = int(row["bid_qty"]) * size, int(row["ask_qty"]) * size
+                if market.depth.told_by == "levels":
+                    market.depth.quote(market.resting, Side.BUY, int(row["bid_px"]), bid)
+                    market.depth.quote(market.resting, Side.SELL, int(row["ask_px"]), ask)
+                    self.cross(market)
+                elif not market.depth.told_by:
+                    self.show(market, int(row["bid_px"]), bid, int(row["ask_px"]), ask)
+            elif template == Template.TRADE:
+                if not row["flags"] & Flag.OFF_BOOK and row["qty"] > 0:
+                    for side, hit in zip((Side.BUY, Side.SELL), aggressor(row), strict=True):
+                        if hit:
+                            self.print(market, side, int(row["px"]), int(row["qty"]))
+                    if market.depth.told_by == "orders":
+                        market.depth.printed(row)
+            elif self.setup_deep:
+                self.move(market, row, template)
+
+    def void(self, market: Market) -> None:
+        self.show(market, 0, 0, 0, 0)
+        market.depth.clear()
+
+    def move(self, market: Market, row: Any, template: int) -> None:
+        """Levels and orders."""
+        depth = market.depth
+        if template == Template.LEVEL:
+            if row["px"] <= 0 or row["side"] not in (Side.BUY, Side.SELL):
+                return
+            depth.told_by = "levels"
+            depth.put(market.resting, int(row["side"]), int(row["px"]), 0 if row["action"] == 2 else int(row["qty"]))
+        elif row["venue_order"]:
+            depth.told_by = "orders"
+            told = depth.executed(row)
+            if told:
+                self.print(market, *told)
+            depth.delta(market.resting, row)
+        if not row["flags"] & Flag.MORE:
+            self.cross(market)
+
+    def show(self, market: Market, bid_px: int, bid_qty: int, ask_px: int, ask_qty: int) -> None:
+        proportional = self.config.simulation.queue == "proportional"
+        for side, px, qty in ((Side.BUY, bid_px, bid_qty), (Side.SELL, ask_px, ask_qty)):
+            old_px, old, _ = market.sides[side]
+            if [old_px, old] != [px, qty]:
+                market.sides[side] = [px, qty, qty]
+                if proportional and px == old_px and old:
+                    market.depth.levels[side][px] = qty
+                    market.depth.moved(market.resting, side, px, old, max(old - qty, 0))
+                    del market.depth.levels[side][px]
+                    continue
+                for o in market.resting:
+                    if o["book"] == side and o["queue"] is None and o["px"] == px:
+                        o["queue"] = qty
+        self.cross(market)
+
+    def cross(self, market: Market) -> None:
+        for side in (Side.BUY, Side.SELL):
+            for o in market.best_first(side):
+                while True:
+                    marketable, opposite = self.touch(o)
+                    if not marketable:
+                        break
+                    if not market.depth.told_by:
+                        opposite[2] -= self.fill_resting(o, opposite[2])
+                        break
+                    px, qty = opposite[1][0]
+                    done = self.fill_resting(o, qty)
+                    if not done:
+                        break
+                    market.depth.use_up(opposite[0], px, done)
+
+    def print(self, market: Market, side: int, px: int, traded: int) -> None:
+        left, exact = traded, self.config.simulation.queue == "exact"
+        for o in market.best_first(side):
+            if o["px"] == px and o["queue"] is not None:
+                reached = traded - o["queue"]
+                if not exact:
+                    o["traded"] += traded
+                    o["queue"] = max(0, o["queue"] - traded)
+                left -= self.fill_resting(o, min(left, reached))
+            elif o["px"] > px if side == Side.BUY else o["px"] < px:
+                left -= self.fill_resting(o, left)
