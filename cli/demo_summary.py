@@ -15,11 +15,11 @@ from cli.verify import progress_bar, readable
 def summarise(screen: Console, run_dir: Path) -> dict[str, Any]:
     """Verify and measure the run, show it, write RUN_DIR/report.html; returns the demonstration's JSON."""
     with readable(), progress_bar(screen, run_dir) as progress:
-        from replay.report.measure import measure
+        from replay.report.measure import measure_and_draw
 
-        found = measure(run_dir, progress=progress)
+        found, drawn = measure_and_draw(run_dir, progress=progress)
     report = run_dir / "report.html"
-    write_page(report, found)
+    write_page(report, found, drawn)
     show(screen, found)
     screen.print(f"\nrun      {run_dir}", soft_wrap=True, markup=False)
     screen.print(f"report   {report}", soft_wrap=True, markup=False)

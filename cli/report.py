@@ -20,6 +20,7 @@ from cli.verify import DIFFERENT, progress_bar, readable
 
 if TYPE_CHECKING:
     from replay.report.structs import Measures
+    from replay.report.trading import Drawn
 
 
 def report(
@@ -38,13 +39,13 @@ def report(
     """
     out = console(json)
     with readable(), progress_bar(out, run_dir) as progress:
-        from replay.report.measure import measure
+        from replay.report.measure import measure_and_draw
 
-        measures = measure(run_dir, check=verify, progress=progress)
+        measures, drawn = measure_and_draw(run_dir, check=verify, progress=progress)
     if json is not None:
         write_json(json, measures)
     if html is not None:
-        write_page(html, measures)
+        write_page(html, measures, drawn)
     if json != "-":
         show(out, measures)
     if html is not None:
@@ -53,11 +54,11 @@ def report(
         raise typer.Exit(DIFFERENT)
 
 
-def write_page(path: Path, measures: Measures) -> None:
+def write_page(path: Path, measures: Measures, drawn: Drawn) -> None:
     """Write the HTML page, whole or not at all. OSError as is."""
     from replay.report.pages import page
 
-    write_text(path, page(measures))
+    write_text(path, page(measures, drawn))
 
 
 def show(out: Console, m: Measures) -> None:
@@ -90,11 +91,28 @@ def show(out: Console, m: Measures) -> None:
         f"{quantity(c.apart_qty)} filled on them"
     )
     o = m.outcome
-    out.print(f"fees      {money(o.fees)} {o.currency} on {money(o.notional)} traded\n")
+    out.print(f"fees      {money(o.fees)} {o.currency} on {money(o.notional)} traded")
+    _show_trading(out, m)
     _show_changes(out, m)
     _show_venues(out, m)
     _show_latency(out, m)
     _show_trouble(out, m)
+
+
+def _show_trading(out: Console, m: Measures) -> None:
+    """Cost by benchmark, and where the market went after fills."""
+    from replay.report.pages import bps
+
+    if m.trading is None:
+        return
+    told = [f"{row.name} {bps(row.bps)}" for row in m.trading.benchmarks if row.bps is not None]
+    out.print(f"against   {', '.join(told) or 'nothing that can be said'}")
+    marks = [f"{row.horizon_s:g} s {bps(row.bps)}" for row in m.trading.markouts if row.bps is not None]
+    if marks:
+        out.print(f"markouts  {', '.join(marks)}")
+    if m.trading.market:
+        out.print(f"          without what needs market data: {m.trading.market}")
+    out.print()
 
 
 def _show_changes(out: Console, m: Measures) -> None:
@@ -159,6 +177,9 @@ def _show_venues(out: Console, m: Measures) -> None:
 def _show_latency(out: Console, m: Measures) -> None:
     from replay.report.pages import latency_rows
 
+    if not any(row.count for row in m.latency_ns.values()):
+        out.print("latency   none was measured: in a backtest the engine takes no time\n")
+        return
     source = "all events" if m.latency_source == "stats" else "events that sent something"
     heads = ("stage", "n", "min", "p50", "p90", "p99", "p99.9", "p99.99", "max")
     _table(out, f"Latency by stage ({source})", heads, [(stage, *cells) for stage, cells in latency_rows(m)])

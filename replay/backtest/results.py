@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from engine.io.journal_format import FRAME_HEADER, Kind
 from engine.io.journal_reader import JournalReader
 from engine.run import manifest
+from engine.run.config import Config
 from replay.backtest.host import Outcome
 from replay.backtest.tables import NEEDED, Tables, make
 from replay.backtest.tape import HORIZONS_S, Tape
@@ -54,6 +55,11 @@ class Result:
     def tables(self) -> Tables:
         """All tables; docs/backtest.md has the columns, `replay.backtest.tables.SCHEMAS` their types and texts."""
         return self._read[0]
+
+    @property
+    def config(self) -> Config:
+        """The run's configuration."""
+        return self._read[1].config
 
     def fills(self) -> pa.Table:
         """Executions, a row each, in the order in which the engine had them."""

@@ -39,7 +39,7 @@ class Tape:
         found = gather(run_dir, _NEEDED)
         self.config = manifest.from_bytes(found.manifest).read_config()
         self._symbols = {row.symbol: n for n, row in enumerate(self.config.instrument)}
-        self._stale_ns = self.config.routing.stale_ms * 1_000_000
+        self.stale_ns = self.config.routing.stale_ms * 1_000_000
         quotes, trades = found.table(*_QUOTE), found.table(*_TRADE)
         self._trades = trades[(trades["flags"] & Flag.OFF_BOOK) == 0]
         self._quotes = {
@@ -48,8 +48,25 @@ class Tape:
             for venue in range(len(self.config.venue))
         }
 
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """Times of the first and the last quote; (0, 0) where there is none."""
+        ends = [
+            (int(rows["ts_recv_ns"][0]), int(rows["ts_recv_ns"][-1])) for rows in self._quotes.values() if len(rows)
+        ]
+        return (min(first for first, _ in ends), max(last for _, last in ends)) if ends else (0, 0)
+
     def mids(self, instrument: int, times_ns: Array) -> Array:
         """Mid-points at times, in the currency; NaN where the market was not two-sided, or crossed."""
+        bid, ask = self.touches(instrument, times_ns)
+        mids: Array = bid / 2 + ask / 2
+        return mids
+
+    def touches(self, instrument: int, times_ns: Array, stale_ns: int | None = None) -> tuple[Array, Array]:
+        """National best bid and offer at times, in the currency; both NaN where the market was not two-sided, or
+        crossed. `stale_ns` takes the place of `routing.stale_ms`.
+        """
+        stale_ns = self.stale_ns if stale_ns is None else stale_ns
         bid = np.zeros(len(times_ns), dtype=np.int64)
         ask = np.full(len(times_ns), np.iinfo(np.int64).max)
         for venue in range(len(self.config.venue)):
@@ -58,15 +75,14 @@ class Tape:
                 continue
             place = np.searchsorted(rows["ts_recv_ns"], times_ns, side="right") - 1
             last = rows[np.maximum(place, 0)]
-            good = (place >= 0) & (times_ns - last["ts_recv_ns"] <= self._stale_ns)
+            good = (place >= 0) & (times_ns - last["ts_recv_ns"] <= stale_ns)
             crossed = (last["bid_px"] > last["ask_px"]) & (last["bid_qty"] > 0) & (last["ask_qty"] > 0)
             good &= ((last["flags"] & Flag.CLOSED) == 0) & ~crossed
             bid = np.where(good & (last["bid_qty"] > 0), np.maximum(bid, last["bid_px"]), bid)
             ask = np.where(good & (last["ask_qty"] > 0), np.minimum(ask, last["ask_px"]), ask)
         two_sided = (bid > 0) & (bid <= ask) & (ask < np.iinfo(np.int64).max)
         scale = 10.0 ** self.config.instrument[instrument].px_decimals
-        mids: Array = np.where(two_sided, (bid / 2 + ask / 2) / scale, np.nan)
-        return mids
+        return np.where(two_sided, bid / scale, np.nan), np.where(two_sided, ask / scale, np.nan)
 
     def vwap(self, instrument: int, from_ns: Array, to_ns: Array) -> Array:
         """Average price of the trades on books with from <= time <= to, weighted by quantity; NaN where none was."""

@@ -1,7 +1,7 @@
 """`measure(run_dir)`: every number of a report, from the journal (and the stats file, where there is one).
 
-Two passes over the journal: one that gathers columns, one that verifies. Worst case: memory grows with the number of
-orders and observations (about 100 bytes each), never with the market data.
+Four passes over the journal: three that gather columns, one that verifies. Worst case: memory grows with the number of
+orders and observations (about 100 bytes each), and with the market data up to a limit (`replay.report.trading`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,12 +27,24 @@ from replay.report.latency import curve, histograms, latency, series
 from replay.report.orders import Book
 from replay.verify import Progress, Verdict, verify
 
+if TYPE_CHECKING:
+    from replay.report.trading import Drawn
+
 
 def measure(run_dir: str | Path, *, check: bool = True, progress: Progress | None = None) -> s.Measures:
     """Measure a run. `check=False` leaves the verification out (`verify` is then None); `progress` is its.
 
     JournalError: the journal cannot be read. ManifestError, ConfigError, BindError: this build cannot replay it.
     """
+    return measure_and_draw(run_dir, check=check, progress=progress)[0]
+
+
+def measure_and_draw(
+    run_dir: str | Path, *, check: bool = True, progress: Progress | None = None
+) -> tuple[s.Measures, Drawn]:
+    """As `measure`, with what the page's pictures of trading are drawn from."""
+    from replay.report.trading import count_of, look
+
     path = Path(run_dir)
     found = gather(path)
     run = manifest.from_bytes(found.manifest)
@@ -40,7 +53,8 @@ def measure(run_dir: str | Path, *, check: bool = True, progress: Progress | Non
     book = Book(found, config, run.initial_state())
     counts, source, counters = histograms(path, found)
     cost, shares = book.cost(), book.shares()
-    return s.Measures(
+    trading, drawn = look(path, count_of(found.inputs))
+    measures = s.Measures(
         run=_run(path, found, run, config),
         feed=_feed(found),
         parents=book.parents(),
@@ -56,7 +70,9 @@ def measure(run_dir: str | Path, *, check: bool = True, progress: Progress | Non
         loop={name: counters[name] for name in LOOP_COUNTERS if name in counters} if counters is not None else None,
         lineage=_lineage(path, found),
         verify=verdict,
+        trading=trading,
     )
+    return measures, drawn
 
 
 def _agrees(book: Book, shares: s.Shares, verdict: Verdict) -> bool | None:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from replay.report import charts
 from replay.report.charts import quoted
 from replay.report.structs import Measures
 from replay.times import time_text
 
+if TYPE_CHECKING:
+    from replay.report.trading import Drawn
+
 _PERCENTILES: Final = (("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99_9", 99.9), ("p99_99", 99.99))
 
 
-def page(measures: Measures) -> str:
-    """The report as HTML."""
+def page(measures: Measures, drawn: Drawn | None = None) -> str:
+    """The report as HTML; `drawn` is what its pictures of trading are made from, without which it has none."""
     filters = {
         "qty": quantity,
         "money": money,
@@ -36,8 +39,30 @@ def page(measures: Measures) -> str:
         curve=own_ids(charts.percentile_curve(measures), "a"),
         series=own_ids(charts.over_time(measures.series), "b") if measures.series else "",
         bars=own_ids(charts.by_venue(measures.outcome.venues), "c"),
+        latency_known=any(row.count for row in measures.latency_ns.values()),
+        pictures=pictures(measures, drawn),
     )
     return text
+
+
+def pictures(measures: Measures, drawn: Drawn | None) -> dict[str, Any]:
+    """The pictures of trading by name; `courses`: symbol, fills, how many are drawn, price and held of instruments."""
+    if drawn is None:
+        return {"courses": [], "more": 0} | dict.fromkeys(("slippage", "fees", "markouts", "benchmarks"), "")
+    from replay.report import charts_trading as t
+
+    courses = [
+        (c.symbol, c.fills, len(c.fill_ns), own_ids(t.price(c), f"p{n}"), own_ids(t.held(c), f"q{n}"))
+        for n, c in enumerate(drawn.courses)
+    ]
+    return {
+        "courses": courses,
+        "more": drawn.more,
+        "slippage": own_ids(t.slippage(drawn), "s"),
+        "fees": own_ids(t.fees(measures.outcome.venues, measures.outcome.currency), "f"),
+        "markouts": own_ids(t.markouts(drawn), "m"),
+        "benchmarks": own_ids(t.benchmarks(drawn), "n"),
+    }
 
 
 def template(folder: Path, filters: dict[str, Any]) -> Any:

@@ -173,6 +173,47 @@ class Outcome(Struct, frozen=True):
     unsolicited: int
 
 
+class Benchmark(Struct, frozen=True):
+    """What orders' fills cost against a price: by order, and all of them by money. None: no order has it."""
+
+    name: str
+    orders: int
+    bps: float | None
+    #: Of the orders, each counting once.
+    p10_bps: float | None
+    p50_bps: float | None
+    p90_bps: float | None
+
+
+class Markout(Struct, frozen=True):
+    """What fills had gained against the mid-point some seconds later, weighted by money; by how they were executed."""
+
+    horizon_s: float
+    fills: int
+    bps: float | None
+    added_bps: float | None
+    removed_bps: float | None
+
+
+class Slippage(Struct, frozen=True):
+    """What each fill cost against the mid-point at its order's arrival; percentiles are of fills, each once."""
+
+    fills: int
+    bps: float | None
+    p10_bps: float | None
+    p50_bps: float | None
+    p90_bps: float | None
+
+
+class Trading(Struct, frozen=True):
+    """What trading came to against the market. `market` says why what needs it is missing; empty where it is not."""
+
+    market: str
+    benchmarks: list[Benchmark]
+    slippage: Slippage
+    markouts: list[Markout]
+
+
 class SegmentFile(Struct, frozen=True):
     """One segment of the journal. Times are of its first and last input, engine clock, ISO 8601 UTC."""
 
@@ -218,6 +259,8 @@ class Measures(Struct, frozen=True):
     loop: dict[str, int] | None
     lineage: Lineage
     verify: Verdict | None
+    #: Against the market; None where it was not looked at.
+    trading: Trading | None = None
 
 
 def stands(count: int, percentile: float) -> bool:
