@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from replay.backtest.host import Feed, Watch
     from replay.backtest.results import Result
     from replay.backtest.settings import Settings
+    from replay.report.structs import Compared, Measured
 
 
 def backtest(
@@ -46,6 +47,10 @@ def backtest(
         int | None, typer.Option(min=0, help="Parents that the seed draws.", show_default="backtest.orders")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed.", show_default="backtest.seed")] = None,
+    latency: Annotated[
+        Literal["measured", "configured"],
+        typer.Option(help="Of a run that is played again: the latencies that it measured, or was configured with."),
+    ] = "measured",
     json: JsonOption = None,
 ) -> None:
     """Play a recorded day to the engine and its simulated venues in virtual time: two runs give one journal.
@@ -53,12 +58,19 @@ def backtest(
     Writes RUN_DIR (journal and stats, as a live run has them) and RUN_DIR/results/*.parquet; docs/backtest.md says what
     is in them.
     """
+    from replay.backtest.measured import measured, with_latencies
     from replay.backtest.play import feeds_of, prepare
     from replay.backtest.results import Result
     from replay.backtest.settings import changed
 
     screen = console(json)
     settings, listed = _asked(config, out)
+    found = None
+    if listed is not None:
+        with screen.status("reading the run"):
+            found, feeds = measured(config), feeds or [config]
+        if latency == "measured":
+            settings = with_latencies(settings, found)
     settings = changed(settings, parents=parents, orders=orders, seed=seed)
     with screen.status("reading the feed, compiling or loading kernels"):
         host = prepare(settings, feeds or (), out, listed if parents is None and orders is None else None)
@@ -68,8 +80,9 @@ def backtest(
         result = Result(host.run_dir, done)
         result.write()
     summary = result.summary() | {"feeds": feeds_of(host.run_dir)}
-    if listed is not None:
-        summary["compared"] = _compare(config, result)
+    if found is not None:
+        with screen.status("comparing"):
+            summary["compared"] = _compare(config, result, found)
     if json is not None:
         write_json(json, summary)
     if json != "-":
@@ -92,16 +105,17 @@ def _asked(config: Path, out: Path | None) -> tuple[Settings, list[Parent] | Non
         return again(config)
 
 
-def _compare(run_dir: Path, result: Result) -> dict[str, Any]:
-    """Hold a backtest against the run whose orders it played; RUN_DIR/results/compared.parquet."""
+def _compare(run_dir: Path, result: Result, found: Measured) -> Compared:
+    """Hold a backtest against the run whose orders it played; RUN_DIR/results/compared.parquet and .json."""
     import pyarrow.parquet as pq
 
-    from replay.backtest.compare import compare
+    from replay.backtest.compare import compare, summary
 
     table = compare(run_dir, result)
     pq.write_table(table, result.run_dir / "results" / "compared.parquet", compression="zstd")
-    rows = zip(table["cl_ord_id"].to_pylist(), table["why"].to_pylist(), strict=True)
-    return {"run_dir": str(run_dir), "orders": len(table), "different": {name: why for name, why in rows if why}}
+    told = summary(table, run_dir, result, found)
+    write_json(str(result.run_dir / "results" / "compared.json"), told)
+    return told
 
 
 @contextmanager
@@ -152,14 +166,20 @@ def _show(screen: Console, result: Result, summary: dict[str, Any]) -> None:
         table.add_row(v["mic"], *cells)
     screen.print(table)
     if "compared" in s:
-        found = s["compared"]
-        screen.print(
-            f"\ncompared with {found['run_dir']}: {len(found['different'])} of {found['orders']} orders differ"
-        )
-        for name, why in list(found["different"].items())[:20]:
-            screen.print(f"  {name}  {why}", markup=False, soft_wrap=True)
+        _show_compared(screen, s["compared"])
     screen.print(f"\nrun      {result.run_dir}", soft_wrap=True, markup=False)
     screen.print(f"results  {result.run_dir / 'results'}", soft_wrap=True, markup=False)
+
+
+def _show_compared(screen: Console, found: Compared) -> None:
+    """What differs from the run that was played again."""
+    screen.print(f"\ncompared with {found.run_dir}: {found.same:,} of {found.orders:,} orders came out the same")
+    for cause, count in found.causes.items():
+        screen.print(f"  {count:,} apart by {cause}")
+    for row in found.different[:20]:
+        screen.print(f"  {row.cl_ord_id}  {row.why}", markup=False, soft_wrap=True)
+    if len(found.different) > 20:
+        screen.print(f"  and {len(found.different) - 20:,} more in results/compared.parquet")
 
 
 def _show_feed(screen: Console, row: dict[str, Any]) -> None:

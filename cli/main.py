@@ -94,7 +94,7 @@ COMMANDS: dict[str, Command] = {
         "a recorded day through the same engine in virtual time, with results as Parquet",
         (
             ("tickroute backtest desk.toml quotes.csv.gz trades.csv.gz", "route a recorded day in a second"),
-            ("tickroute backtest runs/demo runs/demo/day.rec --out runs/again", "a live run again, order by order"),
+            ("tickroute backtest runs/demo --out runs/again", "a live run again, held against it order by order"),
             (
                 "tickroute backtest desk.toml --orders 2000 --seed 7 --out runs/bt",
                 "other orders, elsewhere",

@@ -10,10 +10,11 @@ Worst case: cancels and replaces of clients are not taken over; orders that had 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -24,6 +25,8 @@ from gateways.orders.parents import Parent
 from replay.backtest.results import Result
 from replay.backtest.settings import Backtest, Settings
 from replay.report.gather import KEPT, gather
+from replay.report.structs import Compared, Different, Measured, Total
+from replay.times import time_text
 
 _NEW: Final = (Kind.INPUT, Template.ORDER_NEW)
 _NEEDED: Final = KEPT | {_NEW: "cl_ord_id account_id instrument_id side ord_type tif qty px ts_recv_ns"}
@@ -38,6 +41,7 @@ SCHEMA: Final = pa.schema(
             ("symbol", pa.string(), "instrument"),
             ("side", pa.string(), "BUY, SELL or SELL_SHORT"),
             ("same", pa.bool_(), "same status, quantity, price and venues"),
+            ("cause", pa.string(), "what kind of difference came first; empty where there was none"),
             ("why", pa.string(), "where the two first went apart; empty where they did not"),
             ("status_a", pa.string(), "OrdStatus in a"),
             ("status_b", pa.string(), "OrdStatus in b"),
@@ -52,6 +56,25 @@ SCHEMA: Final = pa.schema(
         )
     ]
 )
+
+
+#: Kinds of difference.
+ARRIVAL: Final = "the market at arrival"
+ROUTING: Final = "what was sent"
+EXECUTION: Final = "what a venue executed"
+PRICE: Final = "prices"
+MISSING: Final = "in one of them only"
+
+
+class _Child(NamedTuple):
+    """A child: what was sent, what of it was executed, its last status, and ns until it was first heard of."""
+
+    mic: str
+    qty: float
+    px: float
+    filled: float
+    status: str
+    answer_ns: int | None
 
 
 def again(run_dir: str | Path) -> tuple[Settings, list[Parent]]:
@@ -98,39 +121,68 @@ def compare(a: str | Path | Result, b: str | Path | Result) -> pa.Table:
         assert known is not None
         row["symbol"], row["side"] = known["symbol"], known["side"]
         if here is None or there is None:
-            row["why"] = f"only in {'b' if here is None else 'a'}"
+            row["cause"], row["why"] = MISSING, f"only in {'b' if here is None else 'a'}"
         else:
-            row["why"] = _why(row, here, there, sent[0].get(name, []), sent[1].get(name, []))
+            row["cause"], row["why"] = _why(row, here, there, sent[0].get(name, []), sent[1].get(name, []))
         row["same"] = not row["why"]
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _why(row: dict[str, Any], a: dict[str, Any], b: dict[str, Any], sent_a: list[Any], sent_b: list[Any]) -> str:
-    """Where two lives of an order went apart."""
+def summary(table: pa.Table, a: str | Path, b: Result, found: Measured) -> Compared:
+    """What a table of `compare` comes to. `found` is what run a measured."""
+    causes = Counter(cause for cause in table["cause"].to_pylist() if cause)
+    rows = zip(*(table[name].to_pylist() for name in ("cl_ord_id", "cause", "why")), strict=True)
+    told = [Result(a).summary(), b.summary()]
+    names = ("fills", "children", "notional", "fees", "shortfall_bps", "shortfall_with_fees_bps")
+    totals = [Total(name="filled quantity", a=told[0]["quantity"]["filled"], b=told[1]["quantity"]["filled"])]
+    totals += [Total(name=name.replace("_", " "), a=told[0][name], b=told[1][name]) for name in names]
+    terms = msgspec.json.decode((b.run_dir / "backtest.json").read_bytes())
+    return Compared(
+        run_dir=str(a),
+        orders=len(table),
+        same=sum(table["same"].to_pylist()),
+        causes=dict(causes.most_common()),
+        totals=totals,
+        different=[Different(cl_ord_id=name, cause=cause, why=why) for name, cause, why in rows if why],
+        measured=found,
+        played_us={venue.mic: venue.latency_us for venue in b.config.venue},
+        played_feed_us=int(terms["feed_latency_us"]),
+    )
+
+
+def _why(
+    row: dict[str, Any], a: dict[str, Any], b: dict[str, Any], sent_a: list[_Child], sent_b: list[_Child]
+) -> tuple[str, str]:
+    """Where two lives of an order went apart: (cause, text)."""
     if all(row[f"{key}_a"] == row[f"{key}_b"] for key in ("status", "filled_qty", "avg_px", "venues")):
-        return ""
+        return "", ""
     markets = [(told["arrival_bid"], told["arrival_ask"]) for told in (a, b)]
     if markets[0] != markets[1]:
         shown = " and ".join(f"{_px(bid)} / {_px(ask)}" for bid, ask in markets)
-        return f"saw another market at arrival: {shown}"
+        return ARRIVAL, f"saw another market at arrival: {shown}"
     for n, (one, other) in enumerate(zip(sent_a, sent_b, strict=False)):
-        if one[:-1] != other[:-1]:
-            return f"child {n + 1} was another: {_child(one)} and {_child(other)}"
-        if one[-1] != other[-1]:
-            return f"{one[0]} executed {one[-1]:g} and {other[-1]:g} of child {n + 1} ({_child(one)})"
+        if one[:3] != other[:3]:
+            return ROUTING, f"child {n + 1} was another: {_child(one)} and {_child(other)}"
+        if one.filled != other.filled:
+            text = f"{one.mic} executed {one.filled:g} and {other.filled:g} of child {n + 1} ({_child(one)})"
+            return EXECUTION, f"{text}: {_end(one)}, and {_end(other)}"
     if len(sent_a) != len(sent_b):
-        return f"{len(sent_a)} and {len(sent_b)} children"
-    return "the venues executed at other prices"
+        return ROUTING, f"{len(sent_a)} and {len(sent_b)} children"
+    return PRICE, "the venues executed at other prices"
+
+
+def _end(child: _Child) -> str:
+    """How a child ended, and when the engine first heard of it."""
+    return child.status + (" without an answer" if child.answer_ns is None else f" after {time_text(child.answer_ns)}")
 
 
 def _px(px: float | None) -> str:
     return "none" if px is None else f"{px:g}"
 
 
-def _child(child: Any) -> str:
-    mic, qty, px, *_ = child
-    return f"{qty:g} at {px:g} to {mic}"
+def _child(child: _Child) -> str:
+    return f"{child.qty:g} at {child.px:g} to {child.mic}"
 
 
 def _by_venue(fills: list[tuple[str, float]]) -> str:
@@ -147,13 +199,15 @@ def _orders(result: Result) -> dict[str, dict[str, Any]]:
     return dict(zip(table["cl_ord_id"].to_pylist(), rows, strict=True))
 
 
-def _sent(result: Result) -> dict[str, list[Any]]:
-    """Children of each order as they left: (venue, quantity, price, what of it was executed)."""
-    found: dict[str, list[Any]] = defaultdict(list)
+def _sent(result: Result) -> dict[str, list[_Child]]:
+    """Children of each order as they left."""
+    found: dict[str, list[_Child]] = defaultdict(list)
     table = result.children()
-    names = ("cl_ord_id", "mic", "qty", "px", "filled_qty")
-    for name, *child in zip(*(table[column].to_pylist() for column in names), strict=True):
-        found[name].append(tuple(child))
+    names = ("cl_ord_id", "mic", "qty", "px", "filled_qty", "status")
+    columns = [table[column].to_pylist() for column in names]
+    times = [table[column].cast(pa.int64()).to_pylist() for column in ("time", "first_report")]
+    for name, mic, qty, px, filled, status, sent_ns, heard_ns in zip(*columns, *times, strict=True):
+        found[name].append(_Child(mic, qty, px, filled, status, None if heard_ns is None else heard_ns - sent_ns))
     return found
 
 

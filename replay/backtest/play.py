@@ -25,6 +25,7 @@ from gateways.formats.fit import Target
 from gateways.orders.parents import Parent, generate_parents
 from gateways.orders.parents_file import read_parents
 from replay.backtest.host import Feed, Host, Terms
+from replay.backtest.journaled import JournalFeed, is_run
 from replay.backtest.merge import merged
 from replay.backtest.settings import Backtest, FeedFile, Settings, time_ns
 from replay.backtest.streams import Stream
@@ -80,7 +81,9 @@ def files_of(backtest: Backtest, feeds: Sequence[str | Path] = ()) -> list[FeedF
     return [msgspec.structs.replace(row, file=str(path)) for row, path in zip(named, feeds, strict=True)]
 
 
-def _opened(settings: Settings, files: list[FeedFile], names: Names) -> tuple[list[Recording], list[Stream]]:
+def _opened(
+    settings: Settings, files: list[FeedFile], names: Names
+) -> tuple[list[Recording], list[Stream | JournalFeed]]:
     """Recordings and TAQ files whole, all others to be read as they are played, in the order given."""
     kinds = [_kind(row.file) for row in files]
     for row, kind in zip(files, kinds, strict=True):
@@ -97,7 +100,13 @@ def _opened(settings: Settings, files: list[FeedFile], names: Names) -> tuple[li
     state = manifest.make(settings.config, 1, 0).initial_state()
     target = Target.of(settings.config, [int(px) for px in state.instruments["max_px"]])
     depth = settings.config.simulation.depth
-    streams = [Stream(row.file, row, target, depth=depth) for row in others]
+    latency_ns = settings.backtest.feed_latency_us * 1000
+    streams: list[Stream | JournalFeed] = [
+        JournalFeed(row.file, settings.config, latency_ns)
+        if is_run(row.file)
+        else Stream(row.file, row, target, depth=depth)
+        for row in others
+    ]
     for row, stream in zip(others, streams, strict=True):
         _needs_orders(settings.config, row.file, stream.without_orders())
     return days, streams
@@ -124,7 +133,7 @@ def _until_end(chunks: Iterator[Array], then: Callable[[], None]) -> Iterator[Ar
     then()
 
 
-def _write_down(host: Host, backtest: Backtest, files: list[FeedFile], streams: list[Stream]) -> None:
+def _write_down(host: Host, backtest: Backtest, files: list[FeedFile], streams: list[Stream | JournalFeed]) -> None:
     """RUN_DIR/backtest.json: what was played, and how fitting went; the records themselves are on the journal."""
     fitted = {stream.told.file: msgspec.to_builtins(stream.told) for stream in streams}
     rows = [{"file": row.file, "bytes": Path(row.file).stat().st_size} | fitted.get(row.file, {}) for row in files]
@@ -203,7 +212,7 @@ def resolved(settings: Settings, first_ns: int, run_dir: str | Path | None) -> C
 
 
 def _parents(
-    config: Config, backtest: Backtest, days: list[Recording], streams: list[Stream], first_ns: int
+    config: Config, backtest: Backtest, days: list[Recording], streams: list[Stream | JournalFeed], first_ns: int
 ) -> list[Parent]:
     if backtest.parents:
         return read_parents(backtest.parents, config, first_ns)

@@ -11,6 +11,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from engine.io.journal_format import Kind, segment_path
@@ -71,8 +72,17 @@ def measure_and_draw(
         lineage=_lineage(path, found),
         verify=verdict,
         trading=trading,
+        compared=_compared(path),
     )
     return measures, drawn
+
+
+def _compared(path: Path) -> s.Compared | None:
+    """What `tickroute backtest` said of a run that was played again; None where there is nothing, or it is cut."""
+    try:
+        return msgspec.json.decode((path / "results" / "compared.json").read_bytes(), type=s.Compared)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def _agrees(book: Book, shares: s.Shares, verdict: Verdict) -> bool | None:

@@ -214,6 +214,54 @@ class Trading(Struct, frozen=True):
     markouts: list[Markout]
 
 
+class Latencies(Struct, frozen=True):
+    """Some measured times: how many, and percentiles, ns."""
+
+    count: int
+    p50_ns: int
+    p90_ns: int
+    p99_ns: int
+
+
+class Measured(Struct, frozen=True):
+    """Latencies that a run measured by its engine's clock: of market data, and from order to answer by venue (MIC)."""
+
+    feed: Latencies | None
+    order_to_answer: dict[str, Latencies]
+
+
+class Total(Struct, frozen=True):
+    """A sum or mean over all orders in the run (a) and in the backtest (b). None: it has none."""
+
+    name: str
+    a: float | None
+    b: float | None
+
+
+class Different(Struct, frozen=True):
+    """An order that came out otherwise, and where the two first went apart."""
+
+    cl_ord_id: str
+    cause: str
+    why: str
+
+
+class Compared(Struct, frozen=True):
+    """A backtest (b) held against the run (a) whose orders it played, order by order."""
+
+    run_dir: str
+    orders: int
+    same: int
+    #: Cause -> orders, the most frequent first.
+    causes: dict[str, int]
+    totals: list[Total]
+    different: list[Different]
+    #: What the run measured, and what the backtest took of it: us one way by MIC, and of market data.
+    measured: Measured
+    played_us: dict[str, int]
+    played_feed_us: int
+
+
 class SegmentFile(Struct, frozen=True):
     """One segment of the journal. Times are of its first and last input, engine clock, ISO 8601 UTC."""
 
@@ -261,6 +309,8 @@ class Measures(Struct, frozen=True):
     verify: Verdict | None
     #: Against the market; None where it was not looked at.
     trading: Trading | None = None
+    #: Of a backtest that played a run again; None of all others.
+    compared: Compared | None = None
 
 
 def stands(count: int, percentile: float) -> bool:

@@ -69,6 +69,29 @@ def test_demo_says_in_json_what_it_did(day, tmp_path):
     assert refused.returncode == 1
     assert "a run is there already" in refused.stderr
     assert "Traceback" not in refused.stderr
+    _holds_against_a_backtest(out, tmp_path)
+
+
+def _holds_against_a_backtest(live: Path, folder: Path) -> None:
+    """A backtest of what the live run saw, with the latencies that it measured, order by order."""
+    again, target, page = folder / "again", folder / "again.json", folder / "again.html"
+    played = tickroute("backtest", str(live), "--out", str(again), "--json", str(target))
+    assert played.returncode == 0, played.stdout + played.stderr
+    told = json.loads(target.read_text())["compared"]
+    assert told["orders"] == 60
+    assert told["same"] >= 20, told["different"]
+    assert told["same"] + len(told["different"]) == 60
+    assert sum(told["causes"].values()) == len(told["different"])
+    assert all(row["why"] and row["cause"] in told["causes"] for row in told["different"])
+    assert told["measured"]["feed"]["count"] >= 6000
+    for mic, measured in told["measured"]["order_to_answer"].items():
+        assert told["played_us"][mic] == round(measured["p50_ns"] / 2000)
+    assert {row["name"]: row["a"] > 0 and row["b"] > 0 for row in told["totals"]}["filled quantity"]
+    assert tickroute("verify", str(again)).returncode == 0
+    reported = tickroute("report", str(again), "--no-verify", "--html", str(page), "--json", str(target))
+    assert reported.returncode == 0, reported.stderr
+    assert json.loads(target.read_text())["compared"] == told
+    assert f"Compared with {live}" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("after_s", [0.6, 6.0])
