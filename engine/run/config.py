@@ -193,6 +193,12 @@ class Venue(Struct, frozen=True):
     take_bps: Decimal = "0"
     make_bps: Decimal = "0"
     latency_us: NonNegative = 0
+    #: When it is simulated: a file of HdrHistogram's (.hlog or .hgrm, relative to this one) from which each order's
+    #: latency is drawn in the place of latency_us, and the tag (stage) of an .hlog; reports may have their own.
+    latency: str = ""
+    latency_tag: str = ""
+    report_latency: str = ""
+    report_latency_tag: str = ""
     #: In shares or coins.
     lot: Decimal = "1"
     tick_table: str = ""
@@ -329,7 +335,13 @@ def settled(document: Document, config: Config, *, host: bool = True) -> Config:
     if config.routing.strategy.endswith(".py"):
         routing = msgspec.structs.replace(config.routing, strategy=str(folder / config.routing.strategy))
         config = msgspec.structs.replace(config, routing=routing)
-    return config
+    return msgspec.structs.replace(config, venue=[_with_paths(row, folder) for row in config.venue])
+
+
+def _with_paths(venue: Venue, folder: Path) -> Venue:
+    """Its latency files in full."""
+    named = {key: str(folder / name) for key in ("latency", "report_latency") if (name := getattr(venue, key))}
+    return msgspec.structs.replace(venue, **named) if named else venue
 
 
 def to_canonical_json(config: Config) -> bytes:

@@ -4,8 +4,9 @@ A deterministic machine over preallocated memory (`state.Exchange`), nopython th
 clock of its own: time is what it is told, through `ingest` (records in the order in which they came) and `advance`.
 
 A request is executed at its `ts_event_ns` plus the venue's latency, but not before now; its reports leave one latency
-later. Before a recorded quote or trade of time T is applied, all that is due at T or earlier has happened. So the same
-records give the same reports, however they are cut into batches.
+later. Latencies are constant or drawn from a table (latency.py); of one venue's requests none overtakes another, and
+none of its reports. Before a recorded quote or trade of time T is applied, all that is due at T or earlier has
+happened. So the same records give the same reports, however they are cut into batches.
 
 Reports go to an out-buffer of 128-byte slots. When it is full the machine stands still and says so; the caller takes
 the reports, sets `core.out_count` to 0 and calls again. Nothing is lost and nothing overtakes.
@@ -21,7 +22,7 @@ from engine.record.records import ExecType, Flag, Reason, Template, Tif
 from gateways.inbox import Array, Inbox, units_of
 from gateways.venues.depth import clear_depth, on_delta, on_level, on_touch, on_trade
 from gateways.venues.fills import unrest
-from gateways.venues.flight import dequeue, enqueue, give_slot, room, take_slot
+from gateways.venues.flight import arrival_ns, dequeue, enqueue, give_slot, room, take_slot
 from gateways.venues.matching import cross, show
 from gateways.venues.orders import end, live, on_cancel, on_new, on_replace, on_status
 from gateways.venues.second import change, forget
@@ -65,7 +66,7 @@ def submit(ex: Exchange, inbox: Inbox, at: int) -> bool:
     # A time that no clock shows must not overflow what is added to it.
     sent_ns = min(max(int(request.ts_event_ns), 0), NEVER)
     ex.requests[slot].ts_event_ns = sent_ns
-    enqueue(ex, slot, max(sent_ns + int(venue.latency_ns), int(core.clock_ns)))
+    enqueue(ex, slot, max(int(arrival_ns(ex, slot, sent_ns)), int(core.clock_ns)))
     return True
 
 

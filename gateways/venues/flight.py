@@ -4,7 +4,7 @@ A message lies in a slot from the moment it comes until it is executed (requests
 heap orders by (time, arrival number) what is due: messages, and the expiry of resting orders with a time to live. It is
 bounded: a request is taken only when slots for its reports are left too (RESERVE), so a report never lacks one.
 
-Worst case: a step for each doubling of the queue, about 20 ns each; typically one or two, since latencies are constant.
+Worst case: a step for each doubling of the queue, some 20 ns each; typically one or two, for latencies differ little.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 from engine.jit import kernel
 from engine.record.records import SCHEMA_ID, SCHEMA_VERSION, ExecType, OrdStatus, Reason, Template
 from gateways.inbox import Array
-from gateways.venues.ids import write_id
+from gateways.venues.ids import draw, write_id
+from gateways.venues.latency import SHIFT, TABLE
 from gateways.venues.state import Exchange
 
 _ACK, _FILL = int(Template.ACK), int(Template.FILL)
@@ -22,6 +23,9 @@ _TRADE, _REJECTED = int(ExecType.TRADE), int(ExecType.REJECTED)
 _STATUS_REJECTED = int(OrdStatus.REJECTED)
 _NONE = int(Reason.NONE)
 _REPORT_LENGTH = 120
+#: Questions to the dice, see ids.draw: how long a request and a report take. What tells one of an order's from another
+#: is added, its template and its quantity.
+_ORDER_WAY, _REPORT_WAY = 1 << 61, 1 << 62
 
 
 @kernel
@@ -85,6 +89,36 @@ def dequeue(ex: Exchange) -> int:
 
 
 @kernel
+def _drawn_ns(ex: Exchange, table: int, seed: int, key: int, question: int) -> int:
+    return int(ex.latencies[table * TABLE + (draw(seed, key, question) >> SHIFT)])
+
+
+@kernel
+def arrival_ns(ex: Exchange, slot: int, sent_ns: int) -> int:
+    """When the request in a slot is at its venue."""
+    request = ex.requests[slot]
+    venue = ex.venues[int(request.venue_id)]
+    if venue.order_table < 0:
+        return int(sent_ns + venue.latency_ns)
+    question = _ORDER_WAY + (int(request.template_id) << 40) + (int(request.qty) & ((1 << 40) - 1))
+    due_ns = sent_ns + _drawn_ns(ex, int(venue.order_table), int(venue.seed), int(request.order_id), question)
+    venue.last_in_ns = max(due_ns, int(venue.last_in_ns))
+    return int(venue.last_in_ns)
+
+
+@kernel
+def _leaving_ns(ex: Exchange, template: int, venue_id: int, order_id: int, cum_qty: int, now_ns: int) -> int:
+    """When a report is with the engine."""
+    venue = ex.venues[venue_id]
+    if venue.report_table < 0:
+        return int(now_ns + venue.latency_ns)
+    question = _REPORT_WAY + (template << 40) + (cum_qty & ((1 << 40) - 1))
+    due_ns = now_ns + _drawn_ns(ex, int(venue.report_table), int(venue.seed), order_id, question)
+    venue.last_out_ns = max(due_ns, int(venue.last_out_ns))
+    return int(venue.last_out_ns)
+
+
+@kernel
 def take_slot(ex: Exchange) -> int:
     """A free message slot; the caller knows that there is one."""
     core = ex.core[0]
@@ -111,13 +145,13 @@ def room(ex: Exchange) -> int:
 
 
 @kernel
-def start(ex: Exchange, template: int, venue: int, now_ns: int, muted: int) -> int:
+def start(ex: Exchange, template: int, venue: int, order_id: int, cum_qty: int, now_ns: int, muted: int) -> int:
     """A new report (all but what the order gives), under way; a muted one is written to the scratch slot only."""
     v = ex.venues[venue]
     slot = len(ex.reports) - 1
     if muted == 0:
         slot = take_slot(ex)
-        enqueue(ex, slot, now_ns + v.latency_ns)
+        enqueue(ex, slot, _leaving_ns(ex, template, venue, order_id, cum_qty, now_ns))
         if template == _ACK:
             v.acks += 1
         elif template == _REJECT:
@@ -145,7 +179,7 @@ def tell(ex: Exchange, row: int, template: int, exec_type: int, reason: int, req
     """Send a report on an order as it stands now; `last_px` is its limit and `last_qty` 0. Returns its slot."""
     order = ex.orders[row]
     muted = 0 if template == _FILL else int(order.muted)
-    slot = start(ex, template, int(order.venue_id), now_ns, muted)
+    slot = start(ex, template, int(order.venue_id), int(order.order_id), int(order.cum_qty), now_ns, muted)
     report = ex.reports[slot]
     report.order_id = order.order_id
     report.peer_id[0] = order.peer_id[0]
@@ -186,7 +220,7 @@ def refuse(ex: Exchange, message: int, reason: int, now_ns: int) -> None:
     request = ex.requests[message]
     kind = int(request.template_id)
     template = _REJECT if kind in (_NEW, _STATUS) else _CANCEL_REJECT
-    slot = start(ex, template, int(request.venue_id), now_ns, 0)
+    slot = start(ex, template, int(request.venue_id), int(request.order_id), 0, now_ns, 0)
     report = ex.reports[slot]
     report.order_id = request.order_id
     report.peer_id[0] = 0

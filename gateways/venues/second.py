@@ -153,7 +153,7 @@ def _tell(ex: Exchange, k: int, px: int, qty: int, now_ns: int) -> None:
     second = ex.seconds[k]
     kind = int(second.kind)
     order = ex.orders[second.row]
-    slot = start(ex, kind, int(order.venue_id), now_ns, 0)
+    slot = start(ex, kind, int(order.venue_id), int(order.order_id), int(order.cum_qty), now_ns, 0)
     told = ex.changes[slot]
     own0, own1 = ex.reports[slot].exec_id[0], ex.reports[slot].exec_id[1]
     told.order_id = order.order_id

@@ -21,6 +21,7 @@ from engine.record.units import TICK_ROW, to_units
 from engine.run.config import Config, ConfigError, Faults
 from gateways.inbox import Array, table
 from gateways.venues.ids import splitmix64
+from gateways.venues.latency import quantiles
 
 #: No time is later than this.
 NEVER: Final = 2**62
@@ -68,6 +69,10 @@ curbed        i8  orders that took fewer levels than there were: no message slot
 
 VENUE: Final = table("""
 latency_ns    i8  one way
+order_table   i8  its table in `latencies` for requests; -1 takes latency_ns
+report_table  i8  the same for reports
+last_in_ns    i8  when the last request with a drawn latency arrives: none overtakes another
+last_out_ns   i8  the same of reports
 seed          i8  of this venue's dice
 reject_ppm    i8  see Faults
 partial_ppm   i8  see Faults
@@ -193,6 +198,7 @@ class Exchange(Memory):
         seconds=SECOND,
         taken=TAKEN,
         taken_of="<i8",
+        latencies="<i8",
     )
     INNER: ClassVar[dict[str, type[Memory]]] = {"books": Books}
     core: Array  # one row
@@ -208,6 +214,7 @@ class Exchange(Memory):
     seconds: Array  # two for each order of the table
     taken: Array
     taken_of: Array  # by side, as in `books`: first row of `taken`; -1 is none
+    latencies: Array  # latency.TABLE quantiles a table, ns
     books: Books  # recorded depth; the book of a pair has the pair's index
 
 
@@ -230,6 +237,7 @@ def create(
     messages = aligned_zeros(flight + 1, REPORT)
     messages["order_id"] = np.arange(1, flight + 2)
     room, n_pairs = depth or Depth(1, 1, 1), n_venues * n_instruments
+    latencies, tables = _latencies(config)
     tick_rows = sum(len(table.rows) for table in config.tick_table)
     exchange = Exchange(
         core=aligned_zeros(1, CORE),
@@ -245,6 +253,7 @@ def create(
         seconds=aligned_zeros(2 * sim.orders, SECOND),
         taken=aligned_zeros(room.taken, TAKEN),
         taken_of=aligned_zeros(2 * n_pairs, np.dtype("<i8")),
+        latencies=latencies,
         books=make_books([1] * n_instruments, n_venues, far=room.far, orders=room.orders, present=False),
     )
     exchange.taken_of[:] = -1
@@ -259,8 +268,25 @@ def create(
     exchange.core["queue"], exchange.core["deep"] = QUEUES[sim.queue], int(depth is not None)
     exchange.pairs["bids"] = exchange.pairs["asks"] = -1
     _fill_venues(exchange.venues, config, sessions, epoch)
+    exchange.venues["order_table"], exchange.venues["report_table"] = tables
     _fill_pairs(exchange, config)
     return exchange
+
+
+def _latencies(config: Config) -> tuple[Array, tuple[list[int], list[int]]]:
+    """All tables that venues name, back to back, each once; and each venue's for orders and for reports, -1 is none."""
+    wanted: dict[tuple[str, str], int] = {}
+    found: list[Array] = []
+    columns: tuple[list[int], list[int]] = ([], [])
+    for venue in config.venue:
+        orders = ("latency", venue.latency, venue.latency_tag)
+        reports = ("report_latency", venue.report_latency, venue.report_latency_tag) if venue.report_latency else orders
+        for column, (key, file, tag) in zip(columns, (orders, reports), strict=True):
+            if file and (file, tag) not in wanted:
+                wanted[file, tag] = len(found)
+                found.append(quantiles(file, tag, f"venue {venue.mic}: {key}"))
+            column.append(wanted[file, tag] if file else -1)
+    return np.concatenate([*found, np.zeros(1, dtype=np.int64)]), columns
 
 
 def _fill_venues(rows: Array, config: Config, sessions: Collection[str] | None, epoch: int) -> None:

@@ -31,6 +31,8 @@ from engine.run.transport import length_in
 from engine.run.wiring import L_INPUTS, L_OUTPUTS, L_SENT, Wiring
 from gateways.inbox import Inbox
 from gateways.venues.exchange import advance, ingest, next_due, submit
+from gateways.venues.ids import draw
+from gateways.venues.latency import SHIFT
 from gateways.venues.state import Exchange
 from replay.backtest.course import Course
 
@@ -96,7 +98,7 @@ def _next(
     elif line.ended == 0:
         return NEED_DATA
     if engine_at < line.stop:
-        market_ns = int(market.head[engine_at].ts_event_ns) + int(line.latency_ns)
+        market_ns = _market_ns(market, engine_at, c)
     if line.parent_at < len(c.parents):
         parent_ns = int(c.parents[line.parent_at].ts_event_ns)
     timer_ns = min(int(next_deadline(state)), int(w.line[0].roll_at_ns))
@@ -114,12 +116,28 @@ def _next(
             line.venue_at = at + size
     elif market_ns == first:
         _market(state, market, engine_at, outbox, w, c)
+        line.market_ns = 0
         line.engine_at = engine_at + _units(market, engine_at)
     elif parent_ns == first:
         _parent(state, local, outbox, w, c)
     else:
         _timer(state, local, outbox, w, c)
     return WORKED
+
+
+@kernel
+def _market_ns(market: Events, engine_at: int, c: Course) -> int:
+    """When the engine's next record reaches it; none overtakes another."""
+    line, head = c.line[0], market.head[engine_at]
+    if len(c.latencies) == 0:
+        return int(head.ts_event_ns + line.latency_ns)
+    if line.market_ns == 0:
+        venue, at_ns = int(head.venue_id), int(head.ts_event_ns)
+        number = int(c.feed_seqs[venue]) if venue >= 0 and venue < len(c.feed_seqs) else 0
+        drawn = draw(int(line.seed), at_ns, number) >> SHIFT
+        line.market_last_ns = max(at_ns + int(c.latencies[drawn]), int(line.market_last_ns))
+        line.market_ns = line.market_last_ns
+    return int(line.market_ns)
 
 
 @kernel

@@ -41,6 +41,7 @@ from engine.run.publish import PUBLISHED, publish
 from engine.run.wiring import L_INPUTS, L_OUTPUTS, PROGRESS, STAGES
 from gateways.inbox import out_slots, view_inbox
 from gateways.orders.parents import Parent, ParentError
+from gateways.venues.ids import splitmix64
 from gateways.venues.state import Depth, create
 from replay.backtest import course as course_file
 from replay.backtest import drive as drive_file
@@ -88,6 +89,13 @@ class Terms(NamedTuple):
 
     feed_latency_ns: int = 0
     tail_ns: int = 10 * _SECOND_NS
+    #: Quantiles of the feed's latency (gateways.venues.latency), in its place; empty is none.
+    feed_latencies: Array = np.zeros(0, dtype=np.int64)
+
+    @property
+    def longest_ns(self) -> int:
+        """The longest that a record takes to the engine."""
+        return int(self.feed_latencies[-1]) if len(self.feed_latencies) else self.feed_latency_ns
 
 
 class Outcome(NamedTuple):
@@ -166,10 +174,11 @@ class Host:
             reports=out_slots(REPORTS),
             session_seqs=aligned_zeros(MAX_SESSIONS, np.dtype("<i8")),
             feed_seqs=aligned_zeros(len(self.config.venue), np.dtype("<i8")),
+            latencies=self.terms.feed_latencies,
         )
         line = course.line[0]
         line.latency_ns, line.epoch = self.terms.feed_latency_ns, self.epoch
-        line.now_ns = self.feed.first_ns
+        line.now_ns, line.seed = self.feed.first_ns, splitmix64(self.config.simulation.seed)
         return course
 
     def run(self, watch: Watch | None = None) -> Outcome:
@@ -247,7 +256,7 @@ class Host:
 
     def _end_ns(self) -> int:
         """When a feed that has come to its end is over: its last record, the end of its day, and the tail."""
-        over_ns = max(int(self.course.line[0].last_ns), self.feed.first_ns) + self.terms.feed_latency_ns
+        over_ns = max(int(self.course.line[0].last_ns), self.feed.first_ns) + self.terms.longest_ns
         day_end_ns = int(self.loop.state.params[0].day_end_ns)
         if day_end_ns < over_ns + 86_400 * _SECOND_NS:
             over_ns = max(over_ns, day_end_ns)

@@ -6,6 +6,7 @@ Recordings and TAQ files are in memory whole. Files of the other formats are rea
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -24,6 +25,7 @@ from gateways.feeds.report import FeedError
 from gateways.formats.fit import Target
 from gateways.orders.parents import Parent, generate_parents
 from gateways.orders.parents_file import read_parents
+from gateways.venues.latency import quantiles
 from replay.backtest.host import Feed, Host, Terms
 from replay.backtest.journaled import JournalFeed, is_run
 from replay.backtest.merge import merged
@@ -67,7 +69,11 @@ def prepare(
     size = sum(int(day.offsets[-1]) for day in days) + sum(stream.size for stream in streams)
     host: Host
     feed = Feed(_until_end(chain([chunk], chunks), lambda: _write_down(host, backtest, files, streams)), first_ns, size)
-    host = Host(config, feed, list(parents), Terms(backtest.feed_latency_us * 1000, backtest.tail_s * 10**9))
+    terms = Terms(backtest.feed_latency_us * 1000, backtest.tail_s * 10**9)
+    if backtest.feed_latency:
+        drawn = quantiles(backtest.feed_latency, backtest.feed_latency_tag, "backtest.feed_latency")
+        terms = terms._replace(feed_latencies=drawn)
+    host = Host(config, feed, list(parents), terms)
     _write_down(host, backtest, files, streams)
     return host
 
@@ -138,6 +144,11 @@ def _write_down(host: Host, backtest: Backtest, files: list[FeedFile], streams: 
     fitted = {stream.told.file: msgspec.to_builtins(stream.told) for stream in streams}
     rows = [{"file": row.file, "bytes": Path(row.file).stat().st_size} | fitted.get(row.file, {}) for row in files]
     told = msgspec.to_builtins(backtest) | {"feeds": rows, "seed": host.config.simulation.seed}
+    venues = [name for row in host.config.venue for name in (row.latency, row.report_latency)]
+    drawn = dict.fromkeys(name for name in (*venues, backtest.feed_latency) if name)
+    told["latencies"] = [
+        {"file": name, "sha256": hashlib.sha256(Path(name).read_bytes()).hexdigest()} for name in drawn
+    ]
     del told["feed"]
     text = msgspec.json.format(msgspec.json.encode(told), indent=2)
     (host.run_dir / TERMS_FILE).write_bytes(text + b"\n")

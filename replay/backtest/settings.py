@@ -65,6 +65,9 @@ class Backtest(Struct, frozen=True):
     seed: Annotated[int, Meta(ge=0, lt=1 << 62)] | None = None
     #: From a venue to the engine; orders and reports take the venue's own latency_us.
     feed_latency_us: NonNegative = 0
+    #: A file of HdrHistogram's, relative to this one, that it is drawn from in the place of that, and an .hlog's tag.
+    feed_latency: str = ""
+    feed_latency_tag: str = ""
     #: The part of the feed that is played: from <= time < to. A time of day is one of the first day of the feed.
     begin: Time = msgspec.field(name="from", default="")
     end: Time = msgspec.field(name="to", default="")
@@ -107,6 +110,7 @@ def settled_in(document: Document) -> Settings:
         feeds=[str(folder / name) for name in whole.backtest.feeds],
         feed=[msgspec.structs.replace(row, file=str(folder / row.file)) for row in whole.backtest.feed],
         parents=str(folder / whole.backtest.parents) if whole.backtest.parents else "",
+        feed_latency=str(folder / whole.backtest.feed_latency) if whole.backtest.feed_latency else "",
     )
     return Settings(settled(document, config, host=False), backtest)
 

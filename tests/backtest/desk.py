@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from engine.io.journal_format import Kind
 from engine.io.journal_reader import JournalReader
@@ -63,13 +64,20 @@ def day_of(settings: c.Config, quotes: int = 500, trades: int = 150) -> Recordin
 
 
 def play(
-    settings: c.Config, *, orders: int = 40, latency_us: int = 50, chunk: int = 1 << 20, day: Recording | None = None
+    settings: c.Config,
+    *,
+    orders: int = 40,
+    latency_us: int = 50,
+    chunk: int = 1 << 20,
+    day: Recording | None = None,
+    latencies: Any = (),
 ) -> Result:
     """A whole backtest in the configuration's run directory."""
     day = day or day_of(settings)
     parents = generate_parents(day, settings, orders, 5) if orders else []
     feed = Feed(chunks_of(day, chunk), day.first_ns, int(day.offsets[-1]))
-    with Host(settings, feed, parents, Terms(latency_us * 1000, 10 * SECOND)) as host:
+    terms = Terms(latency_us * 1000, 10 * SECOND, np.asarray(latencies, dtype=np.int64))
+    with Host(settings, feed, parents, terms) as host:
         done = host.run()
     return Result(host.run_dir, done)
 

@@ -33,6 +33,7 @@ from gateways.feeds.recording import Recording
 from gateways.inbox import out_slots, view_inbox
 from gateways.orders.parents import Parent
 from gateways.venues import exchange
+from gateways.venues.ids import draw, splitmix64
 from gateways.venues.state import create
 
 VENUE, FEED, ENGINE, PARENT, TIMER = range(5)
@@ -41,7 +42,16 @@ VENUE, FEED, ENGINE, PARENT, TIMER = range(5)
 class Naive:
     """Plays a day; `frames` is what a journal should say."""
 
-    def __init__(self, config: Config, day: Recording, parents: list[Parent], latency_ns: int, tail_ns: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        day: Recording,
+        parents: list[Parent],
+        latency_ns: int,
+        tail_ns: int,
+        latencies: list[int] | None = None,
+    ) -> None:
+        self.latencies, self.last_market = latencies or [], 0
         self.config, self.day, self.latency_ns = config, day, latency_ns
         self.epoch = day.first_ns // 10**9
         self.state = manifest.make(config, self.epoch, 0).initial_state()
@@ -55,7 +65,7 @@ class Naive:
         codes = sorted(range(len(config.venue)), key=lambda v: config.venue[v].code)
         self.records = [self._record(n) for n in range(day.count)] + [self._clear(v) for v in codes]
         self.parents = sorted(parents, key=lambda parent: parent.at_ns)
-        self.end = day.last_ns + latency_ns + tail_ns
+        self.end = day.last_ns + (latencies[-1] if latencies else latency_ns) + tail_ns
 
     def _record(self, n: int) -> np.ndarray:
         raw = self.day.data[int(self.day.offsets[n]) : int(self.day.offsets[n + 1])]
@@ -92,7 +102,7 @@ class Naive:
             if self.seen < len(self.records):
                 due.append((int(self.records[self.seen]["ts_event_ns"][0]), FEED))
             if self.told < self.seen:
-                due.append((int(self.records[self.told]["ts_event_ns"][0]) + self.latency_ns, ENGINE))
+                due.append((self._arrival(self.records[self.told]), ENGINE))
             if self.sent < len(self.parents):
                 due.append((self.parents[self.sent].at_ns, PARENT))
             at, what = min(due)
@@ -105,6 +115,7 @@ class Naive:
                 self.feed(self.records[self.seen])
                 self.seen += 1
             elif what == ENGINE:
+                self.last_market = at
                 self.market(self.records[self.told])
                 self.told += 1
             elif what == PARENT:
@@ -114,6 +125,15 @@ class Naive:
                 timer = blank(Template.TIMER)
                 timer["deadline_ns"], timer["ts_event_ns"] = at, self.now
                 self.take(timer)
+
+    def _arrival(self, record: np.ndarray) -> int:
+        """When a record reaches the engine."""
+        sent = int(record["ts_event_ns"][0])
+        if not self.latencies:
+            return sent + self.latency_ns
+        number = self.numbers.get(("feed", int(record["venue_id"][0])), 0)
+        drawn = draw(splitmix64(self.config.simulation.seed), sent, number) * len(self.latencies) >> 63
+        return max(sent + self.latencies[drawn], self.last_market)
 
     def reports(self, at: int) -> None:
         """What the venues have to say at a time."""

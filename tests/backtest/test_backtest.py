@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from engine.io.histogram import IntervalLog, empty, record
 from engine.io.journal_format import Kind
 from engine.jit import BOUNDSCHECK
 from engine.record.records import DTYPES, Template
 from gateways.orders.parents import generate_parents
+from gateways.venues.latency import quantiles
 from replay.backtest.host import BacktestError
 from replay.backtest.schemas import SCHEMAS
 from replay.verify import verify
@@ -45,6 +48,25 @@ def test_the_order_of_things_is_the_naive_one(tmp_path, latency_us, chunk):
     assert len(found) == len(slow.frames)
     for n, (mine, theirs) in enumerate(zip(found, slow.frames, strict=True)):
         assert mine == theirs, f"frame {n}"
+
+
+def test_drawn_latencies_are_the_naive_ones(tmp_path):
+    """Of the feed and of a venue's orders and reports; nothing overtakes."""
+    log = IntervalLog(tmp_path / "live.hlog", 10**18)
+    counts = empty()
+    for value in np.random.default_rng(1).lognormal(12, 1, 5000).astype(np.int64):
+        record(counts, int(value))
+    log.write("wire", counts, 10**18, 10**18 + 1)
+    log.close()
+    plain = desk.config(tmp_path / "run")
+    slow_venue = msgspec.structs.replace(plain.venue[1], latency=str(tmp_path / "live.hlog"), latency_tag="wire")
+    settings = msgspec.structs.replace(plain, venue=[plain.venue[0], slow_venue, *plain.venue[2:]])
+    latencies = [int(ns) for ns in quantiles(tmp_path / "live.hlog", "wire")]
+    day = desk.day_of(settings)
+    slow = Naive(settings, day, generate_parents(day, settings, 40, 5), 0, 10 * desk.SECOND, latencies)
+    slow.run()
+    desk.play(settings, latencies=latencies, day=day)
+    assert desk.frames(tmp_path / "run") == slow.frames
 
 
 def test_two_runs_are_one(tmp_path, played):

@@ -5,12 +5,14 @@ It has no capacities: no message slots, no out-buffer.
 
 from __future__ import annotations
 
+import collections
 from typing import Any
 
 from sortedcontainers import SortedList
 
 from engine.record.records import ExecType, Liquidity, OrdStatus, OrdType, Reason, Side, Template, Tif
 from gateways.venues.ids import draw, happens
+from gateways.venues.latency import TABLE
 from gateways.venues.state import Exchange
 from tests.venues.naive_market import Market, Matching
 
@@ -25,6 +27,7 @@ class NaiveExchange(Matching):
         self.config = config
         self.setup = setup.venues.copy()  # seeds, latencies and prefixes as `create` made them
         self.lots = setup.pairs["lot_qty"].reshape(len(config.venue), -1)
+        self.latencies, self.last = setup.latencies, collections.Counter[tuple[str, int]]()
         self.setup_deep = bool(setup.core[0].deep)
         self.clock = 0
         self.arrivals = 0
@@ -72,8 +75,19 @@ class NaiveExchange(Matching):
     def submit(self, row: Any) -> None:
         request = {name: int(row[name]) for name in row.dtype.names if row[name].ndim == 0}
         if 0 <= request["venue_id"] < len(self.markets):
-            latency = int(self.setup[request["venue_id"]]["latency_ns"])
-            self.push(max(request["ts_event_ns"] + latency, self.clock), ("request", request))
+            sent, which = request["ts_event_ns"], (1 << 61) + (request["template_id"] << 40) + request["qty"] % 2**40
+            due = self.arrival("in", request["venue_id"], request["order_id"], which, sent)
+            self.push(max(due, self.clock), ("request", request))
+
+    def arrival(self, way: str, venue: int, order_id: int, which: int, sent: int) -> int:
+        """When a message that leaves at `sent` is there: none overtakes another of its venue and way."""
+        row = self.setup[venue]
+        table = int(row["order_table" if way == "in" else "report_table"])
+        if table < 0:
+            return sent + int(row["latency_ns"])
+        drawn = draw(row["seed"], order_id, which) * TABLE >> 63
+        last = self.last[way, venue] = max(sent + int(self.latencies[table * TABLE + drawn]), self.last[way, venue])
+        return last
 
     def execute(self, r: dict[str, Any]) -> None:
         order = self.orders.get(r["order_id"])
@@ -295,4 +309,5 @@ class NaiveExchange(Matching):
 
     def leave(self, venue: int, report: dict[str, Any], **more: Any) -> None:
         report.update(venue_id=venue, ts_event_ns=self.clock, **more)
-        self.push(self.clock + int(self.setup[venue]["latency_ns"]), ("report", report))
+        which = (1 << 62) + (int(report["template_id"]) << 40) + report["cum_qty"] % 2**40
+        self.push(self.arrival("out", venue, report["order_id"], which, self.clock), ("report", report))
