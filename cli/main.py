@@ -103,9 +103,9 @@ COMMANDS: dict[str, Command] = {
     ),
     "sweep": Command(
         "cli.sweep:sweep",
-        "backtests with many values of the configuration's keys, over days and seeds, on all cores or on Ray",
+        "many backtests: values of keys, days and seeds, on all cores or on Ray, compared",
         (
-            ("tickroute sweep desk.toml --grid routing.sweep.max_rounds=1,2,4 --seeds 0..9", "what a key costs"),
+            ("tickroute sweep desk.toml --grid routing.stale_ms=2000,5000", "what a key costs"),
             (
                 "tickroute sweep desk.toml --days feeds/ --grid venue.XNYS.latency_us=50..500:50 --out runs/latency",
                 "over all days of a folder",
