@@ -12,9 +12,11 @@ Worst case: a backtest's, and one pass over its journal more.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +26,7 @@ import pyarrow as pa
 
 from engine.errors import TickrouteError
 from engine.io import histogram
-from engine.jit import source_hash
+from engine.jit import ROOT, source_hash
 from engine.run.config import Config
 from replay.backtest.host import Progress
 from replay.backtest.play import prepare
@@ -60,6 +62,15 @@ class Done(msgspec.Struct, frozen=True):
     sources: str = ""
 
 
+@cache
+def sources() -> str:
+    """Hex digest over every source that decides what a cell comes to: kernels, and what reads their journal."""
+    digest = hashlib.sha256(source_hash().encode())
+    for path in sorted((ROOT / "replay").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 class _Enough(Exception):
     """All that a backtest needs is compiled."""
 
@@ -71,13 +82,13 @@ def play(cell: Cell, watch: Watch | None = None) -> Done:
     try:
         figures, histograms = _figures(_played(cell, watch))
     except TickrouteError as error:
-        return Done(cell.number, str(error), seconds=time.perf_counter() - began, sources=source_hash())
+        return Done(cell.number, str(error), seconds=time.perf_counter() - began, sources=sources())
     except Exception as error:  # noqa: BLE001  one cell's bug is no reason to lose the others
         text = f"unexpected {type(error).__name__}: {error}; this is a bug in tickroute"
-        return Done(cell.number, text, seconds=time.perf_counter() - began, sources=source_hash())
+        return Done(cell.number, text, seconds=time.perf_counter() - began, sources=sources())
     if not cell.keep:
         shutil.rmtree(cell.run_dir, ignore_errors=True)
-    return Done(cell.number, "", figures, histograms, time.perf_counter() - began, source_hash())
+    return Done(cell.number, "", figures, histograms, time.perf_counter() - began, sources())
 
 
 def warm(cell: Cell) -> Done:
@@ -91,10 +102,10 @@ def warm(cell: Cell) -> Done:
     except _Enough:
         Result(cell.run_dir).summary()
     except TickrouteError as error:
-        return Done(cell.number, str(error), sources=source_hash())
+        return Done(cell.number, str(error), sources=sources())
     finally:
         shutil.rmtree(cell.run_dir, ignore_errors=True)
-    return Done(cell.number, sources=source_hash())
+    return Done(cell.number, sources=sources())
 
 
 def _played(cell: Cell, watch: Watch | None) -> Result:

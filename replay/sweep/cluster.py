@@ -11,18 +11,25 @@ Worst case: a cluster without a free core waits; Ray says so, and a Ctrl-C ends 
 from __future__ import annotations
 
 import os
+import re
+import signal
+import socket
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from engine.errors import UsageError
-from engine.jit import ROOT, source_hash
-from replay.sweep.cell import Cell, Done, where_kept
+from engine.jit import ROOT
+from replay.sweep.cell import Cell, Done, sources, where_kept
 from replay.sweep.local import RETRIES, Ended, Now, SweepError, Watch
 from replay.sweep.worker import Task, do
+
+_ADDRESS: Final = re.compile(r"(?:ray://)?([A-Za-z0-9_.\-]+|\[[0-9A-Fa-f:]+\]):(\d{1,5})")
+_PATIENCE_S: Final = 5.0
 
 
 def imported() -> Any:
@@ -33,6 +40,22 @@ def imported() -> Any:
         text = "--ray: ray is not installed here; install the extra: pip install 'tickroute[ray]'"
         raise UsageError(text) from error
     return ray
+
+
+def check(address: str) -> None:
+    """UsageError where an address is none, or nothing listens there: Ray itself would try for minutes."""
+    if address in ("local", "auto"):
+        return
+    found = _ADDRESS.fullmatch(address)
+    if found is None or not 0 < int(found[2]) < 65536:
+        raise UsageError(f"--ray {address}: is no address; name host:port, ray://host:port, auto, or local")
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=_PATIENCE_S).close()
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise UsageError(
+            f"--ray {address}: nothing answers there: {why}; start Ray, or name another address"
+        ) from error
 
 
 def run(
@@ -69,15 +92,17 @@ def _connect(ray: Any, address: str, workers: int | None) -> None:
     if local:
         environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    on_term = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             logging_level="ERROR", log_to_driver=False, runtime_env={"env_vars": environment} if environment else None,
             **settings,
         )  # fmt: skip
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"--ray {address}: no cluster there: {error}; name host:port, ray://host:port, or local"
-        ) from error
+        remedy = "a cluster with tokens wants RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN here too"
+        raise UsageError(f"--ray {address}: no cluster that lets us in: {error}; {remedy}") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the process without a word of ours
 
 
 def _warm(ray: Any, warm: Sequence[Cell]) -> None:
@@ -97,7 +122,7 @@ def _warm(ray: Any, warm: Sequence[Cell]) -> None:
             done = msgspec.json.decode(ray.get(answer), type=Done)
         except ray.exceptions.RayError as error:
             raise SweepError(f"warming up on {host}: {error}; is this build of tickroute installed there?") from error
-        if done.sources != source_hash():
+        if done.sources != sources():
             raise SweepError(f"{host} has another build of tickroute ({done.sources[:12]}); install this one there")
 
 

@@ -24,10 +24,9 @@ import pyarrow as pa
 
 from engine.errors import UsageError
 from engine.io.histogram import IntervalLog
-from engine.jit import source_hash
 from replay.backtest.settings import Settings
 from replay.sweep import cluster, compare, local, table
-from replay.sweep.cell import Cell, where_kept
+from replay.sweep.cell import Cell, sources, where_kept
 from replay.sweep.days import Day, find, told
 from replay.sweep.grid import Axis, Variant, variants
 from replay.sweep.local import Ended, Watch
@@ -125,6 +124,7 @@ def sweep(
     if workers is not None and workers < 1:
         raise UsageError(f"{workers} workers: one is the least")
     if ray is not None:
+        cluster.check(ray)
         cluster.imported()
     out.mkdir(parents=True, exist_ok=True)
     out = out.resolve()
@@ -166,7 +166,7 @@ def _written(made: Plan, out: Path, ended: Sequence[Ended]) -> Swept:
         seeds=tuple(made.seeds),
         failed=tuple(failed),
         retries=retries,
-        sources=source_hash(),
+        sources=sources(),
     )
     (out / "sweep.html").write_text(page(made.axes, told_rows, facts), encoding="utf-8")
     table.write(whole, out / "sweep.parquet")
