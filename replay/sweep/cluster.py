@@ -50,7 +50,7 @@ def check(address: str) -> None:
     if found is None or not 0 < int(found[2]) < 65536:
         raise UsageError(f"--ray {address}: is no address; name host:port, ray://host:port, auto, or local")
     try:
-        socket.create_connection((found[1], int(found[2])), timeout=_PATIENCE_S).close()
+        socket.create_connection((found[1].strip("[]"), int(found[2])), timeout=_PATIENCE_S).close()
     except OSError as error:
         why = error.strerror or str(error)
         raise UsageError(
