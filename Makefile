@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # -qq: errors only; the exact versions come from the lock, the place to get them from is the machine's own setting.
 INSTALL := $(BIN)/python -m pip -qq --disable-pip-version-check install --constraint requirements.lock
 PYTEST := $(BIN)/python -m pytest -n 2
-BENCHES ?= core wire machine recovery journal memory steady
+BENCHES ?= core wire machine recovery journal memory backtest steady
 
 .PHONY: help setup demo test warm test-jit test-plain test-boundscheck torture lint format perf clean
 .DEFAULT_GOAL := help

@@ -9,5 +9,6 @@ BENCHES = {
     "journal": "an append: p50 to p99.99; what journaling adds to an event, beside the same engine without a journal",
     "memory": "bytes an open order, a workflow and a child take: computed, and measured by what the state grows",
     "book": "ITCH messages to records, and to full order books, beside a C++ -O3 loop over the same file: ns a message",
+    "backtest": "a backtest over ten million events: events/s beside hftbacktest's; its memory as the feed gets longer",
     "steady": "ten million events, then 1,000 a second: page faults, allocations, memory, p99 beside a busy GIL",
 }

@@ -97,10 +97,27 @@ def add(b: Books, side: int, rank: int, qty: int, orders: int) -> bool:
 @kernel
 def put(b: Books, side: int, rank: int, qty: int, orders: int) -> bool:
     """Say what is at a level now; quantity 0 empties it. False: there was no room for it."""
-    had, had_orders = at(b, side, rank)
-    if had == qty:
-        return had == 0 or had_orders == orders or add(b, side, rank, 0, orders - had_orders)
-    return add(b, side, rank, qty - had, orders - had_orders)
+    row = b.sides[side]
+    level = level_of(row, rank)
+    mask = b.core[0].width_mask
+    if row.low <= level <= row.low + mask:
+        cell = b.levels[side * (mask + 1) + (level & mask)]
+        had = cell.qty
+        cell.qty = qty
+        cell.orders = orders if qty != 0 else 0
+        if had == 0 and qty != 0:
+            _occupy(b, side, level)
+        elif had != 0 and qty == 0:
+            _vacate(b, side, level)
+        return True
+    k = find_far(b, side, rank)
+    if qty == 0:
+        if k >= 0:
+            _drop_far(b, k)
+        return True
+    if k < 0:
+        return add(b, side, rank, qty, orders)
+    return add(b, side, rank, qty - int(b.far[k].qty), orders - int(b.far[k].orders))
 
 
 @kernel

@@ -26,6 +26,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 NOWHERE: Final = -(2**62)
 #: Bits of a word of the bitmap; words are int64, and their sign bit stays out of it.
 BITS: Final = 32
+#: Levels of the windows of all books together, a side, and the most of one.
+_WINDOWS: Final = 1 << 21
+_WIDEST: Final = 1 << 15
 
 
 def _row(text: str) -> np.dtype[Any]:
@@ -122,6 +125,14 @@ class Books(Memory):
     buckets: Array  # a power of two: hash of (side, rank) -> row of far + 1
     orders: Array  # a power of two: place = the order's number, modulo the size
     spill: Array  # a power of two, open addressing: orders whose place was taken
+
+
+def window_width(books: int) -> int:
+    """Levels of a window where so many books may take 64 MiB: 32,768 for sixty-four books, 256 for thousands.
+
+    A feed of levels changes them thousands of ticks from the touch, and one outside the window costs as much as five.
+    """
+    return max(min(_WINDOWS >> max(books - 1, 0).bit_length(), _WIDEST), 256)
 
 
 def make_books(

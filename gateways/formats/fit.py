@@ -30,7 +30,7 @@ from gateways.formats import fit_kernels as k
 from gateways.formats.batch import Batch, make_batch
 from gateways.formats.known import open_file
 from gateways.formats.reader import Instrument, Reader
-from gateways.formats.watch import DEEP, TOUCH, make_feed_books, make_watch, watch_batch
+from gateways.formats.watch import DEEP, MOST_BOOKS, TOUCH, make_feed_books, make_watch, watch_batch
 
 if TYPE_CHECKING:
     from engine.run.config import Config
@@ -137,9 +137,13 @@ class Fitted:
             if symbol and symbol not in target.symbols:
                 raise UsageError(f"{self.path}: symbol {symbol!r} is not configured; {_some(target.symbols)} are")
 
+    def open(self) -> Reader:
+        """A reader of the file, at its beginning."""
+        return open_file(self.path)
+
     def _survey(self) -> None:
         fit = k.make_fit(*self._sizes)
-        with open_file(self.path) as reader:
+        with self.open() as reader:
             names = _Names(self, fit, reader)
             for batch in reader.batches():
                 names.update()
@@ -199,7 +203,7 @@ class Fitted:
         line.depth = int(self._depth)
         books: Any = None
         watch: Any = None
-        with open_file(self.path) as reader:
+        with self.open() as reader:
             names = _Names(self, fit, reader)
             selected = out = make_batch(3)
             for batch in reader.batches():
@@ -210,7 +214,8 @@ class Fitted:
                 ready = selected
                 if line.moves:
                     if watch is None:
-                        watch, books = make_watch(), make_feed_books()
+                        followed = max(min(self._sizes[0] * self._sizes[1], MOST_BOOKS), 1)
+                        watch, books = make_watch(followed), make_feed_books(followed)
                     out.used[0] = 0
                     watch_batch(watch, books, selected, out, DEEP if self._depth else TOUCH)
                     ready = out

@@ -273,8 +273,10 @@ def _scale(fit: Fit, batch: Batch, i: int) -> bool:
         if why != 0:
             skip(fit, why, bid, venue, instrument)
             return False
-        q.bid_px, q.ask_px = bid * row.px_mul // row.px_div, ask * row.px_mul // row.px_div
-        q.bid_qty, q.ask_qty = q.bid_qty * row.qty_mul // row.qty_div, q.ask_qty * row.qty_mul // row.qty_div
+        q.bid_px = _scaled(bid, int(row.px_mul), int(row.px_div))
+        q.ask_px = _scaled(ask, int(row.px_mul), int(row.px_div))
+        q.bid_qty = _scaled(int(q.bid_qty), int(row.qty_mul), int(row.qty_div))
+        q.ask_qty = _scaled(int(q.ask_qty), int(row.qty_mul), int(row.qty_div))
     elif template == _TRADE:
         row, t = fit.ours[instrument], batch.trade[i]
         why = max(
@@ -286,7 +288,8 @@ def _scale(fit: Fit, batch: Batch, i: int) -> bool:
         if why != 0:
             skip(fit, why, int(t.px), venue, instrument)
             return False
-        t.px, t.qty = t.px * row.px_mul // row.px_div, t.qty * row.qty_mul // row.qty_div
+        t.px = _scaled(int(t.px), int(row.px_mul), int(row.px_div))
+        t.qty = _scaled(int(t.qty), int(row.qty_mul), int(row.qty_div))
     elif template == _LEVEL:
         level = batch.level[i]
         level.px, level.qty, good = _fitted(fit, venue, instrument, int(level.px), int(level.qty))
@@ -312,7 +315,8 @@ def _fitted(fit: Fit, venue: int, instrument: int, px: int, qty: int) -> tuple[i
     if why != 0:
         skip(fit, why, px, venue, instrument)
         return px, qty, False
-    return px * int(row.px_mul) // int(row.px_div), qty * int(row.qty_mul) // int(row.qty_div), True
+    px, qty = _scaled(px, int(row.px_mul), int(row.px_div)), _scaled(qty, int(row.qty_mul), int(row.qty_div))
+    return px, qty, True
 
 
 @kernel
@@ -320,11 +324,17 @@ def _wrong(value: int, mul: int, div: int, most: int) -> int:
     """Why a value cannot be value * mul / div within 0 to most; 0 where it can. One of mul and div is 1."""
     if value < 0:
         return NOT_POSITIVE
-    if value % div != 0:
+    if div != 1 and value % div != 0:
         return TOO_FINE
-    if value // div > most // mul:
+    if _scaled(value, 1, div) > (most if mul == 1 else most // mul):
         return TOO_LARGE
     return 0
+
+
+@kernel
+def _scaled(value: int, mul: int, div: int) -> int:
+    """value * mul / div, without a division where it needs none: they are most of what fitting costs."""
+    return value * mul if div == 1 else value // div
 
 
 @kernel

@@ -19,7 +19,7 @@ import numpy as np
 
 from engine.book.apply import apply_delta, apply_level, clear_book
 from engine.book.grid import begin_side, keep_grid
-from engine.book.memory import Books, make_books
+from engine.book.memory import Books, make_books, window_width
 from engine.book.view import CROSSED, LOCKED, touch
 from engine.io.mapping import aligned_zeros
 from engine.jit import kernel
@@ -92,22 +92,22 @@ class Watch(Memory):
     samples: Array
 
 
-def make_watch() -> Watch:
-    """Nothing seen yet."""
+def make_watch(books: int = MOST_BOOKS) -> Watch:
+    """Nothing seen yet, for so many books."""
     watch = Watch(
         seen=aligned_zeros(1, SEEN),
         kinds=aligned_zeros(64, np.dtype("<i8")),
         index=aligned_zeros(MOST_VENUES * MOST_INSTRUMENTS, np.dtype("<i8")),
-        of_book=aligned_zeros(MOST_BOOKS, OF_BOOK),
+        of_book=aligned_zeros(books, OF_BOOK),
         samples=aligned_zeros(_SAMPLES, np.dtype("<i8")),
     )
     watch.seen["stride"] = 1
     return watch
 
 
-def make_feed_books(*, orders: int = 1 << 21) -> Books:
+def make_feed_books(books: int = MOST_BOOKS, *, orders: int = 1 << 21) -> Books:
     """Books for a feed whose instruments and ticks are not known; their pages are used as they are needed."""
-    return make_books([1] * MOST_BOOKS, width=256, far=1 << 18, orders=orders, present=False)
+    return make_books([1] * books, width=window_width(books), far=1 << 18, orders=orders, present=False)
 
 
 @kernel

@@ -129,9 +129,14 @@ def clear_depth(ex: Exchange, pair_index: int) -> None:
 def set_level(ex: Exchange, side: int, px: int, action: int, qty: int) -> None:
     """What a LEVEL says of one side row's price."""
     begin_side(ex.books, side, px)
+    pair, told_side = ex.pairs[side >> 1], _BUY if side & 1 == 0 else _SELL
+    if ex.taken_of[side] < 0 and (pair.bids if side & 1 == 0 else pair.asks) < 0:
+        apply_level(ex.books, side >> 1, told_side, action, px, qty, 0)  # nothing of ours is there
+        keep_grid(ex.books, side)
+        return
     rank = rank_of(side, px)
     before, _ = level_at(ex.books, side, rank)
-    apply_level(ex.books, side >> 1, _BUY if side & 1 == 0 else _SELL, action, px, qty, 0)
+    apply_level(ex.books, side >> 1, told_side, action, px, qty, 0)
     keep_grid(ex.books, side)
     after, _ = level_at(ex.books, side, rank)
     _changed(ex, side, rank, int(before), max(int(before) - int(after), 0))

@@ -13,7 +13,7 @@ from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 
-from engine.book.memory import Books, make_books
+from engine.book.memory import Books, make_books, window_width
 from engine.io.mapping import aligned_zeros
 from engine.memory import Memory, memory, packed
 from engine.record.records import DTYPES, ORDER, REPORT, Template
@@ -238,6 +238,7 @@ def create(
     messages["order_id"] = np.arange(1, flight + 2)
     room, n_pairs = depth or Depth(1, 1, 1), n_venues * n_instruments
     latencies, tables = _latencies(config)
+    width = window_width(n_pairs) if depth is not None else 256
     tick_rows = sum(len(table.rows) for table in config.tick_table)
     exchange = Exchange(
         core=aligned_zeros(1, CORE),
@@ -254,7 +255,7 @@ def create(
         taken=aligned_zeros(room.taken, TAKEN),
         taken_of=aligned_zeros(2 * n_pairs, np.dtype("<i8")),
         latencies=latencies,
-        books=make_books([1] * n_instruments, n_venues, far=room.far, orders=room.orders, present=False),
+        books=make_books([1] * n_instruments, n_venues, width=width, far=room.far, orders=room.orders, present=False),
     )
     exchange.taken_of[:] = -1
     exchange.taken["next"] = np.arange(1, room.taken + 1)

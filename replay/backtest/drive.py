@@ -97,7 +97,7 @@ def _next(
             return DISORDER
     elif line.ended == 0:
         return NEED_DATA
-    if engine_at < line.stop:
+    if engine_at < line.stop and not _LEVEL <= market.head[engine_at].template_id <= _DELTA:
         market_ns = _market_ns(market, engine_at, c)
     if line.parent_at < len(c.parents):
         parent_ns = int(c.parents[line.parent_at].ts_event_ns)
@@ -114,6 +114,8 @@ def _next(
         size = _units(market, at)
         if ingest(ex, feed, at, at + size, 0, c.reports) == at + size:
             line.venue_at = at + size
+            if _LEVEL <= market.head[at].template_id <= _DELTA:
+                _more_depth(market, feed, ex, c, min(market_ns, parent_ns, timer_ns, int(line.end_ns)))
     elif market_ns == first:
         _market(state, market, engine_at, outbox, w, c)
         line.market_ns = 0
@@ -138,6 +140,24 @@ def _market_ns(market: Events, engine_at: int, c: Course) -> int:
         line.market_last_ns = max(at_ns + int(c.latencies[drawn]), int(line.market_last_ns))
         line.market_ns = line.market_last_ns
     return int(line.market_ns)
+
+
+@kernel
+def _more_depth(market: Events, feed: Inbox, ex: Exchange, c: Course, until_ns: int) -> None:
+    """The levels and orders that follow at their venues, as long as nothing else comes before them."""
+    line = c.line[0]
+    at = int(line.venue_at)
+    while at < line.stop and ex.core[0].out_count == 0 and _LEVEL <= market.head[at].template_id <= _DELTA:
+        record_ns = int(market.head[at].ts_event_ns)
+        if record_ns < line.last_ns or record_ns > until_ns or next_due(ex) <= record_ns:
+            break
+        size = _units(market, at)
+        if ingest(ex, feed, at, at + size, 0, c.reports) != at + size:
+            break
+        line.last_ns = record_ns
+        line.now_ns = max(record_ns, int(line.now_ns))
+        at += size
+    line.venue_at = at
 
 
 @kernel

@@ -30,7 +30,7 @@ from replay.backtest.host import Feed, Host, Terms
 from replay.backtest.journaled import JournalFeed, is_run
 from replay.backtest.merge import merged
 from replay.backtest.settings import Backtest, FeedFile, Settings, time_ns
-from replay.backtest.streams import Stream
+from replay.backtest.streams import NO_END, Stream
 from replay.backtest.window import Array
 
 #: What a backtest played, in its run directory.
@@ -58,7 +58,11 @@ def prepare(
         days = parts_of(days, backtest, None if not streams else began_ns)
     for stream in streams:
         stream.begin_ns, stream.end_ns = _span(backtest, began_ns)
-    chunks = merged([*days, *(stream.parts() for stream in streams)], ranks=names.ranks())
+    sole = streams[0] if len(streams) == 1 and not days else None
+    if isinstance(sole, Stream):
+        chunks = sole.chunks()  # nothing to merge: no copies
+    else:
+        chunks = merged([*days, *(stream.parts() for stream in streams)], ranks=names.ranks())
     chunk = next(chunks, None)
     if chunk is None:
         raise _nothing(backtest, f"it begins {dt.datetime.fromtimestamp(began_ns / 1e9, dt.UTC)}")
@@ -187,7 +191,7 @@ def _span(backtest: Backtest, first_ns: int) -> tuple[int, int]:
     """The part of the time that is played: from <= time < to."""
     date = _date(first_ns)
     begin_ns = time_ns(backtest.begin, date) if backtest.begin else 0
-    return begin_ns, time_ns(backtest.end, date) if backtest.end else 1 << 62
+    return begin_ns, time_ns(backtest.end, date) if backtest.end else NO_END
 
 
 def _nothing(backtest: Backtest, what: str) -> ConfigError:

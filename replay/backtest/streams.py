@@ -21,6 +21,8 @@ from replay.backtest.window import Array
 
 #: Quotes of a file that parents are drawn from, at the most.
 MOST_QUOTES: Final = 1 << 16
+#: Later than all times.
+NO_END: Final = 1 << 62
 
 
 class Stream:
@@ -30,7 +32,7 @@ class Stream:
         wanted = Wanted(told.venue, told.symbol, told.symbols, told.skew, told.touch)
         self._fitted = Fitted(path, target, wanted, play=True, depth=depth)
         #: The part that is played: from <= time < to, ns.
-        self.begin_ns, self.end_ns = 0, 1 << 62
+        self.begin_ns, self.end_ns = 0, NO_END
 
     @property
     def first_ns(self) -> int:
@@ -50,6 +52,13 @@ class Stream:
     def told(self) -> Told:
         """How fitting went: exact when `parts` has come to its end."""
         return self._fitted.told
+
+    def chunks(self) -> Iterator[Array]:
+        """The records that are played as bytes, each good until the next is asked for. FeedError as of `parts`."""
+        if self.begin_ns <= self.first_ns and self.end_ns >= NO_END:
+            yield from map(taken, self._fitted.batches())
+        else:
+            yield from (part.data for part in self.parts())
 
     def parts(self) -> Iterator[Part]:
         """The records that are played, batch by batch: copies. FeedError where its times run backwards by far."""
