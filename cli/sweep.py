@@ -165,7 +165,7 @@ def _show(screen: Console, done: Swept, out: Path) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for axis in done.plan.axes:
-        table.add_column(axis.key, justify="right")
+        table.add_column(axis.key, justify="right", overflow="fold")
     for head in ("cells", "cost, bps", "+-", "beside the best", "fill rate", "fills", "order to fill p50"):
         table.add_column(head, justify="right")
     for row in done.rows[:40]:
