@@ -70,6 +70,7 @@ class Inbox(Memory):
         change=DTYPES[Template.BUST],
         level=DTYPES[Template.LEVEL],
         delta=DTYPES[Template.ORDER_DELTA],
+        status=DTYPES[Template.INSTRUMENT_STATUS],
     )
     head: Array
     session: Array
@@ -80,6 +81,7 @@ class Inbox(Memory):
     change: Array
     level: Array
     delta: Array
+    status: Array
 
 
 def make_inbox(size: int) -> Inbox:

@@ -576,6 +576,8 @@ class Flag(IntEnum):
     #: AggressorSide (2446) of a trade, where the source says it: who took.
     AGGRESSOR_BUY = 64
     AGGRESSOR_SELL = 128
+    #: A trade of an auction or a cross: orders that were not in it had no part of it.
+    AUCTION = 256
 
 
 class PositionFlag(IntEnum):
@@ -704,6 +706,10 @@ class Reason(IntEnum):
     RECOVERED = 58
     UNSOLICITED = 59
     RECORDS_GONE = 60
+    #: Outside the venue's trading hours (OrdRejReason 2), or the instrument is closed there.
+    MARKET_CLOSED = 61
+    #: Halted, or in an auction: nothing is executed at once.
+    TRADING_HALTED = 62
 
 
 N_REASONS: Final = 64

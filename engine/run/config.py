@@ -199,6 +199,8 @@ class Venue(Struct, frozen=True):
     latency_tag: str = ""
     report_latency: str = ""
     report_latency_tag: str = ""
+    #: When it is simulated: its trading hours, a name of the exchange-calendars package, "XNYS"; empty is always open.
+    calendar: Annotated[str, Meta(max_length=40, description='a calendar of exchange-calendars, such as "XNYS"')] = ""
     #: In shares or coins.
     lot: Decimal = "1"
     tick_table: str = ""

@@ -97,15 +97,15 @@ def make(config: Config, stream_epoch: int, clock_offset_ns: int) -> Manifest:
         sources=find(config.routing.strategy).sources,
         source_hash=source_hash(),
         build_hash=build_hash(),
-        versions=installed_versions(),
+        versions=installed_versions(calendars=any(venue.calendar for venue in config.venue)),
         boot_id=boot_id().hex(),
     )
 
 
-def installed_versions() -> dict[str, str]:
-    """Versions of the interpreter and of the packages that decide what kernels do."""
+def installed_versions(*, calendars: bool = False) -> dict[str, str]:
+    """Versions of the interpreter and of packages that decide what kernels do; `calendars`: also when venues trade."""
     found = {"python": platform.python_version()}
-    for package in ("tickroute", "numpy", "numba", "llvmlite", "pyzmq"):
+    for package in ("tickroute", "numpy", "numba", "llvmlite", "pyzmq", *["exchange-calendars"] * calendars):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

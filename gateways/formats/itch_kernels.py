@@ -10,7 +10,7 @@ What becomes of the 23 types (specification of 2023, section 1):
   X     partial cancel       ORDER_DELTA reduce by the cancelled quantity: what is left only the book knows
   D     delete               ORDER_DELTA delete
   U     replace              ORDER_DELTA replace: venue_order goes, new_order comes at px and qty, side unchanged
-  P Q   hidden trade, cross  TRADE; a cross of no shares is none
+  P Q   hidden trade, cross  TRADE, a cross with the flag AUCTION; a cross of no shares is none
   H h   halts                INSTRUMENT_STATUS: halted by either of them is halted
   R     directory            the instrument with its round lot
   S     system event         CLEAR of all books at the end of messages (C)
@@ -84,6 +84,7 @@ _NO_ORDER: Final = -1
 _OPEN, _HALTED, _AUCTION = 0, 1, 3
 #: In `Itch.halts`, beside the status: the market's own halt.
 _OPERATIONAL: Final = 128
+_OF_AUCTION = int(Flag.AUCTION)
 _NOT_PRINTED, _DAY_END = int(Flag.NOT_PRINTED), int(Reason.DAY_END)
 _UNMET: Final = -(1 << 31)
 _C, _H, _N, _P, _Q, _R, _S, _T, _h = (ord(c) for c in "CHNPQRSTh")
@@ -211,6 +212,8 @@ def _trade(itch: Itch, symbols: Symbols, kind: int, address: int, batch: Batch) 
     batch.head[i].stream_seq = state.seq
     batch.trade[i].px = load_u32_be(address + (27 if cross else 32))
     batch.trade[i].qty = qty
+    if cross:
+        batch.trade[i].flags = _OF_AUCTION
     return TAKEN
 
 

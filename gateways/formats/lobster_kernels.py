@@ -35,6 +35,7 @@ _ONE: Final = 49
 _DAY_NS: Final = 86_400 * 10**9
 _ADD, _DELETE, _EXECUTE, _REDUCE = 0, 2, 3, 4
 _OPEN, _HALTED, _AUCTION = 0, 1, 3
+_AUCTION_FLAG = int(Flag.AUCTION)
 _BUY_FLAG, _SELL_FLAG = int(Flag.AGGRESSOR_BUY), int(Flag.AGGRESSOR_SELL)
 assert (BUY, SELL) == (Side.BUY, Side.SELL)
 
@@ -98,6 +99,8 @@ def take_message(lines: Lines, data: np.ndarray, at: int, batch: Batch) -> bool:
             # The direction is that of the order that rested.
             if kind == HIDDEN:
                 trade["flags"] = _SELL_FLAG if side == BUY else _BUY_FLAG
+            else:
+                trade["flags"] = _AUCTION_FLAG
         else:
             delta = batch.delta[new_delta(batch, 0, 0, time_ns, 0)]
             delta.side = side

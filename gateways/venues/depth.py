@@ -3,9 +3,9 @@
 A pair whose feed has levels (LEVEL) or orders (ORDER_DELTA) has a full ladder in `ex.books`, under the pair's own
 index; from its first such record on it is matched against that, and no longer against its quotes.
 
-What our fills take of a level is kept beside the ladder, for the recorded market does not know of it: open is what is
-displayed less that. When the record shows a level smaller, what we took of it counts as gone first, for we took the
-front of it; what is added to a level is new. So a level never gives more than was displayed there.
+What our fills take of a level is kept beside the ladder (gateways.venues.taken). When the record shows a level smaller,
+what we took of it counts as gone first, for we took the front of it; what is added to a level is new. So a level never
+gives more than was displayed there.
 
 A QUOTE of a pair that is told by levels is one more word on them, often a newer one: it ends the levels that are better
 than it and sets its own. With orders it says nothing that they do not.
@@ -24,29 +24,15 @@ from engine.book.orders import find, order_at
 from engine.jit import kernel
 from engine.record.records import Flag, Side
 from gateways.inbox import Inbox
+from gateways.venues.fills import trades
 from gateways.venues.queue import after_fall, after_leaving, trade_through
 from gateways.venues.state import LEVELS, ORDERS, Exchange
+from gateways.venues.taken import open_at, restore
 
 _BUY, _SELL = int(Side.BUY), int(Side.SELL)
 _DELETE, _EXECUTE, _REPLACE = 2, 3, 5
 _AGGRESSOR_BUY, _AGGRESSOR_SELL = int(Flag.AGGRESSOR_BUY), int(Flag.AGGRESSOR_SELL)
-
-
-@kernel
-def _taken_row(ex: Exchange, side: int, rank: int) -> int:
-    """Row of `taken` of a level; -1 where nothing was taken of it."""
-    k = int(ex.taken_of[side])
-    while k >= 0 and ex.taken[k].rank != rank:
-        k = int(ex.taken[k].next)
-    return k
-
-
-@kernel
-def open_at(ex: Exchange, side: int, rank: int) -> int:
-    """What is displayed at a level and was not taken by us."""
-    shown, _ = level_at(ex.books, side, rank)
-    k = _taken_row(ex, side, rank)
-    return max(int(shown) - int(ex.taken[k].qty), 0) if k >= 0 else int(shown)
+_AUCTION = int(Flag.AUCTION)
 
 
 @kernel
@@ -71,47 +57,11 @@ def next_open(ex: Exchange, side: int, rank: int) -> int:
 
 
 @kernel
-def use_up(ex: Exchange, side: int, rank: int, qty: int) -> bool:
-    """Keep in mind that we took `qty` of a level; False where there is no room for that."""
-    k = _taken_row(ex, side, rank)
-    if k < 0:
-        k = int(ex.core[0].taken_head)
-        if k < 0:
-            return False
-        taken = ex.taken[k]
-        ex.core[0].taken_head = taken.next
-        taken.rank, taken.qty, taken.next = rank, 0, ex.taken_of[side]
-        ex.taken_of[side] = k
-    ex.taken[k].qty += qty
-    return True
-
-
-@kernel
-def _restore(ex: Exchange, side: int, rank: int, qty: int) -> None:
-    """So much of what we took of a level is not displayed any more."""
-    before, k = -1, int(ex.taken_of[side])
-    while k >= 0 and ex.taken[k].rank != rank:
-        before, k = k, int(ex.taken[k].next)
-    if k < 0:
-        return
-    taken = ex.taken[k]
-    taken.qty -= qty
-    if taken.qty > 0:
-        return
-    if before < 0:
-        ex.taken_of[side] = taken.next
-    else:
-        ex.taken[before].next = taken.next
-    taken.next = ex.core[0].taken_head
-    ex.core[0].taken_head = k
-
-
-@kernel
 def _changed(ex: Exchange, side: int, rank: int, before: int, cancelled: int) -> None:
     """A level showed `before` and shows something else now; `cancelled` of it was certainly or maybe not traded."""
     after, _ = level_at(ex.books, side, rank)
     if after < before:
-        _restore(ex, side, rank, before - int(after))
+        restore(ex, side, rank, before - int(after))
     after_fall(ex, side, rank, before, int(after), cancelled)
 
 
@@ -122,7 +72,7 @@ def clear_depth(ex: Exchange, pair_index: int) -> None:
     for side in range(2 * pair_index, 2 * pair_index + 2):
         while ex.taken_of[side] >= 0:
             k = int(ex.taken_of[side])
-            _restore(ex, side, int(ex.taken[k].rank), int(ex.taken[k].qty))
+            restore(ex, side, int(ex.taken[k].rank), int(ex.taken[k].qty))
 
 
 @kernel
@@ -176,9 +126,10 @@ def on_trade(ex: Exchange, inbox: Inbox, at: int, pair_index: int, now_ns: int) 
     """A TRADE of a pair prints: resting orders of the side that it hit may fill, of both where that is not said."""
     record, pair = inbox.market[at], ex.pairs[pair_index]
     px, qty, marks = int(record.trade_px), int(record.trade_qty), int(record.marks)
-    if marks & _AGGRESSOR_BUY == 0:
+    prints = marks & _AUCTION == 0 and trades(ex, pair_index)
+    if prints and marks & _AGGRESSOR_BUY == 0:
         trade_through(ex, int(pair.bids), px, qty, now_ns)
-    if marks & _AGGRESSOR_SELL == 0:
+    if prints and marks & _AGGRESSOR_SELL == 0:
         trade_through(ex, int(pair.asks), px, qty, now_ns)
     if pair.told_by == ORDERS:
         told = int(pair.print_qty) if pair.print_px == px and pair.print_ns == record.ts_event_ns else 0
@@ -213,7 +164,7 @@ def _executed(ex: Exchange, inbox: Inbox, at: int, pair_index: int, side: int, p
         told = min(int(pair.print_qty), qty)
         pair.print_qty -= told
         qty -= told
-    if qty > 0 and exec_px == px:
+    if qty > 0 and exec_px == px and trades(ex, pair_index):
         trade_through(ex, int(pair.bids if side & 1 == 0 else pair.asks), px, qty, now_ns)
 
 

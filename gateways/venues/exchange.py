@@ -29,7 +29,7 @@ from gateways.venues.second import change, forget
 from gateways.venues.state import LEVELS, NEVER, ORDERS, RESERVE, TOUCH, Exchange
 
 _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
-_LEVEL = int(Template.LEVEL)
+_LEVEL, _STATUS_OF = int(Template.LEVEL), int(Template.INSTRUMENT_STATUS)
 _CLOCK = int(Template.CLOCK_SAMPLE)
 _MORE = int(Flag.MORE)
 _NEW, _REPLACE = int(Template.ORDER_NEW), int(Template.ORDER_REPLACE)
@@ -117,6 +117,23 @@ def _think_again(ex: Exchange, k: int, now_ns: int) -> None:
 
 
 @kernel
+def _open_or_close(ex: Exchange, v: int) -> None:
+    """A venue's trading hours begin or end; at their end its day orders expire. The next moment is armed."""
+    venue = ex.venues[v]
+    venue.closed = 1 - venue.closed
+    venue.hour_at += 1
+    if venue.hour_at < venue.hour_stop:
+        slot = -1 - len(ex.orders) - len(ex.seconds) - v
+        enqueue(ex, slot, max(int(ex.hours[venue.hour_at]), int(ex.core[0].clock_ns)))
+    if venue.closed != 0:
+        sweep(ex, v, SWEEP_DAY)
+        return
+    instruments = int(ex.core[0].instruments)
+    for pair_index in range(v * instruments, (v + 1) * instruments):
+        _cross(ex, pair_index)
+
+
+@kernel
 def _sweep(ex: Exchange) -> None:
     """Go on with the mass cancellations that are running."""
     ex.core[0].sweeping = 0
@@ -168,7 +185,10 @@ def advance(ex: Exchange, out: Array, clock_ns: int) -> bool:
     while core.queued > 0 and ex.queue[0].due_ns <= target_ns:
         core.clock_ns = max(int(ex.queue[0].due_ns), int(core.clock_ns))
         slot = int(ex.queue[0].slot)
-        if slot < -len(ex.orders):
+        if slot < -len(ex.orders) - len(ex.seconds):
+            dequeue(ex)
+            _open_or_close(ex, -1 - len(ex.orders) - len(ex.seconds) - slot)
+        elif slot < -len(ex.orders):
             dequeue(ex)
             _think_again(ex, -1 - len(ex.orders) - slot, int(core.clock_ns))
         elif slot < 0:
@@ -204,12 +224,17 @@ def _apply(ex: Exchange, inbox: Inbox, at: int) -> None:
             _clear(ex, pair_index)
         if record.clear_reason == _DAY_END:
             sweep(ex, venue_id, SWEEP_DAY)
+    elif template == _STATUS_OF and instrument_id == -1:
+        for pair_index in range(first, first + int(core.instruments)):
+            _set_status(ex, pair_index, int(inbox.status[at].status))
     elif instrument_id < 0 or instrument_id >= core.instruments:
         core.ignored += 1
     elif template == _CLEAR:
         _clear(ex, first + instrument_id)
     elif template == _QUOTE:
         _quote(ex, inbox, at, first + instrument_id)
+    elif template == _STATUS_OF:
+        _set_status(ex, first + instrument_id, int(inbox.status[at].status))
     elif template == _TRADE:
         if (int(record.marks) & _OFF_BOOK) == 0 and record.trade_qty > 0:
             on_trade(ex, inbox, at, first + instrument_id, int(core.clock_ns))
@@ -225,6 +250,13 @@ def _clear(ex: Exchange, pair_index: int) -> None:
     show(ex, pair_index, 0, 0, 0, 0, int(ex.core[0].clock_ns))
     if ex.pairs[pair_index].told_by != TOUCH:
         clear_depth(ex, pair_index)
+
+
+@kernel
+def _set_status(ex: Exchange, pair_index: int, status: int) -> None:
+    """The feed opens, halts or closes a pair. What crosses when trading goes on is filled then."""
+    ex.pairs[pair_index].status = status
+    _cross(ex, pair_index)
 
 
 @kernel
@@ -266,7 +298,7 @@ def _cross(ex: Exchange, pair_index: int) -> None:
 @kernel
 def _moves_market(template: int) -> bool:
     """Whether a record is one of those that `_apply` takes; their times are the feed's."""
-    return _QUOTE <= template <= _CLEAR
+    return _QUOTE <= template <= _CLEAR or template == _STATUS_OF
 
 
 @kernel

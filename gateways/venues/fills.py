@@ -15,6 +15,12 @@ _BUY, _ADDED = int(Side.BUY), int(Liquidity.ADDED)
 
 
 @kernel
+def trades(ex: Exchange, pair_index: int) -> bool:
+    """Whether a pair is in continuous trading: open by its feed's word, and its venue by its hours."""
+    return bool(ex.pairs[pair_index].status == 0 and ex.venues[pair_index // int(ex.core[0].instruments)].closed == 0)
+
+
+@kernel
 def fill(ex: Exchange, row: int, px: int, qty: int, liquidity: int, now_ns: int) -> None:
     """Book an execution of an order and report it."""
     order = ex.orders[row]
@@ -54,6 +60,29 @@ def fill_resting(ex: Exchange, row: int, most: int, now_ns: int) -> int:
         ex.core[0].postponed += 1
         return 0
     fill(ex, row, int(order.px), qty, _ADDED, now_ns)
+    order.shown_qty -= qty
+    if order.shown_qty <= 0:  # all that it showed, and maybe what it hides: the next part is shown
+        order.shown_qty = min(int(order.display_qty), int(order.leaves_qty))
     if order.leaves_qty == 0:
         unrest(ex, row)
     return qty
+
+
+@kernel
+def join_list(ex: Exchange, row: int) -> None:
+    """Put an order into the list of its pair, behind all of the same or a better price."""
+    order = ex.orders[row]
+    pair = ex.pairs[order.pair]
+    buys = order.side == _BUY
+    before, after = -1, int(pair.bids if buys else pair.asks)
+    while after >= 0 and (ex.orders[after].px >= order.px if buys else ex.orders[after].px <= order.px):
+        before, after = after, int(ex.orders[after].next)
+    order.prev, order.next, order.resting = before, after, 1
+    if after >= 0:
+        ex.orders[after].prev = row
+    if before >= 0:
+        ex.orders[before].next = row
+    elif buys:
+        pair.bids = row
+    else:
+        pair.asks = row

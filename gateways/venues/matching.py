@@ -15,17 +15,17 @@ Worst case: a pair with n resting orders costs n steps to join and, when all are
 
 from __future__ import annotations
 
-from engine.book.ladder import at as level_at
-from engine.book.ladder import next_rank, rank_of
+from engine.book.ladder import rank_of
 from engine.book.memory import NOWHERE
 from engine.jit import kernel
 from engine.record.records import Liquidity, OrdType, Side, Tif
-from gateways.venues.depth import best_open, next_open, open_at, use_up
-from gateways.venues.fills import fill, fill_resting
+from gateways.venues.depth import best_open, next_open
+from gateways.venues.fills import fill, fill_resting, join_list, trades
 from gateways.venues.flight import room
 from gateways.venues.ids import draw, happens
-from gateways.venues.queue import after_fall
-from gateways.venues.state import LEVELS, PROPORTIONAL, QUEUE_UNKNOWN, TOUCH, Exchange
+from gateways.venues.queue import after_fall, join_queue
+from gateways.venues.state import PROPORTIONAL, QUEUE_UNKNOWN, TOUCH, Exchange
+from gateways.venues.taken import open_at, use_up
 
 _BUY = int(Side.BUY)
 _MARKET, _FOK = int(OrdType.MARKET), int(Tif.FOK)
@@ -53,6 +53,8 @@ def marketable(ex: Exchange, row: int) -> bool:
     """Whether an order could execute at the opposite touch now."""
     order = ex.orders[row]
     pair = ex.pairs[order.pair]
+    if not trades(ex, int(order.pair)):
+        return False
     if pair.told_by != TOUCH:
         side = _opposite(ex, row)
         return bool(best_open(ex, side) >= _limit_rank(ex, row, side))
@@ -132,49 +134,17 @@ def _take_depth(ex: Exchange, row: int, now_ns: int) -> None:
 
 @kernel
 def rest(ex: Exchange, row: int) -> None:
-    """Put an order into the list of its pair, behind all of the same or a better price."""
-    order = ex.orders[row]
-    pair = ex.pairs[order.pair]
-    buys = order.side == _BUY
-    before, after = -1, int(pair.bids if buys else pair.asks)
-    while after >= 0 and (ex.orders[after].px >= order.px if buys else ex.orders[after].px <= order.px):
-        before, after = after, int(ex.orders[after].next)
-    order.prev, order.next, order.resting = before, after, 1
-    if after >= 0:
-        ex.orders[after].prev = row
-    if before >= 0:
-        ex.orders[before].next = row
-    elif buys:
-        pair.bids = row
-    else:
-        pair.asks = row
-    order.traded_qty, order.joined = 0, ex.books.core[0].arrivals
-    if pair.told_by != TOUCH:
-        order.queue_ahead = _queue_in_depth(ex, row)
-        return
-    touch, shown = (int(pair.bid_px), int(pair.bid_qty)) if buys else (int(pair.ask_px), int(pair.ask_qty))
-    if shown == 0 or (order.px > touch if buys else order.px < touch):
-        order.queue_ahead = 0
-    else:
-        order.queue_ahead = shown if order.px == touch else QUEUE_UNKNOWN
-
-
-@kernel
-def _queue_in_depth(ex: Exchange, row: int) -> int:
-    """What is open at an order's price. Levels may be told to some depth only: worse than all of them, nobody knows."""
-    order = ex.orders[row]
-    side = _opposite(ex, row) ^ 1
-    rank = rank_of(side, int(order.px))
-    shown, _ = level_at(ex.books, side, rank)
-    if shown == 0 and ex.pairs[order.pair].told_by == LEVELS and next_rank(ex.books, side, rank) == NOWHERE:
-        return QUEUE_UNKNOWN
-    return open_at(ex, side, rank)
+    """Put an order into the list of its pair, behind all of the same or a better price, and into the queue there."""
+    join_list(ex, row)
+    join_queue(ex, row)
 
 
 @kernel
 def cross(ex: Exchange, pair_index: int, now_ns: int) -> None:
     """Fill the resting orders of a pair that the recorded other side locks or crosses, up to what is open there."""
     pair = ex.pairs[pair_index]
+    if not trades(ex, pair_index):
+        return
     if pair.told_by != TOUCH:
         _cross_depth(ex, int(pair.bids), 2 * pair_index + 1, now_ns)
         _cross_depth(ex, int(pair.asks), 2 * pair_index, now_ns)

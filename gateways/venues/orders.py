@@ -29,6 +29,8 @@ _CANCELED, _EXPIRED, _REJECTED = int(OrdStatus.CANCELED), int(OrdStatus.EXPIRED)
 _EXEC_NEW, _EXEC_CANCELED, _EXEC_REPLACED = int(ExecType.NEW), int(ExecType.CANCELED), int(ExecType.REPLACED)
 _EXEC_EXPIRED, _EXEC_REJECTED, _EXEC_STATUS = int(ExecType.EXPIRED), int(ExecType.REJECTED), int(ExecType.ORDER_STATUS)
 _POST_ONLY = 2
+#: Of INSTRUMENT_STATUS.
+_CLOSED = 2
 #: Questions to the dice, see ids.draw.
 _IS_REFUSED, _IS_LOST, _IS_MUTED = 0, 1, 2
 
@@ -72,6 +74,14 @@ def fault(ex: Exchange, message: int, pair_index: int) -> int:
         return Reason.IMPOSSIBLE_QTY.value
     if order.qty % pair.lot_qty != 0:
         return Reason.ODD_LOT.value
+    if order.display_qty < 0 or order.display_qty > order.qty:
+        return Reason.IMPOSSIBLE_QTY.value
+    if order.display_qty % pair.lot_qty != 0:
+        return Reason.ODD_LOT.value
+    if ex.venues[pair_index // int(ex.core[0].instruments)].closed != 0 or pair.status == _CLOSED:
+        return Reason.MARKET_CLOSED.value
+    if once and pair.status != 0:
+        return Reason.TRADING_HALTED.value
     if not once and ex.core[0].queue == EXACT and pair.told_by != ORDERS:
         return Reason.UNSUPPORTED.value
     return 0
@@ -91,6 +101,7 @@ def _same(ex: Exchange, message: int, row: int) -> bool:
         new.px == old.first_px
         and new.qty == old.first_qty
         and new.min_qty == old.min_qty
+        and new.display_qty == old.display_qty
         and new.instrument_id == old.instrument_id
         and new.venue_id == old.venue_id
         and new.side == old.side
@@ -117,6 +128,8 @@ def _remember(ex: Exchange, message: int, place: int, pair_index: int) -> int:
     order.busted_qty = 0
     order.executions = 0
     order.min_qty = new.min_qty
+    order.display_qty = new.display_qty
+    order.shown_qty = new.qty
     order.expire_ns = NEVER
     if new.ttl_ms > 0:
         order.expire_ns = new.ts_event_ns + int(new.ttl_ms) * 1_000_000

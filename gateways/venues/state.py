@@ -8,7 +8,7 @@ and a repeated order must get a true answer; at capacity a new order is refused 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from engine.record.records import DTYPES, ORDER, REPORT, Template
 from engine.record.units import TICK_ROW, to_units
 from engine.run.config import Config, ConfigError, Faults
 from gateways.inbox import Array, table
+from gateways.venues.hours import Hours, hours_of, moments
 from gateways.venues.ids import splitmix64
 from gateways.venues.latency import quantiles
 
@@ -64,6 +65,7 @@ second_head   i8  first free row of the second thoughts; a free row holds the ne
 taken_head    i8  first free row of `taken`; -1 is none
 queue         i8  WORST, PROPORTIONAL or EXACT
 deep          i8  1: there is room for depth
+prints        i8  prints so far
 curbed        i8  orders that took fewer levels than there were: no message slots, or no rows of `taken`
 """)
 
@@ -81,6 +83,9 @@ lost_ack_ppm  i8  see Faults
 unsolicited_ppm i8 see Faults
 bust_ppm      i8  see Faults
 correct_ppm   i8  see Faults
+closed        i8  1: outside its trading hours
+hour_at       i8  its next moment in `hours` …
+hour_stop     i8  … and where they end
 served        i8  1: this process speaks for the venue
 session       i8  index of its order session
 sweep_at      i8  next order that the running mass cancellation looks at; -1 is none running
@@ -117,6 +122,7 @@ lot_qty       i8  an order's quantity is a multiple of it
 tick_table    i8  its table in `ticks`; -1 is any price
 bids          i8  first of our resting buys (best price, then arrival); -1 is none
 asks          i8  first of our resting sells
+status        i8  of INSTRUMENT_STATUS: 0 open, 1 halted, 2 closed, 3 auction
 told_by       i8  TOUCH, LEVELS or ORDERS
 print_px      i8  price of the last TRADE; executions of orders at its price and time are the same ones …
 print_ns      i8  … its time …
@@ -135,7 +141,10 @@ leaves_qty    i8  still open
 busted_qty    i8  filled, and taken back
 executions    i8  how often it was filled
 min_qty       i8  MinQty
+display_qty   i8  DisplayQty; 0 shows all
+shown_qty     i8  displayed of a resting order, and not filled
 queue_ahead   i8  displayed size still before a resting order at its price
+printed       i8  number of the last print that it was looked at for
 joined        i8  stamp of the book's last order when it came to rest: what came later is behind it
 traded_qty    i8  traded at its price since the level was shown last
 expire_ns     i8  last moment at which it may execute; NEVER is without end
@@ -172,7 +181,7 @@ qty           i8  what is displayed of it and gone
 next          i8  next of its side, or next free row; -1 is the last
 """)
 #: An entry of the queue: `slot` is a message slot, or -1 - the row of an order that then expires, or beyond those
-#: -1 - (orders in the table) - the row of a second thought.
+#: -1 - (orders in the table) - the row of a second thought, or beyond those the index of a venue that opens or closes.
 ENTRY: Final = table("""
 due_ns        i8
 arrival       i8
@@ -199,6 +208,7 @@ class Exchange(Memory):
         taken=TAKEN,
         taken_of="<i8",
         latencies="<i8",
+        hours="<i8",
     )
     INNER: ClassVar[dict[str, type[Memory]]] = {"books": Books}
     core: Array  # one row
@@ -215,6 +225,7 @@ class Exchange(Memory):
     taken: Array
     taken_of: Array  # by side, as in `books`: first row of `taken`; -1 is none
     latencies: Array  # latency.TABLE quantiles a table, ns
+    hours: Array  # moments at which venues open and close, see gateways.venues.hours
     books: Books  # recorded depth; the book of a pair has the pair's index
 
 
@@ -225,6 +236,7 @@ def create(
     epoch: int = 0,
     flight: int = 1 << 15,
     depth: Depth | None = None,
+    trading_hours: Sequence[Hours | None] | None = None,
 ) -> Exchange:
     """Allocate and fill in the state of all venues of `config`.
 
@@ -232,6 +244,7 @@ def create(
     epoch: start in seconds; it sets where the id counters begin, so that a restart on the same day repeats none.
     flight: message slots (128 bytes each) for requests and reports under way.
     depth: room for recorded depth; without it levels and orders of the feed are ignored.
+    trading_hours: by venue, (begin, end) in ns or None for always, in the place of the venues' calendars.
     """
     sim, n_venues, n_instruments = config.simulation, len(config.venue), len(config.instrument)
     messages = aligned_zeros(flight + 1, REPORT)
@@ -239,6 +252,7 @@ def create(
     room, n_pairs = depth or Depth(1, 1, 1), n_venues * n_instruments
     latencies, tables = _latencies(config)
     width = window_width(n_pairs) if depth is not None else 256
+    hours, places = moments(hours_of(config, epoch) if trading_hours is None else trading_hours)
     tick_rows = sum(len(table.rows) for table in config.tick_table)
     exchange = Exchange(
         core=aligned_zeros(1, CORE),
@@ -247,7 +261,7 @@ def create(
         orders=aligned_zeros(sim.orders, WORKING),
         buckets=aligned_zeros(1 << (2 * sim.orders - 1).bit_length(), np.dtype("<i8")),
         ticks=aligned_zeros(1 + n_instruments * tick_rows, TICK_ROW),
-        queue=aligned_zeros(flight + 3 * sim.orders, ENTRY),
+        queue=aligned_zeros(flight + 3 * sim.orders + n_venues, ENTRY),
         requests=messages.view(ORDER),
         reports=messages,
         changes=messages.view(DTYPES[Template.BUST]),
@@ -255,6 +269,7 @@ def create(
         taken=aligned_zeros(room.taken, TAKEN),
         taken_of=aligned_zeros(2 * n_pairs, np.dtype("<i8")),
         latencies=latencies,
+        hours=hours,
         books=make_books([1] * n_instruments, n_venues, width=width, far=room.far, orders=room.orders, present=False),
     )
     exchange.taken_of[:] = -1
@@ -271,7 +286,22 @@ def create(
     _fill_venues(exchange.venues, config, sessions, epoch)
     exchange.venues["order_table"], exchange.venues["report_table"] = tables
     _fill_pairs(exchange, config)
+    _arm_hours(exchange, places, [venue.code for venue in config.venue])
     return exchange
+
+
+def _arm_hours(exchange: Exchange, places: list[tuple[int, int]], codes: list[str]) -> None:
+    """Venues with hours begin closed; the first moment of each is due, at one time by the venues' codes."""
+    first_slot = -1 - len(exchange.orders) - len(exchange.seconds)
+    due = []
+    for v, (first, stop) in enumerate(places):
+        if first < stop:
+            venue = exchange.venues[v]
+            venue["closed"], venue["hour_at"], venue["hour_stop"] = 1, first, stop
+            due.append((int(exchange.hours[first]), codes[v], v))
+    for k, (due_ns, _, v) in enumerate(sorted(due)):  # what is sorted is a heap
+        exchange.queue[k] = (due_ns, k + 1, first_slot - v)
+    exchange.core["queued"] = exchange.core["arrivals"] = len(due)
 
 
 def _latencies(config: Config) -> tuple[Array, tuple[list[int], list[int]]]:

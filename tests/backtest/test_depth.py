@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
 from cli.main import main
+from engine.run import manifest
 from replay import backtest
+from replay.report.gather import gather
 from replay.verify import verify
 from tests.feeds_path import feed_path
 
@@ -64,11 +69,14 @@ BOOK = LOBSTER.replace("message", "orderbook")
 
 def played(folder, name, files, parents, **what):
     """A run of a day of `what`, with parents as (at, side, quantity, price, time in force)."""
-    text = HEAD.format(**what)
+    return play(folder, name, HEAD.format(**what), what["symbol"], files, parents)
+
+
+def play(folder, name, text, symbol, files, parents):
     (folder / "bt.toml").write_text(text, encoding="utf-8")
     lines = ["cl_ord_id,symbol,side,qty,px,ord_type,tif,account,at"]
     for n, (at, side, qty, px, tif) in enumerate(parents):
-        lines.append(f"P{n:04},{what['symbol']},{side},{qty},{px},LIMIT,{tif},0,{at}")
+        lines.append(f"P{n:04},{symbol},{side},{qty},{px},LIMIT,{tif},0,{at}")
     (folder / "parents.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     result = backtest.run(folder / "bt.toml", files, run_dir=folder / name, parents=folder / "parents.csv")
     assert verify(result.run_dir).result == "identical"
@@ -141,6 +149,21 @@ def test_the_queue_of_a_day_of_orders(tmp_path):
         signed = sum(qty if side == "BUY" else -qty for side, qty in rows_of(fills, "side", "qty"))
         assert held == {"ES": signed}
     assert moments["worst"] != moments["proportional"] != moments["exact"] != moments["worst"]
+
+
+def test_orders_outside_the_hours_are_rejected(tmp_path):
+    """The evening of 25 December 2023: CME has opened at 23:00 UTC, New York's stock exchange is closed."""
+    pytest.importorskip("exchange_calendars")
+    path = feed_path("dbn", "esh4-glbx-mdp3-20231225.mbo.dbn.zst")
+    feed = f"[[backtest.feed]]\nfile = '{path}'\nvenue = 'XCME'\nsymbol = 'ES'\n"
+    es = {"symbol": "ES", "mic": "XCME", "tick": "0.25", "decimals": 2, "day_end": "23:59:59"}
+    text = HEAD.format(feed=feed, simulation="queue = 'exact'", **es)
+    parents = [("23:00:01", "BUY", 1, "4811.00", "IOC")]
+    for calendar, status in (("XNYS", "REJECTED"), ("CMES", "FILLED")):
+        result = play(tmp_path, calendar, text + f'calendar = "{calendar}"\n', "ES", [path], parents)
+        assert set(result.children()["status"].to_pylist()) == {status}
+        kept = manifest.from_bytes(gather(result.run_dir, {}).manifest)
+        assert kept.versions["exchange-calendars"] == version("exchange-calendars")
 
 
 def test_an_exact_queue_needs_orders(tmp_path, capsys):

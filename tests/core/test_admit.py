@@ -238,6 +238,7 @@ def test_all_reasons_of_admission_are_reached():
         Reason.SIMULATED, Reason.MASS_CANCEL, Reason.CROSSED_QUOTE, Reason.UNKNOWN_CLIENT, Reason.PAUSED,
         Reason.STEP_FAILED, Reason.BROKEN_INVARIANT, Reason.WORKFLOW_TIMEOUT, Reason.DISK_FULL, Reason.DISK_ERROR,
         Reason.CORRECTED, Reason.RECOVERED, Reason.UNSOLICITED, Reason.RECORDS_GONE,
+        Reason.MARKET_CLOSED, Reason.TRADING_HALTED,
     }  # fmt: skip
     assert reached | elsewhere | not_refusals == set(Reason)
     assert not reached & not_refusals

@@ -99,13 +99,13 @@ class Twin:
     def _replace(self, locate, ns, old, new, qty, px):
         self._delta(self._instrument(locate, None), ns, action=5, venue_order=old, new_order=new, qty=qty, px=px)
 
-    def _trade(self, locate, ns, ref, side, qty, stock, px, match):
+    def _trade(self, locate, ns, ref, side, qty, stock, px, match, flags=0):
         instrument = self._instrument(locate, stock)
         if qty:
-            self.records.append((Template.TRADE, instrument, ns, 0, px, qty))
+            self.records.append((Template.TRADE, instrument, ns, flags, px, qty))
 
     def _cross(self, locate, ns, qty, stock, px, match, cross):
-        self._trade(locate, ns, 0, b"", qty, stock, px, match)
+        self._trade(locate, ns, 0, b"", qty, stock, px, match, flags=256)
 
     def _status(self, locate, ns, stock, reason):
         instrument = self._instrument(locate, stock)

@@ -42,7 +42,7 @@ def naive(rows):
             found.append(("INSTRUMENT_STATUS", *common, {"-1": 1, "0": 3, "1": 0}[px]))
         else:
             taker = Flag.AGGRESSOR_SELL if side == BUY else Flag.AGGRESSOR_BUY
-            found.append(("TRADE", *common, int(taker) if kind == "5" else 0, int(px), int(size)))
+            found.append(("TRADE", *common, int(taker) if kind == "5" else int(Flag.AUCTION), int(px), int(size)))
     return found
 
 

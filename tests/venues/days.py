@@ -30,6 +30,7 @@ GOOD: dict[str, list[int]] = {
     "flags": [0, 0, 0, 2],
     "min_qty": [0, 0, 0, 20],
     "ttl_ms": [0, 0, 0, 1],
+    "display_qty": [0, 0, 0, 10],
 }
 WILD: dict[str, list[int]] = {
     "venue_id": [0, 0, 1, 2, 2, 3, -1],
@@ -42,6 +43,7 @@ WILD: dict[str, list[int]] = {
     "ord_type": [OrdType.LIMIT, OrdType.MARKET, 7],
     "tif": [*Tif, 1],
     "client_id": [0, 1, 2, 3],
+    "display_qty": [0, 0, 10, 15, -10],
 }
 QUOTE: dict[str, list[int]] = {
     **PLACE,
@@ -76,7 +78,7 @@ DELTA: dict[str, list[int]] = {
     "exec_px": [0, 0, 0, 0, 100],
     "flags": [0, 0, 0, Flag.MORE],
 }
-PRINT = {**TRADE, "flags": [0, 0, Flag.AGGRESSOR_BUY, Flag.AGGRESSOR_SELL, Flag.OFF_BOOK]}
+PRINT = {**TRADE, "flags": [0, 0, 0, Flag.AGGRESSOR_BUY, Flag.AGGRESSOR_SELL, Flag.OFF_BOOK, Flag.AUCTION]}
 #: (how often in the long days, kind, fields)
 KINDS: list[tuple[int, Any, dict[str, list[int]]]] = [
     (30, Template.ORDER_NEW, GOOD),
@@ -93,9 +95,15 @@ KINDS: list[tuple[int, Any, dict[str, list[int]]]] = [
 ]
 
 
+STATUS: dict[str, list[int]] = {
+    "venue_id": [0, 1],
+    "instrument_id": [0, 0, 0, 1, -1],
+    "status": [0, 0, 0, 1, 2, 3],
+}
+HALTS = (3, Template.INSTRUMENT_STATUS, STATUS)
 #: Days with levels, and with orders.
-LEVELS = [(40, Template.LEVEL, LEVEL), (6, Template.TRADE, PRINT), *KINDS]
-ORDERS = [(50, Template.ORDER_DELTA, DELTA), (6, Template.TRADE, PRINT), *KINDS]
+LEVELS = [(40, Template.LEVEL, LEVEL), (6, Template.TRADE, PRINT), HALTS, *KINDS]
+ORDERS = [(50, Template.ORDER_DELTA, DELTA), (6, Template.TRADE, PRINT), HALTS, *KINDS]
 
 
 def _strategy(kind, fields):

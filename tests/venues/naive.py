@@ -17,7 +17,7 @@ from gateways.venues.state import Exchange
 from tests.venues.naive_market import Market, Matching
 
 OPEN = (OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED)
-CONTENT = ("instrument_id", "venue_id", "side", "ord_type", "tif", "flags", "px", "qty", "min_qty")
+CONTENT = ("instrument_id", "venue_id", "side", "ord_type", "tif", "flags", "px", "qty", "min_qty", "display_qty")
 
 
 class NaiveExchange(Matching):
@@ -34,10 +34,16 @@ class NaiveExchange(Matching):
         self.queue: Any = SortedList()
         self.orders: dict[int, dict[str, Any]] = {}
         queue = config.simulation.queue
-        self.markets: list[list[Market]] = [[Market(queue) for _ in config.instrument] for _ in config.venue]
+        self.markets: list[list[Market]] = [
+            [Market(queue, venue) for _ in config.instrument] for venue in range(len(config.venue))
+        ]
         self.reports: list[dict[str, Any]] = []
         #: The last ExecID that was given.
         self.exec_id = ""
+        hours = [[int(ns) for ns in setup.hours[row.hour_at : row.hour_stop]] for row in setup.venues]
+        self.closed = [bool(moments) for moments in hours]
+        for _, _, v in sorted((moments[0], config.venue[v].code, v) for v, moments in enumerate(hours) if moments):
+            self.push(hours[v][0], ("hours", (v, hours[v])))
 
     # Time
 
@@ -56,9 +62,22 @@ class NaiveExchange(Matching):
                 self.execute(payload)
             elif kind == "second":
                 self.think_again(*payload)
+            elif kind == "hours":
+                self.open_or_close(*payload)
             elif payload["ord_status"] in OPEN:
                 self.end(payload, ExecType.EXPIRED, Reason.TTL_EXPIRED)
         self.clock = target
+
+    def open_or_close(self, venue: int, moments: list[int]) -> None:
+        """Trading hours begin or end."""
+        self.closed[venue] = not self.closed[venue]
+        if moments[1:]:
+            self.push(max(moments[1], self.clock), ("hours", (venue, moments[1:])))
+        if self.closed[venue]:
+            self.sweep(venue, day_only=True)
+        else:
+            for market in self.markets[venue]:
+                self.cross(market)
 
     def ingest(self, row: Any) -> None:
         template = int(row["template_id"])
@@ -188,6 +207,10 @@ class NaiveExchange(Matching):
             (market or r["px"] % tick == 0, Reason.BAD_TICK),
             (r["qty"] > 0 and 0 <= r["min_qty"] <= r["qty"], Reason.IMPOSSIBLE_QTY),
             (r["qty"] % self.lots[r["venue_id"]][r["instrument_id"]] == 0, Reason.ODD_LOT),
+            (0 <= r["display_qty"] <= r["qty"], Reason.IMPOSSIBLE_QTY),
+            (r["display_qty"] % self.lots[r["venue_id"]][r["instrument_id"]] == 0, Reason.ODD_LOT),
+            (not self.closed[r["venue_id"]] and self.market(r).status != 2, Reason.MARKET_CLOSED),
+            (not once or self.market(r).status == 0, Reason.TRADING_HALTED),
             (
                 once or self.config.simulation.queue != "exact" or self.market(r).depth.told_by == "orders",
                 Reason.UNSUPPORTED,
@@ -259,6 +282,10 @@ class NaiveExchange(Matching):
     def fill_resting(self, o: dict[str, Any], most: int) -> int:
         qty = max(0, min(most, o["leaves"])) if self.clock <= o["expire"] else 0
         self.fill(o, o["px"], qty, Liquidity.ADDED)
+        if qty:
+            o["shown"] -= qty
+            if o["shown"] <= 0:
+                o["shown"] = min(o["display_qty"], o["leaves"])
         return qty
 
     def sweep(self, venue: int, day_only: bool) -> None:

@@ -15,7 +15,8 @@ from tests.venues.naive_depth import NaiveDepth, aggressor
 class Market:
     """One venue's market in one instrument. A side is [price, recorded size, what is left of it]."""
 
-    def __init__(self, queue: str) -> None:
+    def __init__(self, queue: str, venue: int) -> None:
+        self.venue, self.status = venue, 0
         self.sides = {Side.BUY: [0, 0, 0], Side.SELL: [0, 0, 0]}
         self.depth = NaiveDepth(queue)
         self.resting: list[dict[str, Any]] = []
@@ -32,6 +33,7 @@ class Matching:
     config: Any
     setup: Any
     setup_deep: bool
+    closed: list[bool]
     lots: Any
     markets: list[list[Market]]
     fill: Any
@@ -42,8 +44,14 @@ class Matching:
         market: Market = self.markets[o["venue_id"]][o["instrument_id"]]
         return market
 
+    def trades(self, market: Market) -> bool:
+        """Whether it is in continuous trading."""
+        return market.status == 0 and not self.closed[market.venue]
+
     def touch(self, o: dict[str, Any]) -> tuple[bool, Any]:
         """Whether an order is marketable, and the opposite side."""
+        if not self.trades(self.market(o)):
+            return False, None
         side = Side.SELL if o["book"] == Side.BUY else Side.BUY
         depth, opposite = self.market(o).depth, self.market(o).sides[side]
         if depth.told_by:
@@ -88,6 +96,7 @@ class Matching:
 
     def rest(self, o: dict[str, Any]) -> None:
         o["traded"] = 0
+        o["shown"] = min(o["display_qty"] or o["leaves"], o["leaves"])
         if self.market(o).depth.told_by:
             self.market(o).depth.join(o)
             self.market(o).resting.append(o)
@@ -108,6 +117,10 @@ class Matching:
                 self.void(market)
             if row["reason"] == Reason.DAY_END:
                 self.sweep(venue, day_only=True)
+        elif template == Template.INSTRUMENT_STATUS and instrument == -1:
+            for market in self.markets[venue]:
+                market.status = int(row["status"])
+                self.cross(market)
         elif 0 <= instrument < len(self.config.instrument):
             market = self.markets[venue][instrument]
             if template == Template.CLEAR:
@@ -121,10 +134,14 @@ class Matching:
                     self.cross(market)
                 elif not market.depth.told_by:
                     self.show(market, int(row["bid_px"]), bid, int(row["ask_px"]), ask)
+            elif template == Template.INSTRUMENT_STATUS:
+                market.status = int(row["status"])
+                self.cross(market)
             elif template == Template.TRADE:
                 if not row["flags"] & Flag.OFF_BOOK and row["qty"] > 0:
+                    prints = self.trades(market) and not row["flags"] & Flag.AUCTION
                     for side, hit in zip((Side.BUY, Side.SELL), aggressor(row), strict=True):
-                        if hit:
+                        if hit and prints:
                             self.print(market, side, int(row["px"]), int(row["qty"]))
                     if market.depth.told_by == "orders":
                         market.depth.printed(row)
@@ -146,7 +163,7 @@ class Matching:
         elif row["venue_order"]:
             depth.told_by = "orders"
             told = depth.executed(row)
-            if told:
+            if told and self.trades(market):
                 self.print(market, *told)
             depth.delta(market.resting, row)
         if not row["flags"] & Flag.MORE:
@@ -184,14 +201,30 @@ class Matching:
                         break
                     market.depth.use_up(opposite[0], px, done)
 
+    def displayed(self, market: Market, o: dict[str, Any]) -> int | None:
+        """What the record displays at an order's price; None is not known."""
+        if market.depth.told_by:
+            return market.depth.levels[o["book"]].get(o["px"], 0)
+        px, shown, _ = market.sides[o["book"]]
+        return int(shown) if px == o["px"] else None
+
     def print(self, market: Market, side: int, px: int, traded: int) -> None:
         left, exact = traded, self.config.simulation.queue == "exact"
         for o in market.best_first(side):
             if o["px"] == px and o["queue"] is not None:
-                reached = traded - o["queue"]
+                most, shown, displayed = traded - o["queue"], o["shown"], self.displayed(market, o)
+                if o["display_qty"] and most > shown:  # what it hides is behind all that is displayed
+                    behind = traded if displayed is None else max(displayed - o["queue"], 0)
+                    most = shown + max(most - shown - behind, 0)
                 if not exact:
                     o["traded"] += traded
                     o["queue"] = max(0, o["queue"] - traded)
-                left -= self.fill_resting(o, min(left, reached))
+                done = self.fill_resting(o, min(left, most))
+                left -= done
+                if o["leaves"] and done >= shown:
+                    market.resting.remove(o)
+                    self.rest(o)
+                    if displayed is not None:
+                        o["queue"] = displayed if exact else max(displayed - traded, 0)
             elif o["px"] > px if side == Side.BUY else o["px"] < px:
                 left -= self.fill_resting(o, left)

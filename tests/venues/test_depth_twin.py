@@ -28,18 +28,23 @@ def configured(queue, ppm=0, seed=1, orders=64):
     return config(msgspec.structs.replace(simulation, queue=queue))
 
 
+#: The first venue trades from 1 to 2 ms, and from 3 ms on; the second until 2.5 ms; the third always.
+HOURS = ([(1_000_000, 2_000_000), (3_000_000, 10**16)], [(0, 2_500_000)], None)
+
+
 def both(cfg, rows, **more):
     """What the kernels report, and the twin."""
     driver = Driver(cfg, depth=SMALL, **more)
     found = driver.run(rows)
-    twin = NaiveExchange(cfg, create(cfg, depth=SMALL))
+    twin = NaiveExchange(cfg, create(cfg, depth=SMALL, **more))
     for template, row in rows:
         if template == "down":
             twin.sweep(row, day_only=False)
         else:
             twin.ingest(row[0])
     twin.advance(END)
-    check_memory(driver.ex)
+    if not more:
+        check_memory(driver.ex)
     check_taken(driver.ex, twin)
     names = [CHANGED if r["template_id"] in CHANGES else FIELDS for r in twin.reports]
     return found, [tuple(r[n] for n in name) for r, name in zip(twin.reports, names, strict=True)]
@@ -93,6 +98,14 @@ def test_queues_of_orders(queue, day):
 @given(d.days_of_levels)
 def test_queues_of_levels(day):
     found, expected = both(configured("proportional"), list(d.rows_of(d.calm(day))))
+    assert found == expected
+
+
+@FEWER
+@given(d.days_of_orders)
+def test_trading_hours(day):
+    cfg, rows = configured("exact"), list(d.rows_of(d.calm(day)))
+    found, expected = both(cfg, rows, trading_hours=HOURS)
     assert found == expected
 
 

@@ -1,0 +1,227 @@
+"""Depth, queues, reserve orders, halts and hours of simulated venues, one example each; and who is declared first."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+
+from engine.record.records import Flag, Reason, Side, Template, Tif
+from engine.run.config import ConfigError, Engine, Simulation
+from gateways.venues.hours import sessions
+from gateways.venues.state import Depth
+from tests.venues import days as d
+from tests.venues.test_depth_twin import HOURS, SMALL
+from tests.venues.test_exchange import MS, Venues, brief, cancel
+from tests.venues.test_exchange_twin import FIELDS, Driver
+from tests.venues.world import VENUES, config, order, quote, record
+
+pytestmark = pytest.mark.kernel
+
+REST = {"tif": Tif.DAY}
+
+
+def level(side, px, qty, ts_event_ns=0, **more):
+    return record(Template.LEVEL, side=side, action=1, px=px, qty=qty, ts_event_ns=ts_event_ns, **more)
+
+
+def delta(action, number, ts_event_ns=0, **more):
+    return record(Template.ORDER_DELTA, action=action, venue_order=number, ts_event_ns=ts_event_ns, **more)
+
+
+def add(number, side, px, qty, ts_event_ns=0, **more):
+    return delta(0, number, ts_event_ns, side=side, px=px, qty=qty, **more)
+
+
+def trade(px, qty, ts_event_ns=0, **more):
+    return record(Template.TRADE, px=px, qty=qty, ts_event_ns=ts_event_ns, **more)
+
+
+def status(what, ts_event_ns=0):
+    return record(Template.INSTRUMENT_STATUS, status=what, ts_event_ns=ts_event_ns)
+
+
+def venues(queue="worst", **more):
+    return Venues(config(Simulation(orders=64, queue=queue)), depth=SMALL, **more)
+
+
+def fills(reports):
+    return [(int(r.last_px), int(r.last_qty)) for r in reports if r.template_id == Template.FILL]
+
+
+def reasons(reports):
+    return [Reason(int(r.reason)).name for r in reports]
+
+
+ASKS = [level(Side.SELL, 101, 10), level(Side.SELL, 102, 20), level(Side.SELL, 104, 30)]
+
+
+def test_an_order_takes_level_after_level():
+    v = venues()
+    v.send(*ASKS)
+    assert brief(v.send(order(1, 102, 50))) == ["ACK 00 0@102 0+50", "FILL F1 10@101 10+40", "FILL F1 20@102 30+20",
+                                                "ACK 44 0@102 30+0"]  # fmt: skip
+    assert fills(v.send(order(2, 104, 20))) == [(104, 20)]  # what was taken stays taken
+    assert fills(v.send(level(Side.SELL, 101, 4), order(3, 104, 20))) == [(104, 10)]  # it lost only what we took
+    assert fills(v.send(level(Side.SELL, 101, 9), order(4, 104, 20))) == [(101, 5)]  # and this is new
+
+
+def test_all_or_none_looks_at_all_levels():
+    v = venues()
+    v.send(*ASKS)
+    assert fills(v.send(order(1, 102, 40, tif=Tif.FOK))) == []
+    assert fills(v.send(order(2, 104, 40, min_qty=40))) == [(101, 10), (102, 20), (104, 10)]
+    assert fills(v.send(order(3, 104, 30, tif=Tif.FOK))) == []
+    assert fills(v.send(order(4, 104, 20, tif=Tif.FOK))) == [(104, 20)]
+
+
+def test_a_quote_is_a_newer_word_on_levels():
+    v = venues()
+    v.send(*ASKS, quote(100, 5, 102, 15))
+    assert fills(v.send(order(1, 104, 60))) == [(102, 15), (104, 30)]
+
+
+@pytest.mark.parametrize(("queue", "ahead"), [("worst", 30), ("proportional", 15), ("exact", 30)])
+def test_what_brings_an_order_forward(queue, ahead):
+    """Behind 40 of two orders; 10 of the first are cancelled, and all 40 of one that came later; then 42 trade.
+
+    worst: no more than what the level still shows. proportional: 40 - 10 * 40 / 80, and that - 40 * 35 / 70.
+    """
+    v = venues(queue)
+    v.send(add(1, Side.BUY, 100, 20), add(2, Side.BUY, 100, 20), order(9, 100, 30, **REST))
+    v.send(add(3, Side.BUY, 100, 40, 20 * MS))
+    v.send(delta(4, 1, 30 * MS, qty=10), delta(2, 3, 30 * MS))
+    found = v.send(trade(100, 42, 40 * MS, flags=Flag.AGGRESSOR_SELL))
+    assert fills(found) == [(100, 42 - ahead)]
+
+
+def test_a_trade_and_its_executions_are_one():
+    v = venues("exact")
+    v.send(add(1, Side.BUY, 100, 20), order(9, 100, 30, **REST))
+    v.send(add(2, Side.BUY, 100, 40, 20 * MS))
+    told = [trade(100, 25, 30 * MS, flags=Flag.AGGRESSOR_SELL)]
+    told += [delta(3, 1, 30 * MS, qty=20), delta(3, 2, 30 * MS, qty=5)]
+    assert fills(v.send(*told)) == [(100, 5)]
+    assert fills(v.send(delta(3, 2, 60 * MS, qty=7))) == [(100, 7)]  # nobody told this one
+
+
+def test_exact_is_refused_where_there_are_no_orders():
+    v = venues("exact")
+    v.send(quote(100, 10, 101, 10))
+    assert reasons(v.send(order(1, 100, 10, **REST))) == ["UNSUPPORTED"]
+    assert fills(v.send(order(2, 101, 10))) == [(101, 10)]
+
+
+def test_a_reserve_order_hides_behind_what_is_displayed():
+    v = venues()
+    v.send(level(Side.BUY, 100, 20), order(1, 100, 50, display_qty=10, **REST))
+    assert fills(v.send(trade(100, 25, 20 * MS), level(Side.BUY, 100, 0, 20 * MS))) == [(100, 5)]
+    v.send(level(Side.BUY, 100, 30, 40 * MS))  # others come behind the five that are left of the ten
+    assert fills(v.send(trade(100, 8, 60 * MS), level(Side.BUY, 100, 27, 60 * MS))) == [(100, 5)]
+    assert fills(v.send(trade(100, 20, 80 * MS), level(Side.BUY, 100, 7, 80 * MS))) == []  # the next ten: at the end
+    assert fills(v.send(trade(100, 20, 100 * MS), level(Side.BUY, 100, 0, 100 * MS)))[0][0] == 100
+
+
+def test_a_print_through_the_price_takes_what_is_hidden():
+    v = venues()
+    v.send(level(Side.BUY, 100, 20), order(1, 100, 50, display_qty=10, **REST))
+    assert fills(v.send(trade(99, 60, 20 * MS))) == [(100, 50)]
+
+
+@pytest.mark.parametrize(("display", "reason"), [(60, "IMPOSSIBLE_QTY"), (-10, "IMPOSSIBLE_QTY")])
+def test_impossible_displayed_quantities(display, reason):
+    assert reasons(venues().send(order(1, 100, 50, display_qty=display, **REST))) == [reason]
+
+
+def test_a_halt_fills_nobody():
+    v = venues()
+    v.send(*ASKS, order(1, 100, 10, **REST), status(1, 20 * MS))
+    assert reasons(v.send(order(2, 104, 10))) == ["TRADING_HALTED"]
+    assert reasons(v.send(order(3, 102, 10, **REST))) == ["NONE"]  # it rests
+    assert fills(v.send(trade(99, 50, 60 * MS))) == []
+    assert fills(v.send(status(3, 80 * MS), trade(99, 50, 80 * MS))) == []
+    assert fills(v.send(status(0, 100 * MS))) == [(102, 10)]  # the market is locked by it when trading goes on
+    assert reasons(v.send(status(2, 120 * MS), order(4, 99, 10, 120 * MS, **REST))) == ["MARKET_CLOSED"]
+    assert reasons(v.send(cancel(1, 120 * MS))) == ["CLIENT_REQUEST"]
+
+
+def test_the_print_of_an_auction_fills_nobody():
+    v = venues()
+    v.send(level(Side.BUY, 100, 5), order(1, 101, 10, **REST))
+    assert fills(v.send(trade(100, 500, 20 * MS, flags=Flag.AUCTION))) == []
+    assert fills(v.send(trade(100, 500, 40 * MS))) == [(101, 10)]
+
+
+def test_a_calendar_says_when_a_venue_trades():
+    """XNYS on Friday 2018-11-23: from 9:30 to 13:00 in New York, and not before Monday again."""
+    pytest.importorskip("exchange_calendars")
+    nyse = msgspec.structs.replace(VENUES[0], calendar="XNYS")
+    cfg = config(venues=(nyse, *VENUES[1:]), engine=Engine(run_dir="unused", trading_day="2018-11-23"))
+
+    def at(text):
+        return int(dt.datetime.fromisoformat(text + "+00:00").timestamp()) * 10**9
+
+    v = Venues(cfg, depth=Depth(64, 64, 64))
+    early, opened, late, monday = map(at, ("2018-11-23T14:29:59", "2018-11-23T14:30:00", "2018-11-23T18:00:00",
+                                           "2018-11-26T14:30:00"))  # fmt: skip
+    assert reasons(v.send(order(1, 100, 10, early, **REST), until_ns=early + MS)) == ["MARKET_CLOSED"]
+    assert reasons(v.send(order(2, 100, 10, opened, **REST), until_ns=opened + MS)) == ["NONE"]
+    assert reasons(v.send(order(3, 100, 10, opened + MS, tif=Tif.GTC), until_ns=opened + 2 * MS)) == ["NONE"]
+    assert reasons(v.send(order(4, 100, 10, late), until_ns=late + MS)) == ["DAY_END", "MARKET_CLOSED"]
+    assert fills(v.send(trade(99, 50, late + 2 * MS))) == []
+    assert fills(v.send(trade(99, 50, monday))) == [(100, 10)]
+    assert reasons(v.send(order(5, 100, 10, late, venue_id=1, **REST), until_ns=monday + 99 * MS)) == ["NONE"]
+
+
+def test_a_calendar_that_is_none():
+    pytest.importorskip("exchange_calendars")
+    with pytest.raises(ConfigError, match='venue X: calendar = "XNOW": is no calendar of exchange-calendars; it has'):
+        sessions("XNOW", 0, "venue X: calendar")
+
+
+def test_a_lunch_break_is_closed():
+    pytest.importorskip("exchange_calendars")
+    day = int(dt.datetime(2024, 5, 7, tzinfo=dt.UTC).timestamp())
+    mine = [(a, b) for a, b in sessions("XHKG", day) if a // 10**9 // 86_400 == day // 86_400]
+    hours = [[dt.datetime.fromtimestamp(ns / 1e9, dt.UTC).strftime("%H:%M") for ns in pair] for pair in mine]
+    assert hours == [["01:30", "04:00"], ["05:00", "08:00"]]
+
+
+def backwards(rows):
+    """The day as it is where venues and instruments are declared in the reverse order."""
+    for kind, row in rows:
+        if kind == "down":
+            yield kind, len(VENUES) - 1 - row
+            continue
+        again = row.copy()
+        if 0 <= again["venue_id"][0] < len(VENUES):
+            again["venue_id"] = len(VENUES) - 1 - again["venue_id"]
+        if again["instrument_id"][0] in (0, 1):
+            again["instrument_id"] = 1 - again["instrument_id"]
+        yield kind, again
+
+
+def named(reports, order_of):
+    """Reports by what they say, with venue and instrument by name."""
+    found = []
+    for report in reports:
+        row = dict(zip(FIELDS, report, strict=True))
+        row["venue_id"] = VENUES[::order_of][row["venue_id"]].mic
+        row["instrument_id"] = "XY"[::order_of][row["instrument_id"]] if row["instrument_id"] in (0, 1) else "none"
+        found.append(tuple(row.values()))
+    return found
+
+
+@pytest.mark.parametrize("queue", ["proportional", "exact"])
+@settings(max_examples=25)
+@given(day=d.days_of_orders)
+def test_the_order_of_declaration_decides_nothing(queue, day):
+    """With depth, queues, reserve orders, halts and hours, at the level of every report."""
+    cfg = config(Simulation(orders=64, queue=queue, partial_ppm=100_000, seed=3))
+    turned = msgspec.structs.replace(cfg, venue=cfg.venue[::-1], instrument=cfg.instrument[::-1])
+    rows = list(d.rows_of(day))
+    mine = Driver(cfg, depth=SMALL, trading_hours=HOURS).run(rows)
+    theirs = Driver(turned, depth=SMALL, trading_hours=HOURS[::-1]).run(list(backwards(rows)))
+    assert named(mine, 1) == named(theirs, -1)
