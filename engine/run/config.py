@@ -179,6 +179,17 @@ class Simulation(Faults, frozen=True):
     depth: bool = True
 
 
+class Tier(Struct, frozen=True):
+    """Fees of a venue for those who have traded much there; as in Venue."""
+
+    #: From so many shares, coins or contracts, or so much of the currency: what tier_traded counts in.
+    least: Annotated[int, Meta(gt=0, le=1 << 62)] = msgspec.field(name="from")
+    take_fee: Decimal = "0"
+    make_fee: Decimal = "0"
+    take_bps: Decimal = "0"
+    make_bps: Decimal = "0"
+
+
 class Venue(Struct, frozen=True):
     """One venue: identity, order session, fees, lot, latency."""
 
@@ -192,6 +203,10 @@ class Venue(Struct, frozen=True):
     #: On the notional, in basis points.
     take_bps: Decimal = "0"
     make_bps: Decimal = "0"
+    #: Other fees from certain amounts on, ascending, and the amount of the venue's period (a month to date, say) that
+    #: was traded when the run begins: the last tier that it reaches holds for the run.
+    tier: list[Tier] = []
+    tier_traded: Annotated[int, Meta(ge=0, le=1 << 62)] = 0
     latency_us: NonNegative = 0
     #: When it is simulated: a file of HdrHistogram's (.hlog or .hgrm, relative to this one) from which each order's
     #: latency is drawn in the place of latency_us, and the tag (stage) of an .hlog; reports may have their own.
@@ -207,6 +222,12 @@ class Venue(Struct, frozen=True):
     odd_lots: bool = False
     #: Faults of this venue when it is simulated; absent are those of [simulation].
     simulation: Faults | None = None
+
+    @property
+    def fees(self) -> Venue | Tier:
+        """What has the fees that hold: the venue itself, or the tier that was reached."""
+        reached = [tier for tier in self.tier if tier.least <= self.tier_traded]
+        return reached[-1] if reached else self
 
 
 class Instrument(Struct, frozen=True):

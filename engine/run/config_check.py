@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from engine.core.limits import MAX_SESSIONS
 from engine.record.units import MONEY_DECIMALS, UnitError, from_units, money_factors, to_units, trading_day
-from engine.run.config import Config
+from engine.run.config import Config, Tier, Venue
 from engine.run.config_read import Problem, shown
 
 #: Money limits leave one bit of an int64, so that the sum of two of them still fits.
@@ -221,18 +221,27 @@ def _lots(config: Config) -> Iterator[Problem]:
 
 def _fees(config: Config) -> Iterator[Problem]:
     for n, venue in enumerate(config.venue):
-        for name in ("take_fee", "make_fee"):
-            text, key = getattr(venue, name), f"venue[{n}].{name}"
-            value, bad = _exact(key, text, MONEY_DECIMALS, "a fee is held in 1e-9 of the currency a share or coin")
-            yield from bad
-            if abs(value) > MOST_FEE:
-                yield Problem(key, f" = {shown(text)}: must be from -1000000 to 1000000 for one share or coin")
-        for name in ("take_bps", "make_bps"):
-            text, key = getattr(venue, name), f"venue[{n}].{name}"
-            value, bad = _exact(key, text, BPS_DECIMALS, "it is held in parts per million")
-            yield from bad
-            if abs(value) > 10_000 * 10**BPS_DECIMALS:
-                yield Problem(key, f" = {shown(text)}: must be from -10000 to 10000 basis points")
+        yield from _fees_of(f"venue[{n}]", venue)
+        for k, tier in enumerate(venue.tier):
+            yield from _fees_of(f"venue[{n}].tier[{k}]", tier)
+            if k and tier.least <= venue.tier[k - 1].least:
+                text = f" = {tier.least}: must be above that of the tier before, {venue.tier[k - 1].least}"
+                yield Problem(f"venue[{n}].tier[{k}].from", text)
+
+
+def _fees_of(where: str, row: Venue | Tier) -> Iterator[Problem]:
+    for name in ("take_fee", "make_fee"):
+        text, key = getattr(row, name), f"{where}.{name}"
+        value, bad = _exact(key, text, MONEY_DECIMALS, "a fee is held in 1e-9 of the currency a share or coin")
+        yield from bad
+        if abs(value) > MOST_FEE:
+            yield Problem(key, f" = {shown(text)}: must be from -1000000 to 1000000 for one share or coin")
+    for name in ("take_bps", "make_bps"):
+        text, key = getattr(row, name), f"{where}.{name}"
+        value, bad = _exact(key, text, BPS_DECIMALS, "it is held in parts per million")
+        yield from bad
+        if abs(value) > 10_000 * 10**BPS_DECIMALS:
+            yield Problem(key, f" = {shown(text)}: must be from -10000 to 10000 basis points")
 
 
 def _limits(config: Config) -> Iterator[Problem]:

@@ -138,10 +138,10 @@ def _set_venues(config: Config, state: State) -> None:
     for index, venue in enumerate(config.venue):
         line, key = state.venues[index], f"venue {venue.mic!r}"
         line.mic[:] = text16(venue.mic)
-        line.take_fee = to_money(venue.take_fee, f"{key} take_fee")
-        line.make_fee = to_money(venue.make_fee, f"{key} make_fee")
-        line.take_ppm = to_units(venue.take_bps, 2, f"{key} take_bps")
-        line.make_ppm = to_units(venue.make_bps, 2, f"{key} make_bps")
+        line.take_fee = to_money(venue.fees.take_fee, f"{key} take_fee")
+        line.make_fee = to_money(venue.fees.make_fee, f"{key} make_fee")
+        line.take_ppm = to_units(venue.fees.take_bps, 2, f"{key} take_bps")
+        line.make_ppm = to_units(venue.fees.make_bps, 2, f"{key} make_bps")
         line.latency_ns = venue.latency_us * 1000
         line.rank = by_mic.index(venue.mic)
         line.session = sessions[venue.session]
