@@ -50,18 +50,33 @@ def test_the_order_of_things_is_the_naive_one(tmp_path, latency_us, chunk):
         assert mine == theirs, f"frame {n}"
 
 
-def test_drawn_latencies_are_the_naive_ones(tmp_path):
-    """Of the feed and of a venue's orders and reports; nothing overtakes."""
-    log = IntervalLog(tmp_path / "live.hlog", 10**18)
+@pytest.fixture(scope="module")
+def wire(tmp_path_factory):
+    """A live run's log of latencies, say."""
+    path = tmp_path_factory.mktemp("wire") / "live.hlog"
+    log = IntervalLog(path, 10**18)
     counts = empty()
     for value in np.random.default_rng(1).lognormal(12, 1, 5000).astype(np.int64):
         record(counts, int(value))
     log.write("wire", counts, 10**18, 10**18 + 1)
     log.close()
-    plain = desk.config(tmp_path / "run")
-    slow_venue = msgspec.structs.replace(plain.venue[1], latency=str(tmp_path / "live.hlog"), latency_tag="wire")
-    settings = msgspec.structs.replace(plain, venue=[plain.venue[0], slow_venue, *plain.venue[2:]])
-    latencies = [int(ns) for ns in quantiles(tmp_path / "live.hlog", "wire")]
+    return path
+
+
+def drawing(settings, wire):
+    """The same with drawn latencies at the venue BATY, and queues that move by cancels too."""
+    venues = [
+        msgspec.structs.replace(row, latency=str(wire), latency_tag="wire") if row.mic == "BATY" else row
+        for row in settings.venue
+    ]
+    simulation = msgspec.structs.replace(settings.simulation, queue="proportional")
+    return msgspec.structs.replace(settings, venue=venues, simulation=simulation)
+
+
+def test_drawn_latencies_are_the_naive_ones(tmp_path, wire):
+    """Of the feed and of a venue's orders and reports; nothing overtakes."""
+    settings = drawing(desk.config(tmp_path / "run"), wire)
+    latencies = [int(ns) for ns in quantiles(wire, "wire")]
     day = desk.day_of(settings)
     slow = Naive(settings, day, generate_parents(day, settings, 40, 5), 0, 10 * desk.SECOND, latencies)
     slow.run()
@@ -79,7 +94,20 @@ def test_two_runs_are_one(tmp_path, played):
 
 
 def test_the_order_of_the_configuration_decides_nothing(tmp_path, played):
-    backwards = desk.play(desk.config(tmp_path / "run", order=-1))
+    same_fills(played, desk.play(desk.config(tmp_path / "run", order=-1)))
+
+
+def test_nor_with_drawn_latencies_and_queues(tmp_path, wire):
+    latencies = quantiles(wire, "wire")
+    runs = [
+        desk.play(drawing(desk.config(tmp_path / str(order), order=order), wire), latencies=latencies)
+        for order in (1, -1)
+    ]
+    same_fills(*runs)
+
+
+def same_fills(played, backwards):
+    """What was executed, and what came of the orders, whatever the order of venues, instruments and sessions."""
     columns = ["time", "venue_time", "cl_ord_id", "symbol", "mic", "side", "qty", "px", "liquidity", "fee", "shortfall"]
     rows = played.fills().select(columns)
     assert len(rows) > 20

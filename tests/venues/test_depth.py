@@ -16,11 +16,13 @@ from tests.venues import days as d
 from tests.venues.test_depth_twin import HOURS, SMALL
 from tests.venues.test_exchange import MS, Venues, brief, cancel
 from tests.venues.test_exchange_twin import FIELDS, Driver
+from tests.venues.test_latency import drawn, files
 from tests.venues.world import VENUES, config, order, quote, record
 
 pytestmark = pytest.mark.kernel
 
 REST = {"tif": Tif.DAY}
+__all__ = ["files"]  # a fixture
 
 
 def level(side, px, qty, ts_event_ns=0, **more):
@@ -217,9 +219,9 @@ def named(reports, order_of):
 @pytest.mark.parametrize("queue", ["proportional", "exact"])
 @settings(max_examples=25)
 @given(day=d.days_of_orders)
-def test_the_order_of_declaration_decides_nothing(queue, day):
-    """With depth, queues, reserve orders, halts and hours, at the level of every report."""
-    cfg = config(Simulation(orders=64, queue=queue, partial_ppm=100_000, seed=3))
+def test_the_order_of_declaration_decides_nothing(files, queue, day):
+    """With depth, queues, reserve orders, halts, hours and drawn latencies, at the level of every report."""
+    cfg = drawn(files, Simulation(orders=64, queue=queue, partial_ppm=100_000, seed=3))
     turned = msgspec.structs.replace(cfg, venue=cfg.venue[::-1], instrument=cfg.instrument[::-1])
     rows = list(d.rows_of(day))
     mine = Driver(cfg, depth=SMALL, trading_hours=HOURS).run(rows)

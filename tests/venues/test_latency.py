@@ -84,14 +84,14 @@ def test_mistakes_name_file_and_tag(files, name, tag, words):
     assert str(files / name) in str(told.value)
 
 
-def drawn(files):
+def drawn(files, simulation=None):
     """The first venue draws both ways, the second from two files, the third not at all."""
     live = str(files / "live.hlog")
     first = msgspec.structs.replace(VENUES[0], latency=live, latency_tag="wire")
     second = msgspec.structs.replace(
         VENUES[1], latency=live, latency_tag="total", report_latency=str(files / "wire.hgrm")
     )
-    return config(venues=(first, second, VENUES[2]))
+    return config(simulation, venues=(first, second, VENUES[2]))
 
 
 @pytest.mark.kernel
