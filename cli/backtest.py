@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from cli.output import JsonOption, console, write_json
+from cli.output import JsonOption, wide_console, write_json
 
 if TYPE_CHECKING:
     from gateways.orders.parents import Parent
@@ -63,7 +63,7 @@ def backtest(
     from replay.backtest.results import Result
     from replay.backtest.settings import changed
 
-    screen = console(json)
+    screen = wide_console(json)
     settings, listed = _asked(config, out)
     found = None
     if listed is not None:
@@ -173,7 +173,8 @@ def _show(screen: Console, result: Result, summary: dict[str, Any]) -> None:
 
 def _show_compared(screen: Console, found: Compared) -> None:
     """What differs from the run that was played again."""
-    screen.print(f"\ncompared with {found.run_dir}: {found.same:,} of {found.orders:,} orders came out the same")
+    text = f"compared with {found.run_dir}: {found.same:,} of {found.orders:,} orders came out the same"
+    screen.print(f"\n{text}", markup=False, soft_wrap=True)
     for cause, count in found.causes.items():
         screen.print(f"  {count:,} apart by {cause}")
     for row in found.different[:20]:
@@ -195,7 +196,9 @@ def _show_feed(screen: Console, row: dict[str, Any]) -> None:
         notes.append(f"{row['clamped']:,} out of order, by {row['most_back_ns'] / 1e6:,.3f} ms at the most")
     if row["unfollowed"]:
         notes.append(f"{row['unfollowed']:,} levels and orders found no room")
-    screen.print(f"feed      {Path(row['file']).name}: {row['format']}, {'; '.join(notes)}", soft_wrap=True)
+    screen.print(
+        f"feed      {Path(row['file']).name}: {row['format']}, {'; '.join(notes)}", soft_wrap=True, markup=False
+    )
     for reason, count in row["skipped"].items():
         example = row["examples"].get(reason, "?")
         screen.print(f"          skipped {count:,}: {reason}, first {example}", soft_wrap=True, markup=False)

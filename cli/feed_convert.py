@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from cli.output import JsonOption, checked, console, write_json
 from cli.reading import reading
@@ -70,9 +71,9 @@ def _skew(text: str | None) -> Skew:
 
 def _show(out: Console, found: Converted) -> None:
     records = ", ".join(f"{name} {count:,}" for name, count in found.records.items()) or "none"
-    out.print(f"[bold]{found.file}[/]: {found.format}, {found.messages:,} messages", soft_wrap=True)
+    out.print(f"[bold]{escape(found.file)}[/]: {found.format}, {found.messages:,} messages", soft_wrap=True)
     out.print(
-        f"[bold]{found.out}[/]: {found.to}, {found.packing}, {found.blocks:,} blocks, {found.bytes_out:,} bytes",
+        f"[bold]{escape(found.out)}[/]: {found.to}, {found.packing}, {found.blocks:,} blocks, {found.bytes_out:,} bytes",
         soft_wrap=True,
     )
     out.print(f"records {sum(found.records.values()):,}: {records}")
@@ -84,6 +85,6 @@ def _show(out: Console, found: Converted) -> None:
         kept = f"{found.negative:,} of {found.timed:,} records were received before they happened, and are kept so"
         out.print(f"[bold yellow]clock skew[/]: {kept}; the least is {found.least_ns:,} ns")
     for reason, count in found.skipped.items():
-        out.print(f"skipped {count:,}: {reason}, first {found.examples.get(reason, '?')}")
+        out.print(f"skipped {count:,}: {reason}, first {found.examples.get(reason, '?')}", markup=False)
     if found.unfollowed:
         out.print(f"[bold yellow]not followed[/]: {found.unfollowed:,} records found no room in the books")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cli.output import JsonOption, wide_console, write_json
@@ -42,7 +43,7 @@ def inspect(
 
 
 def _show(out: Console, found: Inspection) -> None:
-    out.print(f"[bold]{found.file}[/]: {found.format}, {found.packing}, {found.bytes:,} bytes", soft_wrap=True)
+    out.print(f"[bold]{escape(found.file)}[/]: {found.format}, {found.packing}, {found.bytes:,} bytes", soft_wrap=True)
     out.print(f"{found.messages:,} messages, {sum(found.records.values()):,} records: {_counts(found.records)}")
     out.print(f"events    {_span(found.first_ns, found.last_ns)}, {found.late:,} out of order")
     if found.first_recv_ns:
@@ -62,7 +63,9 @@ def _show(out: Console, found: Inspection) -> None:
             "source's; correct it with `feed convert --skew auto`, or leave its times alone"
         )
     for reason, count in found.skipped.items():
-        out.print(f"skipped {count:,}: {reason}, first {found.examples.get(reason, '?')}")
+        out.print(f"skipped {count:,}: {reason}, first {found.examples.get(reason, '?')}", markup=False)
+    if found.passed_over:
+        out.print(f"passed over, as no messages of the format: {_counts(found.passed_over)}")
     if found.unfollowed:
         out.print(f"[bold yellow]not followed[/]: {found.unfollowed:,} records found no room in the books")
     _table(out, "message", [(name, f"{count:,}") for name, count in found.by_type.items()])
@@ -77,7 +80,7 @@ def _table(out: Console, name: str, rows: Sequence[tuple[str, ...]], *more: str)
     for column in more or ("count",):
         table.add_column(column, justify="left" if column == "venue" else "right")
     for row in rows[:_SHOWN]:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     out.print(table)
     if len(rows) > _SHOWN:
         out.print(f"… and {len(rows) - _SHOWN:,} more (--json has all)")

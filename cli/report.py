@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.output import JsonOption, checked, console, write_json, write_text
+from cli.output import JsonOption, checked, wide_console, write_json, write_text
 from cli.verify import DIFFERENT, progress_bar, readable
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def report(
 
     Prints to the terminal; --html writes a page that can be mailed and printed, --json the same numbers for programs.
     """
-    out = console(json)
+    out = wide_console(json)
     with readable(), progress_bar(out, run_dir) as progress:
         from replay.report.measure import measure_and_draw
 
@@ -83,8 +83,8 @@ def show(out: Console, m: Measures) -> None:
     out.print(f"quantity  {quantity(s.ordered)} ordered = {parts}: {mark}")
     c = m.cost
     out.print(
-        f"cost      {bps(c.touch_bps)} against the arrival touch (buy: offer, sell: bid), {bps(c.mid_bps)} against the "
-        f"mid-point, {bps(c.touch_with_fees_bps)} with fees"
+        f"cost      {bps(c.touch_bps)} against the arrival touch (buy: offer, sell: bid), "
+        f"{bps(c.touch_with_fees_bps)} with fees; {bps(c.mid_bps)} against the mid-point"
     )
     out.print(
         f"          apart: {c.crossed} crossed, {c.one_sided} one-sided, {c.no_quote} empty arrivals; "

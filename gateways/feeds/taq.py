@@ -39,14 +39,14 @@ ROUND_LOT = 100
 _BLOCK = 1 << 22
 _MAX_ROW = 1 << 12
 
-_SKIPS = {
+SKIPS = {
     k.SKIP_VENUE: "venue code is not configured",
     k.SKIP_SYMBOL: "symbol is not configured",
     k.SKIP_PRICE: "price does not fit the instrument's decimals",
     k.SKIP_CORRECTION: "CORR is not 0: corrected or cancelled",
     k.SKIP_EMPTY: "price or size is zero",
 }
-_ERRORS = {
+ERRORS = {
     k.BAD_ROW: ("the row does not have 7 fields", "remove or complete the row"),
     k.BAD_TIME: ("DT is no time of the form YYYY-MM-DD HH:MM:SS.nnnnnnnnn", "write DT in that form, in UTC"),
     k.BAD_ORDER: ("DT is before the row above it", "sort the file by DT"),
@@ -92,7 +92,7 @@ def _read(path: Path, template: Template, names: Names, report: ReadReport, lot:
         _explain(path, text, scan, seen, report)
         parts.append(rows[:n])
     report.rows += int(scan.cursor[k.LINE]) - 1
-    for code, reason in _SKIPS.items():
+    for code, reason in SKIPS.items():
         if scan.tally[code, k.COUNT]:
             report.skipped[reason] = report.skipped.get(reason, 0) + int(scan.tally[code, k.COUNT])
     return np.concatenate(parts)
@@ -102,10 +102,10 @@ def _explain(path: Path, text: np.ndarray, scan: k.Scan, seen: np.ndarray, repor
     """Raise what the kernel found wrong, and keep the first row of each new reason to skip."""
     error = int(scan.cursor[k.ERROR])
     if error:
-        why, remedy = _ERRORS[error]
+        why, remedy = ERRORS[error]
         value = _text(text, scan.cursor[k.LOW], scan.cursor[k.HIGH])
         raise FeedError(path, int(scan.cursor[k.LINE]) + 1, value, why, remedy)
-    for code, reason in _SKIPS.items():
+    for code, reason in SKIPS.items():
         if scan.tally[code, k.COUNT] and not seen[code] and reason not in report.examples:
             _, line, low, high = (int(x) for x in scan.tally[code])
             report.examples[reason] = f"{path.name}:{line}: {_text(text, low, high)}"

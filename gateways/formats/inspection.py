@@ -83,6 +83,8 @@ class Inspection:
     skew_ns: int
     skipped: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
+    #: What carries no message of the format, by what it is: heartbeats, a capture's packets of other kinds.
+    passed_over: dict[str, int] = field(default_factory=dict)
     #: Instruments and levels that found no room: their books were not followed.
     unfollowed: int = 0
 
@@ -138,6 +140,7 @@ def _found(reader: Reader, watch: Watch, core: Any) -> Inspection:
         skew_ns=max(-latency.least_ns, 0) if latency is not None else 0,
         skipped=counts.skipped,
         examples=counts.examples,
+        passed_over=counts.passed_over,
         unfollowed=int(seen["turned_away"] + core["full"]),
         **{name: int(seen[name]) for name in plain},
     )

@@ -15,7 +15,9 @@ from gateways.formats.reader import Reader
 from gateways.formats.source import head_of
 
 #: Asked in this order: the surest mark first.
-MODULES: Final[tuple[str, ...]] = ("recorded", "dbn", "npz", "pcap", "itch", "tardis", "binance", "bitstamp", "lobster")
+MODULES: Final[tuple[str, ...]] = (
+    "recorded", "dbn", "npz", "pcap", "itch", "taq", "tardis", "binance", "bitstamp", "lobster",
+)  # fmt: skip
 
 
 def open_file(path: str | Path) -> Reader:
@@ -26,6 +28,8 @@ def open_file(path: str | Path) -> Reader:
         if module.recognises(head):
             reader: Reader = module.open_file(path)
             return reader
+    if not head:
+        raise FeedError(path, 0, "", "is empty", "fetch it again, or name another file", offset=0)
     shown = head[:40].decode("ascii", errors="replace")
     known = ", ".join(MODULES)
     raise FeedError(path, 0, shown, "is of no known format", f"name a file of one of: {known}", offset=0)

@@ -186,6 +186,18 @@ def test_out_is_not_overwritten_unless_said(tmp_path, orders, capsys):
     assert main(["feed", "inspect", str(out)]) == 0
 
 
+def test_names_with_brackets_are_shown_as_they_are(tmp_path, orders, capsys):
+    name, out = "a[red]b[bold].csv", "[bold].rec"
+    path = tmp_path / name
+    path.write_bytes(orders.read_bytes())
+    assert main(["feed", "inspect", str(path)]) == 0
+    assert name in capsys.readouterr().out
+    assert main(["feed", "convert", str(path), str(tmp_path / out)]) == 0
+    told = capsys.readouterr().out
+    assert name in told
+    assert out in told
+
+
 @pytest.mark.parametrize("name", ["day.rec", "day.parquet"])
 def test_memory_is_flat_in_the_length_of_the_feed(tmp_path, monkeypatch, name):
     monkeypatch.setattr(recorded_write, "UNITS", 4096)

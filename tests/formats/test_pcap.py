@@ -18,6 +18,7 @@ from engine.record.records import Template
 from gateways.feeds.report import FeedError
 from gateways.formats import iex_kernels
 from gateways.formats.batch import taken
+from gateways.formats.inspection import inspect
 from gateways.formats.known import open_file
 from gateways.formats.source import Source
 from tests.feeds_path import feed_path
@@ -305,4 +306,4 @@ def test_iex_numbers_and_bytes(tmp_path):
     assert (reader.counts.gaps, reader.counts.lost, reader.counts.repeated) == (2, 2, 1)
     assert reader.counts.by_type == {"O": 4}
     assert reader.counts.skipped == {"a packet without a header": 1}
-    assert reader.counts.passed_over == {"packet of another protocol": 1}
+    assert reader.counts.passed_over == inspect(path).passed_over == {"packet of another protocol": 1}

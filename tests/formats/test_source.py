@@ -72,6 +72,9 @@ def test_a_cut_file_is_refused_with_its_place(tmp_path, packing):
 def test_what_is_no_file_or_of_no_format_is_refused(tmp_path):
     with pytest.raises(FeedError, match="cannot be read"):
         Source(tmp_path / "none")
+    (tmp_path / "text").write_bytes(b"")
+    with pytest.raises(FeedError, match="is empty"):
+        open_file(tmp_path / "text")
     (tmp_path / "text").write_text("hello, world")
     with pytest.raises(FeedError, match=r"at byte 0: is of no known format \(found 'hello, world'\)"):
         open_file(tmp_path / "text")
