@@ -72,10 +72,8 @@ def _skew(text: str | None) -> Skew:
 def _show(out: Console, found: Converted) -> None:
     records = ", ".join(f"{name} {count:,}" for name, count in found.records.items()) or "none"
     out.print(f"[bold]{escape(found.file)}[/]: {found.format}, {found.messages:,} messages", soft_wrap=True)
-    out.print(
-        f"[bold]{escape(found.out)}[/]: {found.to}, {found.packing}, {found.blocks:,} blocks, {found.bytes_out:,} bytes",
-        soft_wrap=True,
-    )
+    size = f"{found.blocks:,} blocks, {found.bytes_out:,} bytes"
+    out.print(f"[bold]{escape(found.out)}[/]: {found.to}, {found.packing}, {size}", soft_wrap=True)
     out.print(f"records {sum(found.records.values()):,}: {records}")
     if found.gaps or found.repeated:
         out.print(f"gaps {found.gaps:,} ({found.lost:,} messages lost), repeated {found.repeated:,}")
