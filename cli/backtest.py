@@ -188,13 +188,13 @@ def _show_feed(screen: Console, row: dict[str, Any]) -> None:
     if "format" not in row:
         return
     notes = [f"{row['given']:,} records out of {row['records']:,}"]
-    if row["skew_ns"]:
+    if row.get("skew_ns"):
         notes.append(f"recorder's clock corrected by {row['skew_ns'] / 1e9:+.9f} s")
-    if row["negative"]:
+    if row.get("negative"):
         notes.append(f"{row['negative']:,} still received before they happened")
-    if row["clamped"]:
+    if row.get("clamped"):
         notes.append(f"{row['clamped']:,} out of order, by {row['most_back_ns'] / 1e6:,.3f} ms at the most")
-    if row["unfollowed"]:
+    if row.get("unfollowed"):
         notes.append(f"{row['unfollowed']:,} levels and orders found no room")
     screen.print(
         f"feed      {Path(row['file']).name}: {row['format']}, {'; '.join(notes)}", soft_wrap=True, markup=False

@@ -167,6 +167,8 @@ def describe(info: inspect.Type) -> str:
         return text or describe(info.type)
     if isinstance(info, inspect.IntType):
         return _describe_int(info)
+    if isinstance(info, inspect.UnionType):
+        return " or ".join(describe(one) for one in info.types if not isinstance(one, inspect.NoneType))
     if isinstance(info, inspect.LiteralType):
         return "one of " + ", ".join(f'"{value}"' for value in info.values)
     if isinstance(info, inspect.ListType):

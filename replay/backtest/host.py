@@ -12,6 +12,7 @@ Worst case: the disk is slower than the engine, which then waits for its next se
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -137,10 +138,21 @@ class Host:
         self._seconds = 0.0
 
     def _open(self, stack: ExitStack) -> None:
-        config = self.config
         if (self.run_dir / "journal").exists():
             raise BacktestError(f"{self.run_dir}: a run is there already; name another directory, or remove it")
+        there = self.run_dir.exists()
         self.run_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            self._fill(stack)
+        except BaseException:
+            stack.close()
+            for path in [self.run_dir / name for name in ("journal", "stats", "lock")] if there else [self.run_dir]:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            raise
+
+    def _fill(self, stack: ExitStack) -> None:
+        """All that a run has before it begins; where it fails, `_open` removes what was made."""
+        config = self.config
         run = msgspec.structs.replace(
             manifest.make(config, self.epoch, 0),
             started_utc=dt.datetime.fromtimestamp(self.epoch, dt.UTC).isoformat(timespec="seconds"),

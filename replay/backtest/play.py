@@ -35,6 +35,8 @@ from replay.backtest.window import Array
 
 #: What a backtest played, in its run directory.
 TERMS_FILE: Final = "backtest.json"
+#: A trading day may begin on an evening before a weekend and a holiday; further away it is another day's.
+_FAR_DAYS: Final = 5
 
 
 def prepare(
@@ -52,7 +54,7 @@ def prepare(
     if not files:
         raise ConfigError("backtest.feeds: there is none; name the files of a recorded day there, or as arguments")
     names = Names.of(settings.config)
-    days, streams = _opened(settings, files, names)
+    days, streams, told = _opened(settings, files, names)
     began_ns = min([day.first_ns for day in days if day.count] + [stream.first_ns for stream in streams], default=0)
     if days:
         days = parts_of(days, backtest, None if not streams else began_ns)
@@ -72,41 +74,56 @@ def prepare(
         parents = _parents(config, backtest, days, streams, first_ns)
     size = sum(int(day.offsets[-1]) for day in days) + sum(stream.size for stream in streams)
     host: Host
-    feed = Feed(_until_end(chain([chunk], chunks), lambda: _write_down(host, backtest, files, streams)), first_ns, size)
+    feed = Feed(
+        _until_end(chain([chunk], chunks), lambda: _write_down(host, backtest, files, streams, told)), first_ns, size
+    )
     terms = Terms(backtest.feed_latency_us * 1000, backtest.tail_s * 10**9)
     if backtest.feed_latency:
         drawn = quantiles(backtest.feed_latency, backtest.feed_latency_tag, "backtest.feed_latency")
         terms = terms._replace(feed_latencies=drawn)
     host = Host(config, feed, list(parents), terms)
-    _write_down(host, backtest, files, streams)
+    _write_down(host, backtest, files, streams, told)
     return host
 
 
 def files_of(backtest: Backtest, feeds: Sequence[str | Path] = ()) -> list[FeedFile]:
-    """The files to play. Those of the command line take the others' place, and keep what is said of them by name."""
-    if not feeds:
-        return [FeedFile(name) for name in backtest.feeds] + list(backtest.feed)
-    told = {Path(row.file).name: row for row in backtest.feed}
-    named = [told.get(Path(path).name, FeedFile(str(path))) for path in feeds]
-    return [msgspec.structs.replace(row, file=str(path)) for row, path in zip(named, feeds, strict=True)]
+    """The files to play. Those of the command line take the others' place, and keep what is said of them by name.
+
+    ConfigError where a file is named twice.
+    """
+    if feeds:
+        told = {Path(row.file).name: row for row in backtest.feed}
+        named = [told.get(Path(path).name, FeedFile(str(path))) for path in feeds]
+        files = [msgspec.structs.replace(row, file=str(path)) for row, path in zip(named, feeds, strict=True)]
+    else:
+        files = [FeedFile(name) for name in backtest.feeds] + list(backtest.feed)
+    seen: set[Path] = set()
+    for row in files:
+        if (path := Path(row.file).resolve()) in seen:
+            raise ConfigError(f"{row.file}: is named twice as a feed, which would play it twice; name it once")
+        seen.add(path)
+    return files
 
 
 def _opened(
     settings: Settings, files: list[FeedFile], names: Names
-) -> tuple[list[Recording], list[Stream | JournalFeed]]:
-    """Recordings and TAQ files whole, all others to be read as they are played, in the order given."""
+) -> tuple[list[Recording], list[Stream | JournalFeed], dict[str, dict[str, Any]]]:
+    """Recordings and TAQ files whole, all others to be read as they are played, in the order given.
+
+    Also what became of the rows of the former, by file.
+    """
     kinds = [_kind(row.file) for row in files]
     for row, kind in zip(files, kinds, strict=True):
         if kind and not row.plain:
             text = f"{row.file}: is a {kind} file, which has this configuration's names and clock"
             raise ConfigError(f"{text}; leave out what [[backtest.feed]] says of it")
     paths = [row.file for row, kind in zip(files, kinds, strict=True) if kind]
-    days = read(paths, names) if paths else []
+    days, told = read(paths, names) if paths else ([], {})
     if paths:
         _needs_orders(settings.config, paths[0], ["all of it"])
     others = [row for row, kind in zip(files, kinds, strict=True) if not kind]
     if not others:
-        return days, []
+        return days, [], told
     state = manifest.make(settings.config, 1, 0).initial_state()
     target = Target.of(settings.config, [int(px) for px in state.instruments["max_px"]])
     depth = settings.config.simulation.depth
@@ -119,7 +136,7 @@ def _opened(
     ]
     for row, stream in zip(others, streams, strict=True):
         _needs_orders(settings.config, row.file, stream.without_orders())
-    return days, streams
+    return days, streams, told
 
 
 def _needs_orders(config: Config, path: str, without: list[str]) -> None:
@@ -143,9 +160,15 @@ def _until_end(chunks: Iterator[Array], then: Callable[[], None]) -> Iterator[Ar
     then()
 
 
-def _write_down(host: Host, backtest: Backtest, files: list[FeedFile], streams: list[Stream | JournalFeed]) -> None:
+def _write_down(
+    host: Host,
+    backtest: Backtest,
+    files: list[FeedFile],
+    streams: list[Stream | JournalFeed],
+    told_of: dict[str, dict[str, Any]],
+) -> None:
     """RUN_DIR/backtest.json: what was played, and how fitting went; the records themselves are on the journal."""
-    fitted = {stream.told.file: msgspec.to_builtins(stream.told) for stream in streams}
+    fitted = told_of | {stream.told.file: msgspec.to_builtins(stream.told) for stream in streams}
     rows = [{"file": row.file, "bytes": Path(row.file).stat().st_size} | fitted.get(row.file, {}) for row in files]
     told = msgspec.to_builtins(backtest) | {"feeds": rows, "seed": host.config.simulation.seed}
     venues = [name for row in host.config.venue for name in (row.latency, row.report_latency)]
@@ -164,15 +187,24 @@ def feeds_of(run_dir: str | Path) -> list[dict[str, Any]]:
     return list(told["feeds"])
 
 
-def read(paths: Sequence[str | Path], names: Names) -> list[Recording]:
+def read(paths: Sequence[str | Path], names: Names) -> tuple[list[Recording], dict[str, dict[str, Any]]]:
     """Each file as a recording, TAQ trades before all others: what prints at a time was there before the next quote.
 
-    FeedError as the readers raise it.
+    Also what became of the rows of each. FeedError as the readers raise it, and where none of a file's can be used.
     """
     kinds = {str(path): kind_of(path) for path in paths}
     ordered = sorted(paths, key=lambda path: kinds[str(path)] != "taq trades")
-    days = [read_files([path], names)[0] for path in ordered]
-    return [day for day in days if day.count] or days[:1]
+    days, told = [], {}
+    for path in ordered:
+        day, report = read_files([path], names)
+        row = {"format": kinds[str(path)], "records": report.rows, "given": report.records}
+        told[str(path)] = row | {"skipped": report.skipped, "examples": report.examples}
+        if report.rows and not day.count:
+            why = "; ".join(f"{reason}, first {report.examples.get(reason, '?')}" for reason in report.skipped)
+            remedy = "name the file's venues and instruments in the configuration, or another file"
+            raise FeedError(path, 0, "", f"none of its {report.rows:,} rows can be used: {why}", remedy)
+        days.append(day)
+    return [day for day in days if day.count] or days[:1], told
 
 
 def parts_of(days: Sequence[Recording], backtest: Backtest, began_ns: int | None = None) -> list[Recording]:
@@ -196,7 +228,7 @@ def _span(backtest: Backtest, first_ns: int) -> tuple[int, int]:
 
 def _nothing(backtest: Backtest, what: str) -> ConfigError:
     told = f"backtest.from = {backtest.begin!r}, to = {backtest.end!r}: no record of the feed lies in between"
-    return ConfigError(f"{told}; {what}")
+    return ConfigError(f"{told}; {what}; name times within that, or leave them out")
 
 
 def _part(day: Recording, low: int, high: int) -> Recording:
@@ -212,8 +244,16 @@ def _date(ns: int) -> dt.date:
 
 
 def resolved(settings: Settings, first_ns: int, run_dir: str | Path | None) -> Config:
-    """The run's configuration with the feed's clock, its day where none is named, the seed, and the run directory."""
+    """The run's configuration with the feed's clock, its day where none is named, the seed, and the run directory.
+
+    ConfigError where the day that is named is not the feed's.
+    """
     config, backtest = settings.config, settings.backtest
+    day = config.engine.trading_day
+    if day and abs((dt.date.fromisoformat(day) - _date(first_ns)).days) > _FAR_DAYS:
+        begins = dt.datetime.fromtimestamp(first_ns // 10**9, dt.UTC)
+        text = f"the feed begins at {begins:%Y-%m-%d %H:%M:%S} UTC"
+        raise ConfigError(f"engine.trading_day = {day!r}: {text}; name its trading day, or leave it out for the feed's")
     engine = msgspec.structs.replace(
         config.engine,
         clock="feed",

@@ -96,7 +96,7 @@ def _kind(path: str) -> str:
             return name
     shown = head[:40].decode("ascii", errors="replace")
     raise FeedError(
-        path, 0, shown, "is of no known format", f"leave it out of --days, or name TAQ, {', '.join(MODULES)}"
+        path, 0, shown, "is of no known format", f"leave it out of --days, or name one of: {', '.join(MODULES)}"
     )
 
 

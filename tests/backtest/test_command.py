@@ -49,6 +49,8 @@ def test_a_part_of_the_captured_day(tmp_path, taq, capsys):
     terms = json.loads((tmp_path / "run" / "backtest.json").read_bytes())
     assert (terms["from"], terms["orders"], terms["seed"], terms["feed_latency_us"]) == ("15:00:00", 25, 1, 50)
     assert [row["bytes"] for row in terms["feeds"]] == [file.stat().st_size for file in taq]
+    assert [row["records"] - row["given"] for row in summary["feeds"]] == [0, 12_614]
+    assert summary["feeds"][1]["skipped"] == {"venue code is not configured": 12_614}
     result = backtest.read(tmp_path / "run")
     assert result.fills().num_rows == summary["fills"]
     again = backtest.run(path, taq, run_dir=tmp_path / "again", orders=25)
@@ -66,6 +68,10 @@ def test_a_part_of_the_captured_day(tmp_path, taq, capsys):
         (('from = ""', 'from = "25:00:00"'), 'backtest.from = "25:00:00": hour must be in 0..23'),
         (("orders = 500", 'orders = 500\nparents = "p.csv"'), "backtest.orders = 500: backtest.parents names a file"),
         (("feed_latency_us = 50", 'feed_latency_us = "50"'), 'backtest.feed_latency_us = "50": must be a whole number'),
+        (
+            ("seed = 1 ", f"seed = {10**20} "),
+            f"backtest.seed = {10**20}: must be a whole number from 0 to 4611686018427387903",
+        ),
         (('max_qty = "50000"', 'max_qty = "0"'), 'risk.max_qty = "0": must be above 0'),
     ],
 )
@@ -89,6 +95,19 @@ def test_other_mistakes(tmp_path, taq, capsys):
     path = written(tmp_path, ('from = ""', 'from = "2018-01-03T10:00:00"'))
     assert main(["backtest", str(path), *map(str, taq)]) == 2
     assert "no record of the feed lies in between" in capsys.readouterr().err
+    path = written(tmp_path)
+    assert main(["backtest", str(path), str(taq[0]), str(taq[0])]) == 2
+    assert "is named twice" in capsys.readouterr().err
+    path = written(tmp_path, ('symbol = "XXX"', 'symbol = "YYY"'))
+    assert main(["backtest", str(path), *map(str, taq)]) == 1
+    assert "rows can be used: symbol is not configured, first" in capsys.readouterr().err
+    path = written(tmp_path, ('trading_day = "2018-01-02"', 'trading_day = "2019-01-02"'))
+    assert main(["backtest", str(path), *map(str, taq)]) == 2
+    assert "'2019-01-02': the feed begins at 2018-01-02 09:04:13 UTC" in capsys.readouterr().err
+    path = written(tmp_path, ("parameters = {  }", "parameters = { nope = 1 }"))
+    assert main(["backtest", str(path), *map(str, taq), "--out", str(tmp_path / "run")]) == 2
+    assert "routing.parameters.nope" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists(), "what could not begin is no run"
     path = written(tmp_path, ("orders = 500", 'parents = "p.csv"'))
     (tmp_path / "p.csv").write_text("cl_ord_id,symbol,side,qty,px,account\nA,XXX,BUY,100,157,1\n")
     assert main(["backtest", str(path), *map(str, taq)]) == 2
