@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from cli.output import JsonOption, wide_console, write_json
+from cli.stopping import stoppable
 
 if TYPE_CHECKING:
     from gateways.orders.parents import Parent
@@ -74,7 +75,7 @@ def backtest(
     settings = changed(settings, parents=parents, orders=orders, seed=seed)
     with screen.status("reading the feed, compiling or loading kernels"):
         host = prepare(settings, feeds or (), out, listed if parents is None and orders is None else None)
-    with host, _bar(screen, host.feed) as watch:
+    with stoppable(f"nothing of it is left in {host.run_dir}"), host, _bar(screen, host.feed) as watch:
         done = host.run(watch)
     with screen.status("writing results"):
         result = Result(host.run_dir, done)

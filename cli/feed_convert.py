@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from cli.output import JsonOption, checked, console, write_json
 from cli.reading import reading
+from cli.stopping import stoppable
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def convert(
     screen = console(json)
     correct = _skew(skew)
     checked(out)
-    with reading(screen, "converting") as progress:
+    with stoppable(f"{out} is as it was"), reading(screen, "converting") as progress:
         found = run(file, out, zstd=zstd is not False, quotes=quotes, skew=correct, force=force, progress=progress)
     if json is not None:
         write_json(json, found)

@@ -10,6 +10,7 @@ TICKROUTE_DEBUG=1 shows the traceback. Worst case: a subcommand that needs kerne
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -259,7 +260,8 @@ def run(name: str, arguments: Sequence[str]) -> int:
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _unless_debugged(error, f"{where}{error.strerror or error}", 1)
+        remedy = "; free space there, or name another place" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        return _unless_debugged(error, f"{where}{error.strerror or error}{remedy}", 1)
     except Exception as error:  # noqa: BLE001  whatever it is, people get a line and not a traceback
         if _interrupted(error):
             return complain("stopped", 130)

@@ -88,14 +88,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: to a temporary name beside it, then renamed. OSError as is."""
+    """Write a file whole or not at all: to a temporary name beside it, then renamed. OSError with its name."""
     temporary = _beside(path)
     try:
         temporary.write_bytes(data)
         temporary.replace(path)
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise
+        raise OSError(error.errno, f"cannot be written: {error.strerror or error}", str(path)) from error
 
 
 def _beside(path: Path) -> Path:

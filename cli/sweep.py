@@ -7,17 +7,16 @@ Worst case: a first minute of compiling, before the first cell.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from cli.output import JsonOption, console, wide_console, write_json
+from cli.stopping import stop_on_signals
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def sweep(
     from replay.sweep.run import plan
     from replay.sweep.run import sweep as play
 
-    _stop_on_signals()
+    stop_on_signals()
     screen = console(json)
     with screen.status("checking the grid and the days"):
         made = plan(config, pairs(grid or []), [*(days or []), *(feeds or [])], numbers(seeds) if seeds else None)
@@ -105,15 +104,6 @@ def numbers(text: str) -> list[int]:
             raise UsageError(f"--seeds {text}: seeds begin at 0, from low to high, a million at the most")
         found.extend(range(low, high + 1))
     return found
-
-
-def _stop_on_signals() -> None:
-    """SIGTERM ends a sweep as Ctrl-C does: by leaving the contexts, which end the workers."""
-
-    def stop(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
 
 
 @contextmanager

@@ -98,6 +98,9 @@ def convert(
             found = _converted(reader, blocks, out, added, quotes, unfollowed)
             found.to, found.packing = ("parquet", "zstd") if to_parquet else ("recording", "zstd" if zstd else "plain")
             found.bytes_out = sink.finish(Named(reader.venues, reader.instruments), _about(found))
+        except OSError as error:
+            why = f"cannot be written: {error.strerror or error}"
+            raise FeedError(out, 0, "", why, "free space there, or name another place") from error
         finally:
             sink.abandon()
     return found

@@ -120,7 +120,10 @@ class Outcome(NamedTuple):
 
 
 class Host:
-    """See the module. `run` once, then `close`; a context manager. `config` names an empty run directory and a day."""
+    """See the module. `run` once, then `close`; a context manager, which removes the run where Ctrl-C ends it.
+
+    `config` names an empty run directory and a day.
+    """
 
     def __init__(self, config: Config, feed: Feed, parents: list[Parent], terms: Terms) -> None:
         self.config, self.feed, self.terms = config, feed, terms
@@ -140,15 +143,23 @@ class Host:
     def _open(self, stack: ExitStack) -> None:
         if (self.run_dir / "journal").exists():
             raise BacktestError(f"{self.run_dir}: a run is there already; name another directory, or remove it")
-        there = self.run_dir.exists()
+        self._there = self.run_dir.exists()
         self.run_dir.mkdir(parents=True, exist_ok=True)
         try:
             self._fill(stack)
         except BaseException:
             stack.close()
-            for path in [self.run_dir / name for name in ("journal", "stats", "lock")] if there else [self.run_dir]:
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            self._discard()
             raise
+
+    def _discard(self) -> None:
+        """Remove what was made: half a backtest is not to be taken for a whole one, and can be had again."""
+        names = ("journal", "stats", "lock", "backtest.json", "halted.txt")
+        for path in [self.run_dir / name for name in names] if self._there else [self.run_dir]:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     def _fill(self, stack: ExitStack) -> None:
         """All that a run has before it begins; where it fails, `_open` removes what was made."""
@@ -331,8 +342,10 @@ class Host:
     def __enter__(self) -> Host:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self.close()
+        if kind is KeyboardInterrupt:
+            self._discard()
 
 
 def _parent_records(config: Config, parents: list[Parent], first_ns: int) -> Array:

@@ -102,8 +102,12 @@ class Result:
         for name, table in self.tables._asdict().items():
             path = target / f"{name}.parquet"
             partial = path.with_suffix(".partial")
-            pq.write_table(table, partial, compression="zstd")
-            partial.replace(path)
+            try:
+                pq.write_table(table, partial, compression="zstd")
+                partial.replace(path)
+            except OSError as error:
+                partial.unlink(missing_ok=True)
+                raise OSError(error.errno, f"cannot be written: {error.strerror or error}", str(path)) from error
             written.append(path)
         return written
 

@@ -37,7 +37,7 @@ def price(course: Course) -> str:
                 at = _seconds(course.fill_ns[mine], course)
                 axes.scatter(at, course.fill_px[mine], s=18, marker=marker, color=colour, alpha=0.75, lw=0, label=name)
         _clock_axis(axes, course)
-        axes.set_ylabel(course.symbol)
+        axes.set_ylabel(f"{course.symbol}, price")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
         axes.legend(loc="best", ncols=4, fontsize=9)
 

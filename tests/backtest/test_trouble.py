@@ -49,6 +49,28 @@ def test_a_core_that_raises_is_written_down(tmp_path):
     assert "planted" in (tmp_path / "run" / "halted.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_one_that_is_stopped_leaves_no_run(tmp_path, there):
+    day = desk.day_of(desk.config(tmp_path), 50, 10)
+    if there:
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "mine.txt").write_text("mine", encoding="utf-8")
+
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    def played():
+        with host_of(tmp_path, chunks_of(day), day) as host:
+            names = {name: getattr(host.drive, name) for name in dir(host.drive) if not name.startswith("__")}
+            host.drive = SimpleNamespace(**(names | {"go": stopped}))
+            host.run()
+
+    with pytest.raises(KeyboardInterrupt):
+        played()
+    assert [path.name for path in tmp_path.rglob("run/*")] == ["mine.txt"] * there
+    assert (tmp_path / "run").exists() == there
+
+
 def test_an_empty_feed(tmp_path):
     day = desk.day_of(desk.config(tmp_path), 50, 10)
     with host_of(tmp_path, [], day) as host:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import resource
+import signal
 import tracemalloc
 
 import numpy as np
@@ -167,7 +168,9 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch, capsys, n
         assert main(["feed", "convert", "made", str(tmp_path / name)]) == 1
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "File too large" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{tmp_path / name}: cannot be written: " in error
+    assert "File too large" in error
     assert list(tmp_path.iterdir()) == []
 
 
@@ -184,6 +187,22 @@ def test_out_is_not_overwritten_unless_said(tmp_path, orders, capsys):
     assert main(["feed", "convert", str(orders), str(out), "--skew", "soon"]) == 2
     assert main(["feed", "convert", str(tmp_path / "none"), str(tmp_path / "b.rec")]) == 1
     assert main(["feed", "inspect", str(out)]) == 0
+
+
+@pytest.mark.parametrize("name", ["day.rec", "day.parquet"])
+def test_sigterm_ends_it_as_ctrl_c_does_and_leaves_nothing(tmp_path, monkeypatch, capsys, name):
+    class Slow(MadeReader):
+        def batches(self):
+            yield from super().batches()
+            signal.raise_signal(signal.SIGTERM)
+            yield from ()
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(module, "open_file", lambda path: Slow(path, times=300))
+    assert main(["feed", "convert", "made", str(tmp_path / name)]) == 130
+    assert "stopped: " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_names_with_brackets_are_shown_as_they_are(tmp_path, orders, capsys):
