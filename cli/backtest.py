@@ -30,7 +30,7 @@ def backtest(
     config: Annotated[
         Path,
         typer.Argument(
-            help="A run's TOML configuration with a [backtest] table; or a run directory, to play its orders again."
+            help="A run's TOML configuration with a \\[backtest] table; or a run directory, to play its orders again."
         ),
     ],
     feeds: Annotated[

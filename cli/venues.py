@@ -12,9 +12,11 @@ from cli.output import JsonOption, console, write_json
 
 
 def venues(
-    config: Annotated[Path, typer.Argument(help="The run's TOML configuration; [simulation] says how venues behave.")],
+    config: Annotated[
+        Path, typer.Argument(help="The run's TOML configuration; \\[simulation] says how venues behave.")
+    ],
     feed: Annotated[
-        list[str] | None, typer.Option(help="Endpoint of the feed; none is [[feed]] of the configuration.")
+        list[str] | None, typer.Option(help="Endpoint of the feed; none is \\[[feed]] of the configuration.")
     ] = None,
     session: Annotated[list[str] | None, typer.Option(help="Venue session to serve; none is all.")] = None,
     seconds: Annotated[float, typer.Option(help="Stop after this long; 0 runs until a signal.", min=0)] = 0.0,

@@ -83,7 +83,7 @@ def field(one: tuple[int, Axis], other: tuple[int, Axis], rows: Sequence[Row]) -
                 box = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=SERIES[0], alpha=0.08 + 0.62 * share, lw=0)
                 axes.add_patch(box)
                 size = 10 if len(across.values) <= 10 else 8
-                axes.text(x, y, f"{mean:.2f}", ha="center", va="center", color=INK, fontsize=size)
+                axes.text(x, y, f"{mean:.3f}", ha="center", va="center", color=INK, fontsize=size)
         axes.set_xlim(-0.5, len(across.values) - 0.5)
         axes.set_ylim(-0.5, len(up.values) - 0.5)
         axes.set_xticks(range(len(across.values)), [_text(value) for value in across.values])

@@ -71,6 +71,12 @@ def test_version(capsys):
     assert capsys.readouterr().out.startswith("tickroute ")
 
 
+def test_help_shows_tables_of_the_configuration_in_their_brackets(capsys):
+    for name, said in (("backtest", "[backtest] table"), ("venues", "[simulation]"), ("venues", "[[feed]]")):
+        assert cli.main([name, "--help"]) == 0
+        assert said in " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
 @pytest.mark.parametrize(("typed", "said"), [("doctr", "did you mean tickroute doctor?"), ("xyz", "--help lists")])
 def test_unknown_command(typed, said, capsys):
     assert cli.main([typed]) == 2
