@@ -24,11 +24,12 @@ from engine.jit import JIT
 def set_apart(dispatcher: Any, *arguments: Any) -> None:
     """Compile or load a kernel for these types, and let kernels that are compiled from now on call it by name.
 
-    arguments: a Memory class or `int` (int64) an argument. What is set apart stays so: a second time does nothing.
+    arguments: a Memory class, `int` (int64) or an array like it for each argument. What is set apart stays so: a second
+    time does nothing.
     """
     if not JIT or getattr(dispatcher, "apart", False):
         return
-    kinds = tuple(numba.types.int64 if a is int else a._numba_type_ for a in arguments)
+    kinds = tuple(_kind(a) for a in arguments)
     dispatcher.compile(kinds)
     made = dispatcher.overloads[kinds]
     context = dispatcher.targetctx
@@ -38,3 +39,9 @@ def set_apart(dispatcher: Any, *arguments: Any) -> None:
     context.remove_user_function(made.entry_point)
     context.insert_user_function(made.entry_point, named)
     dispatcher.apart = True
+
+
+def _kind(argument: Any) -> Any:
+    if argument is int:
+        return numba.types.int64
+    return getattr(argument, "_numba_type_", None) or numba.typeof(argument)

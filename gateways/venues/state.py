@@ -238,7 +238,7 @@ def create(
     depth: Depth | None = None,
     trading_hours: Sequence[Hours | None] | None = None,
 ) -> Exchange:
-    """Allocate and fill in the state of all venues of `config`.
+    """Allocate and fill in the state of all venues of `config`; what their kernels are called by is settled too.
 
     sessions: names of the order sessions that this exchange answers for; None is all venue sessions.
     epoch: start in seconds; it sets where the id counters begin, so that a restart on the same day repeats none.
@@ -287,6 +287,9 @@ def create(
     exchange.venues["order_table"], exchange.venues["report_table"] = tables
     _fill_pairs(exchange, config)
     _arm_hours(exchange, places, [venue.code for venue in config.venue])
+    from gateways.venues.apart import settle  # its kernels are of the Exchange, which is declared here
+
+    settle()
     return exchange
 
 
