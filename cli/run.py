@@ -13,9 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from cli.output import JsonOption, console, write_json
+from cli.shadow import ShadowVenues, forgotten_on_error
 from cli.verify import progress_bar
 
 if TYPE_CHECKING:
+    from engine.run.config import Config
+    from engine.run.daemon import Engine
     from engine.run.life import Life
     from engine.run.recover import Recovery
 
@@ -27,6 +30,9 @@ def run(
         bool, typer.Option("--no-snapshots", help="recover from the journal's first frame, as a check")
     ] = False,
     after_halt: Annotated[bool, typer.Option("--after-halt", help="go on with a run that had halted itself")] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="live feed, simulated venues: no order leaves for the configured ones")
+    ] = False,
     json: JsonOption = None,
 ) -> None:
     """Run the engine: connect to feeds, take orders, route, journal.
@@ -38,39 +44,56 @@ def run(
     Where the run directory holds a run, however it ended, it is recovered and goes on: the journal is driven through
     the core to the state that it had, every live order is asked about at its venue, and nothing is sent twice.
 
+    With --shadow (or [engine] shadow = true) orders go to simulated venues that follow the same live feed, and nothing
+    to the configured ones; everything else is as in production.
+
     Example:  tickroute run desk.toml
     """
     from engine.run.config import load
     from engine.run.daemon import Engine
     from engine.run.halt import HaltedError
+    from engine.run.shadow import shadowed
 
     settings = load(config)
+    if shadow or settings.engine.shadow:
+        settings = shadowed(settings)
     # Until the loop runs there is nothing to end in order: a signal ends the compiler as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     out = console(json)
     out.print(f"compiling and rehearsing {settings.routing.strategy} (a minute the first time) ...")
     _prove(out, settings.routing.strategy)
-    with progress_bar(out, Path(settings.engine.run_dir)) as progress:
+    venues = ShadowVenues(settings, config, out) if settings.engine.shadow else None
+    with forgotten_on_error(venues), progress_bar(out, Path(settings.engine.run_dir)) as progress:
         engine = Engine(settings, halted=after_halt, use_snapshots=not no_snapshots, progress=progress)
     if engine.recovery is not None:
         _tell(out, engine.recovery, engine.life)
     stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda got, _frame: stopping.append(got))
+    if venues is not None:
+        venues.start(settings)
     engine.start()
-    core = settings.engine.core if settings.engine.core >= 0 else "any"
     ready_ms = since_exec_ms()
+    _say_ready(out, settings, engine, time.monotonic() - began)
+    final = _until_stopped(engine, venues, stopping, seconds)
+    _say_stopped(out, settings, engine, final, ready_ms, json)
+    if engine.halted is not None:
+        raise HaltedError(engine.halted.text(engine.run_dir))
+
+
+def _say_ready(out: Console, settings: Config, engine: Engine, seconds: float) -> None:
+    core = settings.engine.core if settings.engine.core >= 0 else "any"
     out.print(
-        f"ready after {time.monotonic() - began:.1f} s: run {engine.run_dir}, core {core}, "
+        f"ready after {seconds:.1f} s: run {engine.run_dir}, core {core}, "
         f"idle {settings.engine.idle}, clock {settings.engine.clock}, durability {settings.journal.durability}, "
         f"orders {settings.orders.endpoint}"
     )
-    until = time.monotonic() + seconds if seconds > 0 else float("inf")
-    while not stopping and engine.running and time.monotonic() < until:
-        engine.poll()
-        time.sleep(0.05)
-    final = engine.stop()
+
+
+def _say_stopped(
+    out: Console, settings: Config, engine: Engine, final: dict[str, int], ready_ms: float, json: str | None
+) -> None:
     out.print(
         f"stopped: {final['inputs']} inputs, {final['outputs']} outputs, {final['live_parents']} parents and "
         f"{final['live_children']} children left live, {final['refusals']} refusals"
@@ -78,9 +101,31 @@ def run(
     if json is not None:
         recovered = _figures(engine.recovery, engine.life, ready_ms) if engine.recovery is not None else None
         halted = engine.halted._asdict() if engine.halted is not None else None
-        write_json(json, {"run_dir": str(engine.run_dir), "figures": final, "recovery": recovered, "halted": halted})
-    if engine.halted is not None:
-        raise HaltedError(engine.halted.text(engine.run_dir))
+        write_json(
+            json,
+            {
+                "run_dir": str(engine.run_dir),
+                "shadow": settings.engine.shadow,
+                "figures": final,
+                "recovery": recovered,
+                "halted": halted,
+            },
+        )
+
+
+def _until_stopped(engine: Engine, venues: ShadowVenues | None, stopping: list[int], seconds: float) -> dict[str, int]:
+    """Look after the engine until a signal, its end, or for so long (0: for ever); its last figures."""
+    until = time.monotonic() + seconds if seconds > 0 else float("inf")
+    try:
+        while not stopping and engine.running and time.monotonic() < until:
+            engine.poll()
+            if venues is not None:
+                venues.poll()
+            time.sleep(0.05)
+        return engine.stop()
+    finally:
+        if venues is not None:
+            venues.stop()
 
 
 def _prove(out: Console, strategy: str) -> None:

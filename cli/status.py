@@ -34,22 +34,23 @@ def status(
     Example:  tickroute status runs/today --watch
     """
     from engine.io.stats_file import StatsReader
+    from engine.run.shadow import is_shadow
 
-    reader = StatsReader(run_dir / "stats")
+    reader, shadow = StatsReader(run_dir / "stats"), {"shadow": is_shadow(run_dir)}
     try:
         if json is not None:
-            write_json(json, snapshot(reader))
+            write_json(json, snapshot(reader) | shadow)
         if json == "-":
             return
         screen = console(json)
         if not watch:
-            screen.print(_shown(snapshot(reader), None))
+            screen.print(_shown(snapshot(reader) | shadow, None))
             return
-        before = snapshot(reader)
+        before = snapshot(reader) | shadow
         with Live(_shown(before, None), console=screen, auto_refresh=False) as live:
             while True:
                 time.sleep(0.5)
-                now = snapshot(reader)
+                now = snapshot(reader) | shadow
                 live.update(_shown(now, before), refresh=True)
                 before = now
     except KeyboardInterrupt:
@@ -124,6 +125,8 @@ def _shown(now: dict[str, Any], before: dict[str, Any] | None) -> Group:
 def _alarms(now: dict[str, Any]) -> list[str]:
     """Whose figures these are, and what somebody must act upon."""
     lines = [f"process {now['pid']}: {now['state']}, durability {now['durability']}"]
+    if now["shadow"]:
+        lines.append("[bold yellow]shadow[/]: simulated venues; no order leaves for the configured ones")
     if now["kill_flag"] != "off":
         lines.append(
             f"[bold red]kill flag {now['kill_flag']}[/]: no new order leaves until `tickroute control RUN_DIR kill-off`"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.table import Table
 
@@ -19,6 +23,9 @@ def venues(
         list[str] | None, typer.Option(help="Endpoint of the feed; none is \\[[feed]] of the configuration.")
     ] = None,
     session: Annotated[list[str] | None, typer.Option(help="Venue session to serve; none is all.")] = None,
+    shadow: Annotated[
+        Path | None, typer.Option(hidden=True, help="Be the venues of this run directory's shadow engine.")
+    ] = None,
     seconds: Annotated[float, typer.Option(help="Stop after this long; 0 runs until a signal.", min=0)] = 0.0,
     json: JsonOption = None,
 ) -> None:
@@ -29,9 +36,14 @@ def venues(
     Example:  tickroute venues desk.toml --json venues.json
     """
     from engine.run.config import load
+    from engine.run.shadow import shadowed
     from gateways.venues.simulated import run_venues
 
     settings = load(config)
+    if shadow is not None:
+        engine = msgspec.structs.replace(settings.engine, run_dir=str(shadow))
+        settings = shadowed(msgspec.structs.replace(settings, engine=engine))
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     screen = console(json)
     screen.print("loading kernels ...")
     counters = run_venues(
@@ -52,3 +64,10 @@ def venues(
     for mic, row in counters["venues"].items():
         table.add_row(mic, *(f"{row[name]:,}" for name in columns))
     screen.print(table)
+
+
+def _end_with_parent() -> None:
+    """Wait until the engine's process is no more (our input closes), and end as a signal would end us."""
+    while os.read(0, 1 << 10):  # not through sys.stdin, whose lock would be held when the interpreter ends
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -59,6 +59,8 @@ class Engine(Struct, frozen=True):
     idle: Literal["spin", "yield", "park"] = "spin"
     #: monotonic: live. feed: the publisher's clock (replays), see docs/decisions/001-replay-clock.md.
     clock: Literal["monotonic", "feed"] = "monotonic"
+    #: Live data, and simulated venues in the place of the configured ones: as `tickroute run --shadow`.
+    shadow: bool = False
     shard: Annotated[int, Meta(ge=0, le=127)] = 0
     #: ISO date; empty is today (UTC).
     trading_day: Annotated[

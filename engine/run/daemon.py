@@ -55,6 +55,7 @@ from engine.run.publish import PUBLISHED
 from engine.run.recover import Progress, Recovery, go_on, has_run, keep_life, recover, resume
 from engine.run.reference import build_state, trading_day
 from engine.run.rehearse import rehearse
+from engine.run.shadow import check
 from engine.run.wiring import FLAG_HALT, FLAG_STOP, PROGRESS, STAGES
 
 #: How long a stop waits for live children.
@@ -83,6 +84,7 @@ class Engine:
         Nothing is sent or received yet. `halted` goes on with a run that had stopped itself; `use_snapshots=False`
         drives the whole journal; `progress` is called with (segment, offset) of it while a run is recovered.
         """
+        check(config)
         self.config = config
         self.run_dir = Path(config.engine.run_dir)
         self._cores = os.sched_getaffinity(0)

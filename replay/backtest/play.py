@@ -257,6 +257,7 @@ def resolved(settings: Settings, first_ns: int, run_dir: str | Path | None) -> C
     engine = msgspec.structs.replace(
         config.engine,
         clock="feed",
+        shadow=False,
         trading_day=config.engine.trading_day or _date(first_ns).isoformat(),
         run_dir=str(run_dir if run_dir is not None else config.engine.run_dir),
     )

@@ -114,6 +114,7 @@ def _run(path: Path, found: Gathered, run: Manifest, config: Config) -> s.Run:
         instruments=[i.symbol for i in config.instrument],
         venues=[v.mic for v in config.venue],
         clock=config.engine.clock,
+        shadow=config.engine.shadow,
         engine_period=[utc(found.first_ns), utc(found.last_ns)],
         period_utc=[utc(first), utc(last)] if first else [run.started_utc],
         seconds=round((last - first) / 1e9, 3),

@@ -25,6 +25,8 @@ class Run(Struct, frozen=True):
     instruments: list[str]
     venues: list[str]
     clock: str
+    #: Whether its venues were simulated ones beside live data: `tickroute run --shadow`.
+    shadow: bool
     #: First and last input by the engine's clock, ISO 8601 UTC; in a replay that is the market's time.
     engine_period: list[str]
     period_utc: list[str]

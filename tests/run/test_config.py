@@ -225,7 +225,7 @@ def test_all_mistakes_are_told_at_once_in_order(tmp_path):
 
 def test_a_mistake_is_told_once(tmp_path):
     text = changed('code = "P"', 'code = "P"\nlot = "0"') + '[[instrument]]\nsymbol = "YYY"\n'
-    assert complaint(tmp_path, text).splitlines() == ['run.toml:71: venue[1].lot = "0": must be above 0']
+    assert complaint(tmp_path, text).splitlines() == ['run.toml:72: venue[1].lot = "0": must be above 0']
 
 
 def test_nothing_at_all(tmp_path):
