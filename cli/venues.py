@@ -20,7 +20,7 @@ def venues(
         Path, typer.Argument(help="The run's TOML configuration; \\[simulation] says how venues behave.")
     ],
     feed: Annotated[
-        list[str] | None, typer.Option(help="Endpoint of the feed; none is \\[[feed]] of the configuration.")
+        list[str] | None, typer.Option(help="Endpoint of the feed; none is [\\[feed]] of the configuration.")
     ] = None,
     session: Annotated[list[str] | None, typer.Option(help="Venue session to serve; none is all.")] = None,
     shadow: Annotated[

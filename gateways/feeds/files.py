@@ -21,7 +21,10 @@ _KNOWN = "name a recording, or a TAQ file of quotes, of trades, or one of each (
 
 
 def kind_of(path: str | Path) -> str:
-    """`recording`, `taq quotes` or `taq trades`; FeedError where it is none of them or cannot be read."""
+    """`recording`, `taq quotes` or `taq trades`; FeedError where it is none of them or cannot be read.
+
+    A recording in blocks (`gateways.formats.recorded`) is none of them: it is read as the other formats are.
+    """
     try:
         with Path(path).open("rb") as file:
             head = file.read(1024)
@@ -32,7 +35,11 @@ def kind_of(path: str | Path) -> str:
         raise FeedError(path, 0, "", f"the gzip data are damaged or cut: {error}", "fetch it again") from error
     except OSError as error:
         raise FeedError(path, 0, "", f"cannot be read: {error.strerror}", "check the path") from error
-    if head[: len(recording.MAGIC)] == recording.MAGIC:
+    if head.startswith(recording.MAGIC):
+        if int.from_bytes(head[8:12], "little") > recording.VERSION:
+            raise FeedError(
+                path, 0, "", "is a recording in blocks, which is not played", "name one of version 1, or TAQ"
+            )
         return "recording"
     first = head.split(b"\n")[0].rstrip(b"\r")
     if first not in _KINDS:

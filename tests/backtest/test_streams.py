@@ -10,9 +10,12 @@ import pytest
 
 from cli.main import main
 from engine.record.records import Template
+from gateways.feeds.files import kind_of
 from gateways.feeds.names import Names
 from gateways.feeds.recording import build
+from gateways.feeds.report import FeedError
 from gateways.feeds.synthetic import generate
+from gateways.formats.convert import convert
 from replay import backtest
 from replay.backtest.merge import Part, merged
 from replay.backtest.play import feeds_of, files_of
@@ -73,6 +76,19 @@ def test_what_was_fitted_is_written_down(played):
 def test_the_order_of_files_decides_nothing(played, files, tmp_path):
     again = backtest.run(EXAMPLE, files[::-1], run_dir=tmp_path / "run", orders=60)
     assert again.journal_hash() == played.journal_hash()
+
+
+def test_what_was_converted_plays_as_its_source_does(played, files, tmp_path):
+    for file in files:
+        convert(file, tmp_path / file.name, skew=1_274_761_454)
+    text = EXAMPLE.read_text(encoding="utf-8").replace("skew = 1_274_761_454\n", "")
+    (tmp_path / "bt.toml").write_text(text, encoding="utf-8")
+    recordings = [tmp_path / file.name for file in files]
+    again = backtest.run(tmp_path / "bt.toml", recordings, run_dir=tmp_path / "run", orders=60)
+    assert again.journal_hash() == played.journal_hash()
+    assert {row["format"] for row in feeds_of(again.run_dir)} == {"tickroute"}
+    with pytest.raises(FeedError, match="a recording in blocks, which is not played"):
+        kind_of(recordings[0])
 
 
 def test_a_clock_that_is_behind_is_refused(files, tmp_path, capsys):
