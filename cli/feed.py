@@ -17,7 +17,8 @@ from cli.output import JsonOption, console, write_json
 def feed(
     config: Annotated[Path, typer.Argument(help="The run's TOML configuration: venues, instruments, feed endpoints.")],
     files: Annotated[
-        list[Path] | None, typer.Argument(help="A recording, or TAQ quotes and trades; none is the synthetic day.")
+        list[Path] | None,
+        typer.Argument(help="TAQ quotes and trades, or a recording of version 1; none is the synthetic day."),
     ] = None,
     rate: Annotated[float, typer.Option(help="Times the recorded pace; 0 is as fast as it goes.", min=0)] = 1.0,
     subscribers: Annotated[int, typer.Option(help="Start when so many have subscribed.", min=0)] = 1,
