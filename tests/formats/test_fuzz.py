@@ -24,6 +24,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "dbn definitions": ("dbn", "fixtures", "multi-frame.definition.v1.dbn.frag.zst"),
     "npz": (),
     "itch": ("itch", "12302019_first1000.NASDAQ_ITCH50"),
+    "taq": ("taq", "XXX_2018-01-02_trades.csv.gz"),
     "lobster": ("lobster", "AAPL_2012-06-21_34200000_57600000_message_10.csv"),
     "binance": ("binance", "spot_btcusdt_20240808.gz"),
     "bitstamp": ("bitstamp", "2015-05-01.log.xz"),
