@@ -24,8 +24,8 @@ from engine.jit import JIT
 def set_apart(dispatcher: Any, *arguments: Any) -> None:
     """Compile or load a kernel for these types, and let kernels that are compiled from now on call it by name.
 
-    arguments: a Memory class, `int` (int64) or an array like it for each argument. What is set apart stays so: a second
-    time does nothing.
+    arguments: a Memory class, `int` (int64) or what `member` gives for each argument. What is set apart stays so: a
+    second time does nothing. Only what all its callers' processes have set apart may be: see the module's text.
     """
     if not JIT or getattr(dispatcher, "apart", False):
         return
@@ -41,7 +41,10 @@ def set_apart(dispatcher: Any, *arguments: Any) -> None:
     dispatcher.apart = True
 
 
+def member(cls: Any, name: str) -> Any:
+    """The type that a member of a Memory class has in kernels, for `set_apart`; None where nothing is compiled."""
+    return cls._numba_type_.members[name][0] if JIT else None
+
+
 def _kind(argument: Any) -> Any:
-    if argument is int:
-        return numba.types.int64
-    return getattr(argument, "_numba_type_", None) or numba.typeof(argument)
+    return numba.types.int64 if argument is int else getattr(argument, "_numba_type_", argument)

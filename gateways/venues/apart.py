@@ -1,29 +1,24 @@
 """The kernels of the simulated venues that are compiled once and called by name, see engine.apart.
 
-What changes a book, what executes an order and the three entrances of the machine are called from many places, up to a
-backtest's driver and the venues' own loop: each would have all of it linked and optimised again. `state.create` settles
-them, and nothing can call a kernel of the venues before there is an Exchange.
+What executes an order and the three entrances of the machine are called from many places, up to a backtest's driver and
+the venues' own loop: each would have all of it linked and optimised again. `state.create` settles them, and nothing can
+call a kernel of the venues before there is an Exchange. The books' own kernels are not among them: who inspects a feed
+calls those too, and has no Exchange.
 
 Worst case: a call that is not inlined, a nanosecond or two; some three for a level that reaches its venue.
 """
 
 from __future__ import annotations
 
-from engine.apart import set_apart
-from engine.book import apply, grid
-from engine.book.memory import Books
-from gateways.inbox import Inbox, out_slots
+from engine.apart import member, set_apart
+from gateways.inbox import Inbox
 from gateways.venues import depth, exchange, matching, orders, queue
 from gateways.venues.state import Exchange
 
 
 def settle() -> None:
     """Compile or load them; a second time does nothing. Inner ones come first."""
-    out = out_slots(1)
-    set_apart(apply.apply_delta, Books, *[int] * 7)
-    set_apart(apply.apply_level, Books, *[int] * 6)
-    set_apart(apply.clear_book, Books, int)
-    set_apart(grid.keep_grid, Books, int)
+    reports = member(Exchange, "reports")
     set_apart(queue.trade_through, Exchange, *[int] * 4)
     set_apart(queue.after_fall, Exchange, *[int] * 5)
     set_apart(matching.take, Exchange, int, int)
@@ -33,5 +28,5 @@ def settle() -> None:
     set_apart(depth.on_delta, Exchange, Inbox, int, int, int)
     set_apart(depth.on_level, Exchange, Inbox, int, int)
     set_apart(exchange.submit, Exchange, Inbox, int)
-    set_apart(exchange.advance, Exchange, out, int)
-    set_apart(exchange.ingest, Exchange, Inbox, int, int, int, out)
+    set_apart(exchange.advance, Exchange, reports, int)
+    set_apart(exchange.ingest, Exchange, Inbox, int, int, int, reports)

@@ -11,6 +11,7 @@ from engine.core.state import Events, Outbox, State
 from engine.core.step import apply, begin
 from engine.jit import JIT
 from engine.run.bind import bind
+from gateways.venues import apart
 
 pytestmark = pytest.mark.skipif(not JIT, reason="nothing is compiled")
 
@@ -30,3 +31,12 @@ def test_a_caller_holds_a_call_and_not_the_code():
         assert not [line for line in lines if line.startswith("define")]
     assert "seal" in text, "what is not set apart is there"
     assert "on_position_load" not in text
+
+
+def test_the_venues_set_apart_what_is_theirs_alone(monkeypatch):
+    """A kernel that is called without an Exchange as well, in a process that never settles, would not find it."""
+    found = []
+    monkeypatch.setattr(apart, "set_apart", lambda dispatcher, *kinds: found.append(dispatcher.py_func.__module__))
+    apart.settle()
+    assert found
+    assert all(module.startswith("gateways.venues.") for module in found)
