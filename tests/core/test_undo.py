@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from engine.core import undo
 from engine.core.limits import OUTBOX
 from engine.core.state import CANCELED, FAILED, FAILING, RESTING, Event, State, make_outbox
+from engine.jit import BOUNDSCHECK
 from engine.record.records import OrdStatus, Reason, Template
 from strategies.sweep import machine
 from tests.core import failing
@@ -22,6 +23,9 @@ from tests.modes import flagged_mode
 
 pytestmark = pytest.mark.kernel
 EXAMPLES = {"jit": 120, "plain": 20, "boundscheck": 40}[flagged_mode()]
+another_strategy = pytest.mark.skipif(
+    BOUNDSCHECK, reason="another strategy compiles for ten seconds; plain Python checks the bounds of it too"
+)
 FAILING_CONFIG = make_config(routing={"strategy": "tests.core.failing"})
 
 
@@ -61,6 +65,7 @@ def failure(outputs: list[Any]) -> Any:
     return record
 
 
+@another_strategy
 @pytest.mark.parametrize(
     "mode", [failing.UNDECLARED, failing.RAISES, failing.NO_CHILD, failing.LIVE_END, failing.TOO_MUCH]
 )
@@ -89,6 +94,7 @@ def test_a_failed_first_step_sends_nothing_and_ends_the_order(mode):
     assert w.parent("b")[0].order_id == bystander.parent_id
 
 
+@another_strategy
 def test_a_later_failure_ends_the_order_with_what_was_executed():
     w = World(FAILING_CONFIG)
     w.offers((0, 10_000, 50), (1, 10_001, 60))
@@ -102,6 +108,7 @@ def test_a_later_failure_ends_the_order_with_what_was_executed():
     assert w.parent("a")[1].effects == 0
 
 
+@another_strategy
 def test_requests_of_a_failed_order_are_refused():
     w = World(FAILING_CONFIG)
     w.offers((0, 10_000, 500))
@@ -110,6 +117,7 @@ def test_requests_of_a_failed_order_are_refused():
     assert w.parent("a")[1].phase == FAILED
 
 
+@another_strategy
 def test_orders_that_do_not_fail_are_as_sweep_routes_them():
     stories = []
     for config in (make_config(), FAILING_CONFIG):
@@ -121,6 +129,7 @@ def test_orders_that_do_not_fail_are_as_sweep_routes_them():
     assert stories[0] == stories[1]
 
 
+@another_strategy
 def test_a_failure_while_children_live_recalls_them_first():
     """The compensation: FAILING asks the venues to give back what rests there, and ends when they have."""
     w = World(make_config(routing={"strategy": "tests.core.halfway"}))

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.jit import JIT
 from engine.record.records import Flag, Template
 from gateways.feeds import taq
 from gateways.feeds.names import Names, Symbol
@@ -72,6 +73,7 @@ def naive_day(quotes: Path, trades: Path, names: Names) -> list[tuple[int, ...]]
     return out
 
 
+@pytest.mark.skipif(not JIT, reason="100,000 rows take plain kernels too long; the made-up files are for them")
 @pytest.mark.parametrize("codes", ["NYBPTZKXVJAM", "DMAJVXKZTPBYN"])
 def test_the_captured_day_equals_a_plain_reading(codes: str) -> None:
     quotes, trades = (feed_path("taq", f"XXX_2018-01-02_{kind}.csv.gz") for kind in ("quotes", "trades"))

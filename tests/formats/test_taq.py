@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from engine.jit import JIT
 from engine.record.records import Flag
 from gateways.feeds.report import FeedError
 from gateways.feeds.taq import QUOTE_COLUMNS, TRADE_COLUMNS
@@ -115,6 +116,7 @@ def test_a_header_alone_is_a_file_without_records(tmp_path):
         open_file(path)
 
 
+@pytest.mark.skipif(not JIT, reason="100,000 rows take plain kernels too long; the made-up files are for them")
 @pytest.mark.parametrize("kind", ["quotes", "trades"])
 def test_the_real_day_is_read_whole(kind):
     path = feed_path("taq", f"XXX_2018-01-02_{kind}.csv.gz")

@@ -176,7 +176,7 @@ def play(tmp_path, total, batch, seed):
 
 
 def test_bad_messages_change_nothing(tmp_path):
-    play(tmp_path, 20_000 if JIT else 1_500, 2_000 if JIT else 500, seed=11)
+    play(tmp_path, 20_000 if JIT else 400, 2_000 if JIT else 200, seed=11)
 
 
 @pytest.mark.torture

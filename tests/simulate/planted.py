@@ -123,7 +123,7 @@ CORE: Final = r"""
 -         void_venue(state, v)
 + state.counts[C_LOST_RECORDS] += lost
 # a halted instrument is open with its next quote
-@ engine.core.books:on_quote; hostile 3
+@ engine.core.books:on_quote; hostile 6
 - if slot.valid != HALTED:
 + if True:
 # a displayed quantity is used twice

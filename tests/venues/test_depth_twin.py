@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.jit import JIT
 from engine.record.records import Side, Template
 from engine.run.config import Simulation
 from gateways.venues.state import Depth, create
@@ -126,6 +127,7 @@ def test_long_days(queue, seed):
     assert found == expected
 
 
+@pytest.mark.skipif(not JIT, reason="six long days; the twin is held to shorter ones in every mode")
 def test_the_queue_decides():
     """The three differ, and who waits for trades alone is not filled sooner than who counts cancels too."""
     days = [list(d.rows_of(d.calm(d.long_day(seed, count=800, kinds=d.ORDERS)))) for seed in range(6)]
