@@ -41,13 +41,13 @@ test-jit: setup ## the suite, kernels compiled
 test-plain: setup ## the kernel tests, kernels as plain Python
 	NUMBA_DISABLE_JIT=1 TICKROUTE_TEST_MODE=plain $(PYTEST) -m "kernel and not torture"
 
-test-boundscheck: setup ## the kernel tests, compiled with bounds checks; those of recorded formats are in `make torture`
-	NUMBA_BOUNDSCHECK=1 TICKROUTE_TEST_MODE=boundscheck $(PYTEST) -m "kernel and not torture" --ignore=tests/formats
+test-boundscheck: setup ## the kernel tests, compiled with bounds checks; those of recorded formats and benchmarks are in `make torture`
+	NUMBA_BOUNDSCHECK=1 TICKROUTE_TEST_MODE=boundscheck $(PYTEST) -m "kernel and not torture" --ignore=tests/formats --ignore=tests/perf
 
 torture: setup ## the long tests: kills, cuts, fuzz (hours)
 	TICKROUTE_TEST_MODE=jit TICKROUTE_HYPOTHESIS=torture $(PYTEST) -m torture --timeout=0
 	NUMBA_DISABLE_JIT=1 TICKROUTE_TEST_MODE=plain $(PYTEST) -m torture --timeout=0 tests/simulate/test_planted.py
-	NUMBA_BOUNDSCHECK=1 TICKROUTE_TEST_MODE=boundscheck $(PYTEST) -m kernel --timeout=0 tests/formats
+	NUMBA_BOUNDSCHECK=1 TICKROUTE_TEST_MODE=boundscheck $(PYTEST) -m kernel --timeout=0 tests/formats tests/perf
 
 lint: setup ## ruff (rules and format) and mypy --strict
 	@$(BIN)/ruff check --quiet .
