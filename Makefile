@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # -qq: errors only; the exact versions come from the lock, the place to get them from is the machine's own setting.
 INSTALL := $(BIN)/python -m pip -qq --disable-pip-version-check install --constraint requirements.lock
 PYTEST := $(BIN)/python -m pytest -n 2
+# What is run with bounds checks as well; the rest of the kernel tests are in `make torture`.
+CHECKED := tests/book tests/core tests/io tests/record tests/venues tests/workflow
 BENCHES ?= core wire machine recovery journal memory backtest steady
 
 .PHONY: help setup demo test warm test-jit test-plain test-boundscheck torture lint format perf clean
@@ -41,13 +43,13 @@ test-jit: setup ## the suite, kernels compiled
 test-plain: setup ## the kernel tests, kernels as plain Python
 	NUMBA_DISABLE_JIT=1 TICKROUTE_TEST_MODE=plain $(PYTEST) -m "kernel and not torture"
 
-test-boundscheck: setup ## the kernel tests, compiled with bounds checks; those of recorded formats and benchmarks are in `make torture`
-	NUMBA_BOUNDSCHECK=1 TICKROUTE_TEST_MODE=boundscheck $(PYTEST) -m "kernel and not torture" --ignore=tests/formats --ignore=tests/perf
+test-boundscheck: setup ## the kernels' own tests, compiled with bounds checks; those of all around them are in `make torture`
+	NUMBA_BOUNDSCHECK=1 TICKROUTE_TEST_MODE=boundscheck $(PYTEST) -m "kernel and not torture" $(CHECKED)
 
 torture: setup ## the long tests: kills, cuts, fuzz (hours)
 	TICKROUTE_TEST_MODE=jit TICKROUTE_HYPOTHESIS=torture $(PYTEST) -m torture --timeout=0
 	NUMBA_DISABLE_JIT=1 TICKROUTE_TEST_MODE=plain $(PYTEST) -m torture --timeout=0 tests/simulate/test_planted.py
-	NUMBA_BOUNDSCHECK=1 TICKROUTE_TEST_MODE=boundscheck $(PYTEST) -m kernel --timeout=0 tests/formats tests/perf
+	NUMBA_BOUNDSCHECK=1 TICKROUTE_TEST_MODE=boundscheck $(PYTEST) -m kernel --timeout=0 $(CHECKED:%=--ignore=%)
 
 lint: setup ## ruff (rules and format) and mypy --strict
 	@$(BIN)/ruff check --quiet .

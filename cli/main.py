@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from cli.interrupts import heeded
 from engine.errors import TickrouteError
 
 DEBUG = "TICKROUTE_DEBUG"
@@ -249,7 +250,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(name: str, arguments: Sequence[str]) -> int:
     """Import one subcommand and run it; its errors become messages and exit codes."""
     try:
-        return call(COMMANDS[name], name, arguments)
+        with heeded():
+            return call(COMMANDS[name], name, arguments)
     except TickrouteError as error:
         return complain(str(error), error.exit_code)
     except KeyboardInterrupt:

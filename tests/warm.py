@@ -21,10 +21,12 @@ from gateways.feeds.report import FeedError
 from gateways.formats.batch import make_batch
 from gateways.formats.known import open_file
 from gateways.formats.watch import make_feed_books, make_watch, watch_batch
+from gateways.venues.apart import settle
 from gateways.venues.simulated import SimulatedVenues
 from perf.bench import bind_driver
 from replay.verify import verify
 from tests.backtest import desk
+from tests.core.world import World
 from tests.formats.test_fuzz import FILES, cut_of
 from tests.modes import actual_mode
 from tests.run.engine_peers import make_config
@@ -44,7 +46,14 @@ def formats(folder: Path) -> None:
 
 
 def core(folder: Path) -> None:
-    """Rehearse an engine, venues, a client and the benchmarks' driver, play a backtest and verify it."""
+    """Rehearse an engine, venues, a client and the benchmarks' driver, play a backtest and verify it.
+
+    With bounds checks: the core and the venues' kernels, which is what those tests are of.
+    """
+    if BOUNDSCHECK:
+        World()
+        settle()
+        return
     config = make_config(folder / "run", folder)
     bound = bind(config.routing.strategy)
     rehearse(config, bound, 1)
@@ -52,8 +61,7 @@ def core(folder: Path) -> None:
     with SimulatedVenues(config, [f"ipc://{folder}/feed"]) as venues:
         venues.run(seconds=0.01)
     bind_driver(config.routing.strategy, journaled=True)
-    if not BOUNDSCHECK:
-        verify(desk.play(desk.config(folder / "backtest")).run_dir)
+    verify(desk.play(desk.config(folder / "backtest")).run_dir)
 
 
 def main(part: str) -> None:

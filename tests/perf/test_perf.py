@@ -1,4 +1,7 @@
-"""The benchmarks in a few seconds each: every row of the format, no record refused. No figure is asserted."""
+"""The benchmarks in a few seconds each: every row of the format, no record refused. No figure is asserted.
+
+Those that start many processes or compile drivers of their own are torture tests.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +50,7 @@ def test_core(tmp_path):
     assert rows["core rate"]["p50"] > 0
 
 
+@pytest.mark.torture
 def test_wire(tmp_path):
     rows = run("wire", tmp_path)
     for name in ("wire ipc 1k", "wire ipc 10k", "wire tcp 10k", "wire shm 10k"):
@@ -72,12 +76,14 @@ def test_machine(tmp_path):
         assert rows[name]["ratio"] > 10
 
 
+@pytest.mark.torture
 def test_recovery(tmp_path):
     rows = run("recovery", tmp_path)
     assert rows["recovery replay"]["reach"] == 5e6
     assert rows["recovery state snapshot"]["p50"] < rows["recovery ready snapshot"]["p50"]
 
 
+@pytest.mark.torture
 def test_journal(tmp_path):
     rows = run("journal", tmp_path)
     for level in ("process", "disk"):
