@@ -66,6 +66,7 @@ class Template(IntEnum):
     RISK_BLOCK = 50
     ALERT = 51
     FAILURE = 52
+    CONTROL_REPORT = 54
     STAGES = 56
     SEND_RESULT = 57
     RECOVERED = 58
@@ -267,7 +268,8 @@ scope         i2  see Scope
 client_id     i2  client; -1 is all
 instrument_id i4  instrument; -1 is all
 request_id    i8  given back in the answer
-reserved      i8  zero
+target        i4  what the scope means: session, strategy or trader; 0 otherwise
+actor_id      i4  who: the peer's uid, set by the driver; 0 from a client
 """),
     Template.ACK: _REPORT,
     Template.FILL: _REPORT,
@@ -314,7 +316,10 @@ instrument_id i4  instrument; -1 is all
 actor_id      i4  who: the peer's uid, set by the driver
 value         i8  argument of the action
 request_id    i8  given back in the answer
-reserved      i8x4  zero
+target        i4  what the scope means: session, strategy or trader; 0 otherwise
+actor_2       i4  the second person's uid where two are needed, set by the driver; 0 otherwise
+expires_ns    i8  engine time at which it ends by itself; 0 is never
+reserved      i8x2  zero
 """),
     Template.LIMIT_CHANGE: _f("""
 rule          i2  see RiskRule
@@ -326,7 +331,10 @@ actor_id      i4  who: the peer's uid, set by the driver
 client_id     i2  client; -1 is all
 flags         i2  zero
 request_id    i8  given back in the answer
-reserved      i8x6  zero
+target        i4  what the scope means: session, strategy or trader; 0 otherwise
+actor_2       i4  the second person's uid where two are needed, set by the driver; 0 otherwise
+expires_ns    i8  engine time at which an override ends; 0 is a change that stays
+reserved      i8x4  zero
 """),
     Template.POSITION_LOAD: _f("""
 instrument_id i4  instrument
@@ -411,6 +419,26 @@ undone_bytes  i4  bytes of state that were restored
 cut_outputs   i2  outputs of the step that were taken back
 flags         i2  zero
 """),
+    Template.CONTROL_REPORT: _f("""
+request_id    i8  request_id of the command this answers
+value         i8  the value in force now, or what the command asked for
+old_value     i8  the value before it
+live_children i4  orders within the scope that lived at venues when it came
+cancels       i4  cancels sent for it
+acknowledged  i4  of those orders: ended by now
+fills_after   i4  executions on those orders after the command
+command_ns    i8  when the command was taken in, engine clock
+last_cancel_ns i8  when the last cancel was made, engine clock; 0 where none was
+last_ack_ns   i8  when the last of those orders ended, engine clock; 0 where none did
+action        i2  see ControlAction; 0 for a change of a limit
+scope         i2  see Scope
+reason        i2  why it was refused, see Reason; 0 where it was done
+finished      i2  1: nothing follows; 0: the final report comes once all those orders have ended
+target        i4  what the scope means: venue, session, strategy, trader, client or instrument
+rule          i4  see RiskRule, for a change of a limit
+actor_id      i4  who: the peer's uid
+actor_2       i4  the second person's uid; 0 where one was enough
+"""),
     Template.STAGES: _f("""
 input_seq     i8  journal sequence of the input
 receive_ns    i4  from the poll to the message in our buffer
@@ -447,7 +475,7 @@ flags         i4  zero
 """),
 }
 
-_NUMPY = {"text16": ("<i8", (2,)), "i8x2": ("<i8", (2,)), "i8x4": ("<i8", (4,)), "i8x6": ("<i8", (6,))}
+_NUMPY = {"text16": ("<i8", (2,)), "i8x2": ("<i8", (2,)), "i8x4": ("<i8", (4,))}
 
 
 def dtype_of(fields: tuple[Field, ...]) -> np.dtype[np.void]:
@@ -604,6 +632,8 @@ class ControlAction(IntEnum):
     KILL_ON = 3
     KILL_OFF = 4
     STOP = 5
+    #: A strategy that its repeated-execution throttle latched may trade again: a named person says so.
+    ENABLE = 6
 
 
 class Scope(IntEnum):
@@ -614,6 +644,9 @@ class Scope(IntEnum):
     INSTRUMENT = 2
     VENUE = 3
     ORDER = 4
+    SESSION = 5
+    STRATEGY = 6
+    TRADER = 7
 
 
 class RiskRule(IntEnum):
@@ -626,6 +659,20 @@ class RiskRule(IntEnum):
     COLLAR = 4
     NO_REFERENCE = 5
     VENUE_DOWN = 6
+    #: The collar over a rolling period: against the lowest or highest reference of the period.
+    PERIOD_COLLAR = 7
+    SESSION_RATE = 8
+    STRATEGY_RATE = 9
+    INSTRUMENT_RATE = 10
+    MAX_POSITION = 11
+    GROSS_NOTIONAL = 12
+    NET_NOTIONAL = 13
+    DUPLICATE = 14
+    REPEATED_EXECUTION = 15
+    PERMISSION = 16
+    RESTRICTED = 17
+    INSTRUMENT_HALTED = 18
+    FAT_FINGER = 19
 
 
 class Outcome(IntEnum):
@@ -710,9 +757,23 @@ class Reason(IntEnum):
     MARKET_CLOSED = 61
     #: Halted, or in an auction: nothing is executed at once.
     TRADING_HALTED = 62
+    #: A command whose sender may not give it.
+    NOT_AUTHORISED = 63
+    #: A command that needs a second person, and has one only.
+    SECOND_PERSON = 64
+    #: A strategy latched by its repeated-execution throttle.
+    THROTTLED = 65
+    #: A limit that was changed, or an override that ended.
+    LIMIT_CHANGED = 66
+    OVERRIDE_EXPIRED = 67
+    #: Our executions and the other side's records differ.
+    RECONCILIATION_BREAK = 68
+    CLOCK_EXCURSION = 69
+    NEAR_CAPACITY = 70
+    STALE_FEED = 71
 
 
-N_REASONS: Final = 64
+N_REASONS: Final = 96
 
 
 def text16(text: str | bytes) -> tuple[int, int]:

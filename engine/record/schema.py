@@ -27,13 +27,12 @@ PATH: Final = Path(__file__).with_name("schema.xml")
 OWN_IDS: Final = 20_000
 
 PRIMITIVES: Final = {"i1": "int8", "i2": "int16", "i4": "int32", "i8": "int64", "u2": "uint16", "u4": "uint32"}
-SIZES: Final = {"i1": 1, "i2": 2, "i4": 4, "i8": 8, "u2": 2, "u4": 4, "text16": 16, "i8x2": 16, "i8x4": 32, "i8x6": 48}
+SIZES: Final = {"i1": 1, "i2": 2, "i4": 4, "i8": 8, "u2": 2, "u4": 4, "text16": 16, "i8x2": 16, "i8x4": 32}
 #: Our field types that are arrays: SBE name, primitive type, length.
 ARRAYS: Final = {
     "text16": ("text16", "char", 16),
     "i8x2": ("int64x2", "int64", 2),
     "i8x4": ("int64x4", "int64", 4),
-    "i8x6": ("int64x6", "int64", 6),
 }
 #: Enumerations whose values are FIX characters.
 CHARS: Final[tuple[type[IntEnum], ...]] = (r.Side, r.OrdType, r.Tif, r.OrdStatus, r.ExecType, r.Capacity)

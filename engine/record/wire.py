@@ -59,7 +59,7 @@ generators.
 | i1, i2, i4, i8 | 1, 2, 4, 8 | int8, int16, int32, int64 | signed integer, or one FIX character |
 | u2 | 2 | uint16 | unsigned: the SBE header alone |
 | text16 | 16 | char[16] | text of another party |
-| i8x2, i8x4, i8x6 | 16, 32, 48 | int64[n] | reserved |
+| i8x2, i8x4 | 16, 32 | int64[n] | reserved |
 """
 
 #: What the example shows; everything else in it is zero.
