@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from engine.io import histogram
-from engine.io.atomics import load_acquire
+from engine.io.atomics import copy, load_acquire
 from engine.io.stats import RECORD_HEAD, note_error, read_record, write_begin, write_end
 from engine.io.stats_file import StatsWriter
 from engine.jit import JIT, kernel
@@ -33,11 +33,14 @@ def write_whole(lock: int, words: Any, number: int) -> None:
 
 @kernel
 def write_on(lock: int, words: Any, errors: Any, counters: Any, histograms: Any, stop: Any, now_ns: int) -> None:
-    """Write until stop[0]."""
+    """Write until stop[0], with a pause of up to a microsecond after each write, in which readers come through."""
     number = 0
     flag = stop.ctypes.data
     while load_acquire(flag) == 0:
         number += 1
+        pause = number * 2654435761 % 4294967296 >> 22
+        while pause > 0 and load_acquire(flag) == 0:
+            pause -= 1
         write_whole(lock, words, number)
         if number % 64 == 0:
             note_error(errors, 1 + number // 64 % 3, number, now_ns + number)
@@ -60,6 +63,19 @@ def count_torn(lock: int, words: Any, reads: int) -> int:
         if words[0] < last:
             torn += 1
         last = words[0]
+    return torn
+
+
+@kernel
+def count_torn_unasked(lock: int, words: Any, reads: int) -> int:
+    """The same without a look at the lock: what a reader that does not ask would see."""
+    torn = 0
+    for _ in range(reads):
+        copy(words.ctypes.data, lock + RECORD_HEAD, WORDS * 8)
+        for i in range(WORDS):
+            if words[i] != words[0]:
+                torn += 1
+                break
     return torn
 
 
