@@ -24,6 +24,7 @@ from engine.record.records import (
 WORDS = RECORD_MAX // 8
 _ALERT = int(Template.ALERT)
 _REFUSAL = int(Template.REFUSAL)
+_CONTROL_REPORT = int(Template.CONTROL_REPORT)
 _CANCEL = int(Template.ORDER_CANCEL)
 _ACK, _CANCEL_REJECT = int(Template.ACK), int(Template.CANCEL_REJECT)
 _BUST, _CORRECT = int(Template.BUST), int(Template.CORRECT)
@@ -110,6 +111,23 @@ def refusal(state: State, outbox: Outbox, template: int, reason: int, value: int
     record.reason = reason
     record.value = value
     record.limit = limit
+
+
+@kernel
+def control_report(state: State, outbox: Outbox, action: int, scope: int, target: int, reason: int) -> int:
+    """Answer a command of the control link, journaled (128 bytes); `reason` 0: it was done. Returns the slot.
+
+    The caller adds request_id, actors and what else it knows, and sets `finished` to 0 where a final report follows.
+    """
+    k = new_record(state, outbox, _CONTROL_REPORT, RECORD_MAX)
+    report = outbox.control_report[k]
+    report.command_ns = state.core[0].now_ns
+    report.action = action
+    report.scope = scope
+    report.target = target
+    report.reason = reason
+    report.finished = 1
+    return k
 
 
 @kernel

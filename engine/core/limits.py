@@ -24,6 +24,8 @@ MAX_AMENDS: Final = 2
 TICK_ROWS: Final = 64
 #: Order sessions (clients and venue gateways).
 MAX_SESSIONS: Final = 64
+#: Strategies that orders may name (`algo_id`): each has limits of its own.
+MAX_STRATEGIES: Final = 16
 #: No stream has as many records in a day: a higher number is damaged, and following it would lose the stream.
 MAX_STREAM_SEQ: Final = 1 << 40
 #: No quantity has as many units. Sums of quantities stop at COUNT_MAX: a year of impossible orders overflows nothing.

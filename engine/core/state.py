@@ -207,6 +207,7 @@ class Events(Memory):
     recovered: np.ndarray
     roll: np.ndarray
     position: np.ndarray
+    limit_change: np.ndarray
     LAYOUT: ClassVar[Layout] = packed(words="<i8") | spaced(
         r.UNIT,
         head=r.HEAD,
@@ -227,6 +228,7 @@ class Events(Memory):
         recovered=r.DTYPES[r.Template.RECOVERED],
         roll=r.DTYPES[r.Template.ROLL],
         position=r.DTYPES[r.Template.POSITION_LOAD],
+        limit_change=r.DTYPES[r.Template.LIMIT_CHANGE],
     )
 
 
@@ -246,6 +248,7 @@ class Outbox(Memory):
     alert: np.ndarray
     failure: np.ndarray
     session: np.ndarray
+    control_report: np.ndarray
     LAYOUT: ClassVar[Layout] = {
         **packed(count="<i8", words="<i8"),
         **spaced(
@@ -260,6 +263,7 @@ class Outbox(Memory):
             alert=r.DTYPES[r.Template.ALERT],
             failure=r.DTYPES[r.Template.FAILURE],
             session=r.DTYPES[r.Template.SESSION_UP],
+            control_report=r.DTYPES[r.Template.CONTROL_REPORT],
         ),
     }
 

@@ -268,7 +268,7 @@ scope         i2  see Scope
 client_id     i2  client; -1 is all
 instrument_id i4  instrument; -1 is all
 request_id    i8  given back in the answer
-target        i4  what the scope means: session, strategy or trader; 0 otherwise
+target        i4  what the scope means: session, strategy, trader or account; 0 otherwise
 actor_id      i4  who: the peer's uid, set by the driver; 0 from a client
 """),
     Template.ACK: _REPORT,
@@ -316,7 +316,7 @@ instrument_id i4  instrument; -1 is all
 actor_id      i4  who: the peer's uid, set by the driver
 value         i8  argument of the action
 request_id    i8  given back in the answer
-target        i4  what the scope means: session, strategy or trader; 0 otherwise
+target        i4  what the scope means: session, strategy, trader or account; 0 otherwise
 actor_2       i4  the second person's uid where two are needed, set by the driver; 0 otherwise
 expires_ns    i8  engine time at which it ends by itself; 0 is never
 reserved      i8x2  zero
@@ -331,7 +331,7 @@ actor_id      i4  who: the peer's uid, set by the driver
 client_id     i2  client; -1 is all
 flags         i2  zero
 request_id    i8  given back in the answer
-target        i4  what the scope means: session, strategy or trader; 0 otherwise
+target        i4  what the scope means: session, strategy, trader or account; 0 otherwise
 actor_2       i4  the second person's uid where two are needed, set by the driver; 0 otherwise
 expires_ns    i8  engine time at which an override ends; 0 is a change that stays
 reserved      i8x4  zero
@@ -434,7 +434,7 @@ action        i2  see ControlAction; 0 for a change of a limit
 scope         i2  see Scope
 reason        i2  why it was refused, see Reason; 0 where it was done
 finished      i2  1: nothing follows; 0: the final report comes once all those orders have ended
-target        i4  what the scope means: venue, session, strategy, trader, client or instrument
+target        i4  what the scope means: venue, session, strategy, trader, client, account or instrument
 rule          i4  see RiskRule, for a change of a limit
 actor_id      i4  who: the peer's uid
 actor_2       i4  the second person's uid; 0 where one was enough
@@ -647,6 +647,7 @@ class Scope(IntEnum):
     SESSION = 5
     STRATEGY = 6
     TRADER = 7
+    ACCOUNT = 8
 
 
 class RiskRule(IntEnum):
