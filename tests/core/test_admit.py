@@ -239,6 +239,9 @@ def test_all_reasons_of_admission_are_reached():
         Reason.STEP_FAILED, Reason.BROKEN_INVARIANT, Reason.WORKFLOW_TIMEOUT, Reason.DISK_FULL, Reason.DISK_ERROR,
         Reason.CORRECTED, Reason.RECOVERED, Reason.UNSOLICITED, Reason.RECORDS_GONE,
         Reason.MARKET_CLOSED, Reason.TRADING_HALTED,
+        # Said of commands and by alerts, never of a record that was refused admission.
+        Reason.NOT_AUTHORISED, Reason.SECOND_PERSON, Reason.THROTTLED, Reason.LIMIT_CHANGED, Reason.OVERRIDE_EXPIRED,
+        Reason.RECONCILIATION_BREAK, Reason.CLOCK_EXCURSION, Reason.NEAR_CAPACITY, Reason.STALE_FEED,
     }  # fmt: skip
     assert reached | elsewhere | not_refusals == set(Reason)
     assert not reached & not_refusals

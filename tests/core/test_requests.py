@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.core.state import PAUSED
-from engine.record.records import ControlAction, ExecType, OrdStatus, Reason, Template
+from engine.record.records import N_REASONS, ControlAction, ExecType, OrdStatus, Reason, Template
 from tests.core.scenes import last_report, posted, resting, taking
 from tests.core.world import (
     IOC,
@@ -206,7 +206,7 @@ def test_kill_flag_is_for_the_control_link_alone():
     assert w.state.core[0].killed == 1
     outputs = w.on_session(Template.CONTROL, 0, cl_ord_id="a", action=ControlAction.STOP)
     assert reasons(outputs) == [Reason.UNSUPPORTED]
-    assert reasons(w.send(Template.CONTROL, action=ControlAction.KILL_ON, value=64)) == [Reason.UNSUPPORTED]
+    assert reasons(w.send(Template.CONTROL, action=ControlAction.KILL_ON, value=N_REASONS)) == [Reason.UNSUPPORTED]
     w.send(Template.CONTROL, action=ControlAction.KILL_ON, value=Reason.DISK_FULL)
     assert w.state.core[0].killed == Reason.DISK_FULL
     assert reasons(w.send(Template.CONTROL, action=ControlAction.PAUSE)) == [Reason.UNKNOWN_ORDER]
