@@ -182,7 +182,26 @@ COMMANDS: dict[str, Command] = {
         (
             ("tickroute report runs/today --html today.html", "on the terminal, and as a page to hand on"),
             ("tickroute report runs/today --json -", "the same numbers as JSON"),
+            (
+                "tickroute report runs/2026-11-* --profile eu-2026 --format html,pdf --output november",
+                "the compliance report of a month",
+            ),
         ),
+    ),
+    "report verify": Command(
+        "cli.report_full:verify",
+        "a compliance report made again from its runs, and compared",
+        (("tickroute report verify november.html runs/2026-11-*", "identical: 0, different: 1, tampered input: 3"),),
+    ),
+    "seal": Command(
+        "cli.seal:seal",
+        "a run's chain head and digests in a file, signed, to be anchored elsewhere",
+        (("tickroute seal runs/today --output today.seal --key seal.key", "seal a run, and sign it"),),
+    ),
+    "seal verify": Command(
+        "cli.seal:verify",
+        "a run held to its seal: every sealed byte, and the signature",
+        (("tickroute seal verify today.seal runs/today", "as sealed: 0, changed: 3, with the place"),),
     ),
     "doctor": Command(
         "cli.doctor:doctor",

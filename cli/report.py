@@ -1,6 +1,7 @@
 """`tickroute report RUN_DIR`: what a run did, in numbers: on the terminal, as JSON, as one HTML page.
 
-The numbers are `replay.report.measure`'s, the page is `replay.report.pages`'. Exit codes: 0; 1 where the verification
+The numbers are `replay.report.measure`'s, the page is `replay.report.pages`'. With --profile it is the compliance
+report, `cli.report_full`'s. Exit codes: 0; 1 where the verification
 found a difference; 3 where the journal cannot be read. Worst case: two passes over the journal, and a minute of
 compiling the first time; `--no-verify` leaves out the second pass and the compiling of the core.
 """
@@ -16,7 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.output import JsonOption, checked, wide_console, write_json, write_text
+from cli.report_full import RunDirs, SealOption, compliance
 from cli.verify import DIFFERENT, progress_bar, readable
+from engine.errors import UsageError
 
 if TYPE_CHECKING:
     from replay.report.structs import Measures
@@ -24,20 +27,49 @@ if TYPE_CHECKING:
 
 
 def report(
-    run_dir: Annotated[Path, typer.Argument(help="Directory of a run (it holds journal/).", show_default=False)],
+    run_dirs: RunDirs,
     *,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="Rule profile of the compliance report: eu-2026, uk or us.", show_default=False),
+    ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="Of the compliance report: html, pdf, json, parquet (html).", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File of the compliance report, or folder of Parquet.", show_default=False)
+    ] = None,
+    replays: Annotated[int, typer.Option(help="How often the compliance report replays each run.", min=0, max=9)] = 2,
+    seal: SealOption = None,
     json: JsonOption = None,
     html: Annotated[
         Path | None,
-        typer.Option(help="Write the report as one self-contained page.", show_default=False, callback=checked),
+        typer.Option(help="Write the quick report as one self-contained page.", show_default=False, callback=checked),
     ] = None,
     verify: Annotated[bool, typer.Option(help="Replay the run and compare every output.")] = True,
 ) -> None:
     """Report on a run: orders, cost and fees, venues, latency by stage, what was refused, and where it comes from.
 
     Prints to the terminal; --html writes a page that can be mailed and printed, --json the same numbers for programs.
+    With --profile it is the compliance report instead: fourteen parts from one run or from months of them, as HTML,
+    PDF, JSON or Parquet; `tickroute report verify` makes it again and compares.
     """
     out = wide_console(json)
+    if profile is not None:
+        if html is not None or not verify:
+            raise UsageError("--html and --no-verify are of the quick report; use --output and --replays")
+        compliance(out, run_dirs, profile, formats or ["html"], output, replays, seal or [], json)
+        return
+    if formats or output is not None or seal:
+        raise UsageError("--format, --output and --seal need --profile: eu-2026, uk or us")
+    if len(run_dirs) > 1:
+        raise UsageError("the quick report is of one run; with --profile it is of many")
+    _quick(out, run_dirs[0], json, html, verify)
+
+
+def _quick(out: Console, run_dir: Path, json: str | None, html: Path | None, verify: bool) -> None:
+    """The report on the terminal, as JSON, as one page."""
     with readable(), progress_bar(out, run_dir) as progress:
         from replay.report.measure import measure_and_draw
 

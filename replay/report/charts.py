@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 INK, RULE = "#010203", "#040506"
 _COLOURS: Final = {INK: "currentColor", RULE: "var(--rule)"} | {f"#0a0b{n:02x}": f"var(--s{n})" for n in range(9)}
 SERIES: Final = [f"#0a0b{n:02x}" for n in range(9)]
-_STYLE: Final[dict[str, Any]] = {
+STYLE: Final[dict[str, Any]] = {
     "svg.hashsalt": "tickroute",
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -127,7 +127,7 @@ def svg(draw: Any, height: float) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE):  # type: ignore[arg-type]
+    with rc_context(STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=(9, height), layout="constrained")
         FigureCanvasSVG(figure)
         figure.patch.set_alpha(0)

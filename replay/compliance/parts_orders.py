@@ -1,0 +1,327 @@
+"""Parts 10 to 13: execution by venue, the audit of order states, capacity, and the method."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+from engine.core.lifecycle import PRECEDENCE
+from engine.record.records import ExecType, OrdStatus, Reason
+from replay.compliance import quantiles
+from replay.compliance import tally as y
+from replay.compliance.context import Context
+from replay.compliance.document import Cell, Figure, Line, Part, Table, column, span
+from replay.compliance.parts_latency import feed_clocks
+from replay.compliance.quantiles import at
+from replay.compliance.runs import RunFacts
+from replay.compliance.texts import list_said, listed, said
+from replay.decode import reason_name
+
+_STATUS_NAMES: Final = [status.name.lower().replace("_", " ") for status in PRECEDENCE] + ["none"]
+_EXEC_NAMES: Final = [kind.name.lower().replace("_", " ") for kind in ExecType]
+ENDED: Final = {OrdStatus.FILLED, OrdStatus.CANCELED, OrdStatus.EXPIRED, OrdStatus.REJECTED}
+_ENDED_NAMES: Final = {status.name.lower().replace("_", " ") for status in ENDED}
+
+
+def execution(c: Context) -> Part:
+    """Part 10."""
+    table, rejects = _venues(c), _rejects(c)
+    bars = [
+        Line(name=name, x=[float(n) for n in range(len(table.rows))], y=[float(row[k] or 0) for row in table.rows])
+        for name, k in (("routed", 3), ("filled", 4))
+    ]
+    figure = Figure(
+        id="10.a", title="Quantity by venue and strategy", kind="bars", lines=bars, source=c.source(),
+        y_label="quantity", names=[f"{row[0]} {row[1]}" for row in table.rows],
+    )  # fmt: skip
+    empty = "No order was sent to a venue."
+    return Part(
+        number=10,
+        title="Execution by venue",
+        texts=[said("p10.money"), said("p10.quality")],
+        tables=[found for found in (table, rejects) if found.rows],
+        figures=[figure] if table.rows else [],
+        missing=[] if table.rows else [empty],
+    )
+
+
+def _venues(c: Context) -> Table:
+    """A row a venue and strategy, of all runs."""
+    sums: dict[tuple[str, str], list[Decimal]] = {}
+    for r in c.runs:
+        for v, venue in enumerate(r.config.venue):
+            place = c.read.venues.index(venue.mic)
+            counts = [Decimal(int(n)) for n in r.by_venue[place]]
+            if not counts[y.V_CHILDREN]:
+                continue
+            money, fee = (
+                (counts[high] * 2**32 + counts[high + 1]) / Decimal(10**9) for high in (y.V_MONEY_HIGH, y.V_FEE_HIGH)
+            )
+            new = [_amount(r, v, routed=True), _amount(r, v, routed=False), *counts[: y.V_FIRST_FILLS + 1], money, fee]
+            new.append(counts[y.V_LATE])
+            old = sums.setdefault((venue.mic, r.config.routing.strategy), [Decimal(0)] * len(new))
+            sums[venue.mic, r.config.routing.strategy] = [a + b for a, b in zip(old, new, strict=True)]
+    rows: list[list[Cell]] = []
+    for (mic, strategy), s in sorted(sums.items()):
+        routed, filled, children, fills, added, rejects, cancels, first, money, fee, late = s
+        rows.append(
+            [
+                mic, strategy, int(children), float(routed), float(filled), float(filled / routed) if routed else None,
+                int(fills), float(filled / fills) if fills else None, int(first), int(rejects), int(cancels),
+                int(added), int(fills - added), float(money), float(fee), int(late),
+            ]
+        )  # fmt: skip
+    return Table(
+        id="10.1",
+        title="By venue and strategy",
+        columns=[
+            column("venue", "venue", "text", "ISO 10383 code"),
+            column("strategy", "strategy", "text", "the routing strategy"),
+            column("orders", "orders", "int", "orders sent there"),
+            column("routed", "routed", "qty", "their quantity", "shares or coins"),
+            column("filled", "filled", "qty", "quantity executed", "shares or coins"),
+            column("fill_rate", "fill rate", "share", "filled of routed"),
+            column("fills", "fills", "int", "executions"),
+            column("average", "average fill", "qty1", "quantity an execution", "shares or coins"),
+            column("orders_filled", "orders filled", "int", "orders with an execution"),
+            column("rejects", "rejects", "int", "orders rejected there"),
+            column("cancels", "cancelled", "int", "orders cancelled there"),
+            column("added", "added", "int", "executions that added liquidity"),
+            column("removed", "removed", "int", "executions that removed liquidity"),
+            column("money", "traded", "money", "price times quantity, as executed before busts", "currency"),
+            column("fees", "fees", "money", "by the configuration's rates; negative is a rebate", "currency"),
+            column("late", "late fills", "int", "executions after the order's end: booked and alerted"),
+        ],
+        rows=rows,
+        source=c.source(),
+        note="Times to the first answer and to the first fill are in table 3.2.",
+    )
+
+
+def _amount(r: RunFacts, venue: int, *, routed: bool) -> Decimal:
+    """Quantity routed to or filled at a venue, over instruments, in shares or coins."""
+    units = (r.routed if routed else r.filled)[venue]
+    return sum(
+        (Decimal(int(n)).scaleb(-row.qty_decimals) for n, row in zip(units, r.config.instrument, strict=True)),
+        Decimal(0),
+    )
+
+
+def _rejects(c: Context) -> Table:
+    counts = c.tally["rejects"].reshape(-1, y.REASONS)
+    rows: list[list[Cell]] = [
+        [mic, reason_name(reason, Reason), int(counts[v, reason])]
+        for v, mic in enumerate(c.read.venues)
+        for reason in range(y.REASONS)
+        if counts[v, reason]
+    ]
+    return Table(
+        id="10.2",
+        title="Rejects by reason",
+        columns=[
+            column("venue", "venue", "text", "ISO 10383 code"),
+            column("reason", "reason", "text", "why, as the venue said"),
+            column("n", "n", "int", "how many"),
+        ],
+        rows=rows,
+        source=c.source(),
+    )
+
+
+def legal(before: str, after: str, why: str) -> bool:
+    """Whether an order may go from one status to another with a report of that kind. FIX illustrates and does not
+    forbid; this is what docs/report.md says, and why."""
+    if before == "none":
+        return after in ("new", "pending new", "rejected")
+    if why in ("trade", "trade cancel", "trade correct", "order status") and before in _ENDED_NAMES:
+        # A late execution is booked; a bust ends a filled order as cancelled; a status may be told again.
+        return after in _ENDED_NAMES
+    if before in _ENDED_NAMES:
+        return after == before
+    if before == "partially filled":
+        return after not in ("new", "pending new", "rejected") or why in ("trade cancel", "trade correct", "replaced")
+    return not (before == "new" and after == "pending new")
+
+
+def audit(c: Context) -> Part:
+    """Part 11."""
+    counts = c.tally["transitions"].reshape(2, y.STATUSES, y.STATUSES, y.EXECS)
+    rows: list[list[Cell]] = []
+    illegal = 0
+    for side, name in enumerate(("client", "venue")):
+        for before, after, kind in zip(*counts[side].nonzero(), strict=True):
+            names = _STATUS_NAMES[before], _STATUS_NAMES[after]
+            why = _EXEC_NAMES[kind] if kind < len(_EXEC_NAMES) else ("sent" if names[0] == "none" else "other")
+            n, good = int(counts[side, before, after, kind]), legal(*names, why)
+            illegal += 0 if good else n
+            rows.append([name, *names, why, n, "yes" if good else "NO"])
+    transitions = Table(
+        id="11.1",
+        title="Transitions",
+        columns=[
+            column("side", "side", "text", "client: as clients were told; venue: as venues' accepted reports say"),
+            column("before", "from", "text", "status before"),
+            column("after", "to", "text", "status after"),
+            column("by", "by", "text", "ExecType (150) of the report"),
+            column("n", "n", "int", "how many"),
+            column("legal", "legal", "text", "whether such a transition may be"),
+        ],
+        rows=rows,
+        source=c.source(),
+    )
+    late = [r.label for r in c.runs if r.first_seq > 0]
+    return Part(
+        number=11,
+        title="Order-state audit",
+        texts=[said("p11.legal"), said("p11.orphans")],
+        tables=[_summary(c, illegal), transitions, _ends(c), _breaks(c)],
+        figures=[],
+        missing=[said("p11.begins_late", runs=listed(late))] if late else [],
+    )
+
+
+def _summary(c: Context, illegal: int) -> Table:
+    checks = c.tally["checks"]
+    rows: list[list[Cell]] = [
+        ["illegal transitions", illegal],
+        ["orphans: reports of unknown orders", int(checks[y.C_ORPHANS])],
+        ["orphans: orders at venues without a client's order", int(checks[y.C_UNKNOWN_PARENT])],
+        ["breaks: CumQty fell without a bust or correction", int(checks[y.C_CUM_FELL])],
+        ["breaks: CumQty is not the one before and LastQty", int(checks[y.C_CUM_JUMPED])],
+        ["executions after the end of an order (booked and alerted)", int(checks[y.C_LATE_FILLS])],
+        ["reports of venues booked", int(checks[y.C_REPORTS])],
+        ["orders without a last report at the end", sum(_open(r.children) for r in c.runs)],
+    ]
+    return Table(
+        id="11.0",
+        title="Findings",
+        columns=[column("what", "what", "text", "what was looked for"), column("n", "n", "int", "how many")],
+        rows=rows,
+        source=c.source(),
+    )
+
+
+def _open(statuses: dict[int, int]) -> int:
+    return sum(n for status, n in statuses.items() if status not in ENDED)
+
+
+def _ends(c: Context) -> Table:
+    sums: dict[tuple[str, str], int] = {}
+    for r in c.runs:
+        for side, statuses in (("client", r.parents), ("venue", r.children)):
+            for status, n in statuses.items():
+                key = side, reason_name(status, OrdStatus)
+                sums[key] = sums.get(key, 0) + n
+    return Table(
+        id="11.2",
+        title="Last status of every order",
+        columns=[
+            column("side", "side", "text", "client: clients' orders; venue: orders at venues"),
+            column("status", "status", "text", "OrdStatus (39) of the last report"),
+            column("n", "n", "int", "orders"),
+        ],
+        rows=[[side, status, n] for (side, status), n in sorted(sums.items())],
+        source=c.source(),
+        note=said("p11.open"),
+    )
+
+
+_KINDS = {y.ORPHAN: "orphan", y.CUM_FELL: "CumQty fell", y.CUM_JUMPED: "CumQty jumped"}
+
+
+def _breaks(c: Context) -> Table:
+    found = c.tally["listed"][: int(c.tally["run"][0]["listed"])]
+    return Table(
+        id="11.3",
+        title="Orphans and breaks, listed",
+        columns=[
+            column("run", "run", "text", "the run"),
+            column("seq", "frame", "int", "the frame"),
+            column("what", "what", "text", "what is wrong"),
+            column("order_id", "order", "int", "the order's id"),
+            column("value", "value", "int", "the difference, or the record's template"),
+        ],
+        rows=[
+            [f"R{row['run']}", int(row["seq"]), _KINDS[int(row["kind"])], int(row["what"]), int(row["value"])]
+            for row in found
+            if int(row["kind"]) in _KINDS
+        ],
+        source=c.source(),
+        note="None." if not len(found) else "",
+    )
+
+
+def capacity(c: Context) -> Part:
+    """Part 12."""
+    peaks = c.tally["peaks"].reshape(2, len(y.WINDOWS_NS), 4)
+    rows: list[list[Cell]] = []
+    for side, name in enumerate(("messages in", "orders, replaces and cancels out")):
+        for w, window_ns in enumerate(y.WINDOWS_NS):
+            count, time_ns, run, seq = (int(n) for n in peaks[side, w])
+            if count:
+                rate = count * 1_000_000_000 // window_ns
+                rows.append([name, span(window_ns), count, rate, f"R{run}", seq, time_ns])
+    feeds = feed_clocks(c)
+    table = Table(
+        id="12.1",
+        title="Peaks",
+        columns=[
+            column("what", "what", "text", "which messages"),
+            column("window", "window", "text", "length of the window"),
+            column("n", "most", "int", f"most messages within it; windows of more than {y.RING:,} count as that"),
+            column("rate", "as a rate", "int", "messages/s", "1/s"),
+            column("run", "run", "text", "the run"),
+            column("seq", "frame", "int", "the frame that completed it"),
+            column("time", "time", "time", "engine clock then"),
+        ],
+        rows=rows,
+        source=c.source(),
+    )
+    missing = [said("p12.no_stress")]
+    if feeds:
+        missing.append(said("p12.feed_clock", runs=listed(feeds)))
+    return Part(
+        number=12,
+        title="Capacity",
+        texts=[said("p12.windows")],
+        tables=[table] if rows else [],
+        figures=[],
+        missing=missing if rows else ["No message was taken in.", *missing],
+    )
+
+
+def method(c: Context) -> Part:
+    """Part 13."""
+    tally = c.tally
+    named: list[tuple[str, int]] = [
+        ("events without a measurement (they sent nothing)", _inputs(c) - int(tally["checks"][y.C_STAGES])),
+        ("latencies below 0, in no cell, kept in the ranks", int(tally["negative"].sum())),
+        ("latencies above an hour, in no cell, kept in the ranks", int(tally["over"].sum())),
+        ("orders beyond the tables of this report, in no figure of parts 10 and 11", sum(r.overflow for r in c.runs)),
+        ("refused inputs, in no figure but part 7", int(tally["refusals"].sum())),
+        ("torn bytes behind journals' last frames", sum(r.torn_bytes for r in c.runs)),
+        ("unfinished bytes at the end of logs", _unfinished(c)),
+        ("events whose response time is not known (the feed was the clock)", _without_response(c)),
+    ]
+    table = Table(
+        id="13.1",
+        title="What is left out, counted",
+        columns=[column("what", "what", "text", "what is left out"), column("n", "n", "int", "how many")],
+        rows=[[name, n] for name, n in named],
+        source=c.source(),
+    )
+    words = list_said("p13.method", draws=f"{quantiles.DRAWS:,}", seed=quantiles.SEED) + list_said("p13.limits")
+    return Part(number=13, title="Method, limits, exclusions", texts=words, tables=[table], figures=[], missing=[])
+
+
+def _inputs(c: Context) -> int:
+    return sum(n for r in c.runs for n in r.inputs.values())
+
+
+def _unfinished(c: Context) -> int:
+    logs = [log for r in c.runs for log in (r.beside.clock_log, r.beside.alert_log) if log is not None]
+    return sum(log.unfinished for log in logs)
+
+
+def _without_response(c: Context) -> int:
+    return at(c.tally, y.TOTAL).n - at(c.tally, y.RESPONSE).n
