@@ -191,12 +191,12 @@ COMMANDS: dict[str, Command] = {
     "report verify": Command(
         "cli.report_full:verify",
         "a compliance report made again from its runs, and compared",
-        (("tickroute report verify november.html runs/2026-11-*", "identical: 0, different: 1, tampered input: 3"),),
+        (("tickroute report verify nov.html runs/2026-11-*", "identical: 0, different: 1, tampered input: 3"),),
     ),
     "seal": Command(
         "cli.seal:seal",
         "a run's chain head and digests in a file, signed, to be anchored elsewhere",
-        (("tickroute seal runs/today --output today.seal --key seal.key", "seal a run, and sign it"),),
+        (("tickroute seal runs/today --key seal.key", "seal a run, and sign it"),),
     ),
     "seal verify": Command(
         "cli.seal:verify",
