@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.core.answers import target_of
 from engine.core.books import admit_stream
 from engine.core.day import cost_of_load, day_now
 from engine.core.limits import COUNT_MAX, MAX_QTY
@@ -86,7 +87,10 @@ _R_ID, _R_UNSUPPORTED, _R_OVERFLOW = _R["MISSING_ID"], _R["UNSUPPORTED"], _R["OV
 _R_REPEATED, _R_OLD_EPOCH, _R_ORDER = _R["DUPLICATE_RECORD"], _R["OLD_EPOCH"], _R["NOT_IN_ORDER"]
 _PAUSE, _RESUME = int(ControlAction.PAUSE), int(ControlAction.RESUME)
 _KILL_ON, _KILL_OFF, _STOP = int(ControlAction.KILL_ON), int(ControlAction.KILL_OFF), int(ControlAction.STOP)
-_SCOPE_MAX = int(Scope.INSTRUMENT)
+_SCOPE_MAX, _ORDER = int(Scope.ACCOUNT), int(Scope.ORDER)
+_INSTRUMENT, _VENUE, _SESSION = int(Scope.INSTRUMENT), int(Scope.VENUE), int(Scope.SESSION)
+#: Clients, strategies, traders and accounts are int16 in an order.
+_ID_MAX = (1 << 15) - 1
 _POSITION_FLAGS = int(PositionFlag.COST)
 #: Numbers that one recovery may leave out; a day's order counter has room for many such.
 _SKIP_MAX = 1 << 32
@@ -138,8 +142,12 @@ def admit(state: State, events: Events, i: int, outbox: Outbox) -> tuple[int, in
         if reason != 0:
             return reason, int(head.stream_seq), int(state.sessions[session].seq_in)
     if template == _MASS_CANCEL:
-        scope = int(events.mass_cancel[i].scope)
-        return (0, 0, 0) if 0 <= scope <= _SCOPE_MAX else (_R_UNSUPPORTED, scope, _SCOPE_MAX)
+        request = events.mass_cancel[i]
+        scope = int(request.scope)
+        if session >= 0 and (scope == _VENUE or scope == _SESSION):
+            return _R_UNSUPPORTED, scope, _SCOPE_MAX
+        target = target_of(scope, int(request.client_id), int(request.instrument_id), int(request.target))
+        return _admit_scope(state, scope, target)
     if template == _CONTROL:
         return _admit_control(state, events, i, session)
     if template == _RECOVERED:
@@ -242,7 +250,29 @@ def _admit_control(state: State, events: Events, i: int, session: int) -> tuple[
     if session >= 0 or (action != _KILL_ON and action != _KILL_OFF and action != _STOP):
         return _R_UNSUPPORTED, action, 0
     most = len(state.children) if action == _STOP else N_REASONS - 1
-    return (0, 0, 0) if 0 <= value <= most else (_R_UNSUPPORTED, value, most)
+    if value < 0 or value > most:
+        return _R_UNSUPPORTED, value, most
+    command = events.control[i]
+    scope = int(command.scope)
+    target = target_of(scope, int(command.client_id), int(command.instrument_id), int(command.target))
+    return _admit_scope(state, scope, target)
+
+
+@kernel
+def _admit_scope(state: State, scope: int, target: int) -> tuple[int, int, int]:
+    """A scope of orders, and something that it can mean; strategies, traders, clients and accounts are any that they can be."""
+    params = state.params[0]
+    if scope < 0 or scope > _SCOPE_MAX or scope == _ORDER:
+        return _R_UNSUPPORTED, scope, _SCOPE_MAX
+    if scope == _INSTRUMENT and (target < 0 or target >= params.n_instruments):
+        return _R_INSTRUMENT, target, int(params.n_instruments)
+    if scope == _VENUE and (target < 0 or target >= params.n_venues):
+        return _R_VENUE, target, int(params.n_venues)
+    if scope == _SESSION and (target < 0 or target >= params.n_sessions):
+        return _R_SESSION, target, int(params.n_sessions)
+    if scope != 0 and (target < 0 or target > _ID_MAX):
+        return _R_UNSUPPORTED, target, _ID_MAX
+    return 0, 0, 0
 
 
 @kernel

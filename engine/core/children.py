@@ -19,6 +19,7 @@ from engine.core.emit import alert, child_order, child_request, is_open
 from engine.core.ids import CHILD_BIT
 from engine.core.lifecycle import (
     M_CANCEL,
+    M_DUE,
     M_STATUS,
     ChildEvent,
     Step,
@@ -27,6 +28,7 @@ from engine.core.lifecycle import (
     step_of,
 )
 from engine.core.limits import MAX_CHILDREN_A_TURN
+from engine.core.masses import count_ended
 from engine.core.state import C_CHILDREN_SENT, C_TIMEOUTS, NONE, W_CHILDREN_DONE, Outbox, State
 from engine.jit import kernel
 from engine.record.records import OrdStatus, Reason, Template, Tif
@@ -115,6 +117,7 @@ def new_child(state: State, outbox: Outbox, p: int, venue: int, px: int, qty: in
     child.cancels = 0
     child.marks = 0
     child.amends = 0
+    child.masses = 0
     _link(state, p, c)
     state.parents[p].live_qty += qty
     core.live_children += 1
@@ -189,6 +192,10 @@ def finish_child(state: State, outbox: Outbox, c: int, status: int, reason: int)
     p = int(child.parent)
     parent = state.parents[p]
     _unmark_unknown(state, c)
+    if int(child.marks) & M_DUE:
+        state.sessions[int(state.venues[int(state.child_orders[c].venue_id)].session)].due -= 1
+    if child.masses != 0:
+        count_ended(state, c)
     parent.live_qty -= child.leaves_qty
     child.leaves_qty = 0
     child.marks = 0
@@ -272,15 +279,22 @@ def mark_unknown(state: State, outbox: Outbox, c: int) -> None:
 @kernel
 def cancel_child(state: State, outbox: Outbox, c: int) -> None:
     """Ask the venue to cancel child c and watch for the answer; nothing is released."""
+    if ask_cancel(state, c):
+        child_request(state, outbox, c, _CANCEL)
+
+
+@kernel
+def ask_cancel(state: State, c: int) -> bool:
+    """Note that child c is asked to be cancelled now, and watch for the answer; False where that makes no sense."""
     undo.keep_child(state, c)
     child = state.children[c]
     if step_of(int(child.ord_status), _E_ASK_CANCEL) != _D_SEND_CANCEL:
-        return
+        return False
     child.marks = int(child.marks) | M_CANCEL
     renew_status(state, c)
     child.cancels += 1
-    child_request(state, outbox, c, _CANCEL)
     arm_child(state, c, 1)
+    return True
 
 
 @kernel

@@ -18,6 +18,7 @@ from engine.record.records import (
     UNIT,
     ExecType,
     OrdStatus,
+    Scope,
     Template,
 )
 
@@ -25,10 +26,11 @@ WORDS = RECORD_MAX // 8
 _ALERT = int(Template.ALERT)
 _REFUSAL = int(Template.REFUSAL)
 _CONTROL_REPORT = int(Template.CONTROL_REPORT)
-_CANCEL = int(Template.ORDER_CANCEL)
+_CANCEL, _MASS_CANCEL = int(Template.ORDER_CANCEL), int(Template.MASS_CANCEL)
 _ACK, _CANCEL_REJECT = int(Template.ACK), int(Template.CANCEL_REJECT)
 _BUST, _CORRECT = int(Template.BUST), int(Template.CORRECT)
 _ORDER_NEW = int(Template.ORDER_NEW)
+_BY_CLIENT, _BY_INSTRUMENT = int(Scope.CLIENT), int(Scope.INSTRUMENT)
 _X_REJECTED = int(ExecType.REJECTED)
 _S_REJECTED = int(OrdStatus.REJECTED)
 _FILLED = int(OrdStatus.FILLED)
@@ -67,6 +69,8 @@ def seal(state: State, outbox: Outbox) -> None:
         if head.stream_id >= 0:
             line = state.sessions[int(head.stream_id)]
             line.seq_out += 1
+            if line.pace_ns > 0:
+                line.paced_ns = max(int(line.paced_ns), int(state.core[0].now_ns)) + line.pace_ns
             head.stream_epoch = state.params[0].stream_epoch
             head.stream_seq = line.seq_out
             if _ACK <= head.template_id <= _CANCEL_REJECT:
@@ -151,6 +155,21 @@ def child_request(state: State, outbox: Outbox, c: int, template: int) -> int:
     if template == _CANCEL:
         state.counts[C_CANCELS_SENT] += 1
     return k
+
+
+@kernel
+def mass_request(state: State, outbox: Outbox, venue: int, scope: int, target: int, request_id: int) -> None:
+    """Send MASS_CANCEL to a venue: all that is ours there, or what is in a scope that it knows from the orders."""
+    k = new_record(state, outbox, _MASS_CANCEL, UNIT)
+    request = outbox.mass_cancel[k]
+    request.scope = scope
+    request.client_id = target if scope == _BY_CLIENT else -1
+    request.instrument_id = target if scope == _BY_INSTRUMENT else -1
+    request.target = 0 if scope == _BY_CLIENT or scope == _BY_INSTRUMENT else target
+    request.request_id = request_id
+    outbox.head[k].venue_id = venue
+    outbox.head[k].stream_id = int(state.venues[venue].session)
+    state.counts[C_CANCELS_SENT] += 1
 
 
 @kernel

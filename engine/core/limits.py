@@ -31,6 +31,10 @@ MAX_STREAM_SEQ: Final = 1 << 40
 #: No quantity has as many units. Sums of quantities stop at COUNT_MAX: a year of impossible orders overflows nothing.
 MAX_QTY: Final = 1 << 53
 COUNT_MAX: Final = 1 << 62
+#: Scopes that may be killed at a time, besides all; one more is refused.
+MAX_KILLS: Final = 64
+#: Mass cancels whose orders are waited for at a time; one more ends the oldest's waiting.
+MAX_MASSES: Final = 8
 #: Timers that one TIMER input may fire; the rest fire at the next, which is due at once.
 TIMERS_A_STEP: Final = 32
 

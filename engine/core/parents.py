@@ -19,6 +19,7 @@ from engine.core.books import renew_best
 from engine.core.children import cancel_child, immediate, terminal
 from engine.core.emit import is_open, leaves_of, left_of, parent_report
 from engine.core.ids import add_client_id, drop_client_id
+from engine.core.lifecycle import M_DUE
 from engine.core.resting import rest, unrest
 from engine.core.state import (
     C_PARENTS_ACCEPTED,
@@ -28,12 +29,14 @@ from engine.core.state import (
     C_QTY_CANCELED,
     C_QTY_ORDERED,
     C_QTY_OVERFILLED,
+    FAILING,
     FREE,
     NEW,
     NONE,
     PENDING_CANCEL,
     PENDING_PAUSE,
     PENDING_REPLACE,
+    W_CANCEL,
     Events,
     Outbox,
     State,
@@ -197,12 +200,14 @@ def _request_of(phase: int) -> int:
 
 @kernel
 def recall(state: State, p: int, event: int, outbox: Outbox) -> int:
-    """Ask the venues to cancel what rests there for parent p. Immediate orders end by themselves."""
+    """Ask the venues to cancel what rests there for parent p: not immediate orders, which end by themselves, nor what a
+    mass cancel will ask for at its session's pace."""
     c = int(state.parents[p].first_child)
     while c != NONE:
-        if state.children[c].cancels == 0 and not immediate(int(state.child_orders[c].tif)):
+        child = state.children[c]
+        if child.cancels == 0 and int(child.marks) & M_DUE == 0 and not immediate(int(state.child_orders[c].tif)):
             cancel_child(state, outbox, c)
-        c = int(state.children[c].next)
+        c = int(child.next)
     return _DONE
 
 
@@ -347,6 +352,12 @@ def refuse_request(state: State, outbox: Outbox, p: int, request: int, reason: i
 def is_done(state: State, p: int) -> bool:
     """Whether parent p has ended, or has nothing left and is about to."""
     return not is_open(state, p) or terminal(int(state.parents[p].ord_status))
+
+
+@kernel
+def ending(state: State, p: int) -> bool:
+    """Whether parent p is to be cancelled already, or something stronger than that."""
+    return bool(PENDING_CANCEL <= state.parents[p].phase <= FAILING) or int(state.parents[p].wake) & W_CANCEL != 0
 
 
 @kernel

@@ -34,6 +34,7 @@ from engine.core.day import forgotten
 from engine.core.emit import alert, is_open, left_of, number_of, parent_report, refusal
 from engine.core.ids import child_slot, find_execution, remember_execution
 from engine.core.lifecycle import M_ACCEPTED, M_CANCEL, ChildEvent, Step, may_lead, parent_status, refusal_of, step_of
+from engine.core.masses import count_fill
 from engine.core.positions import fee_of, money_of, move_position, position_of, room_for
 from engine.core.state import (
     C_FILLS,
@@ -336,6 +337,8 @@ def book_child(state: State, outbox: Outbox, c: int, qty: int) -> None:
     if qty > child.leaves_qty and child.amends > 0:
         take_terms_of_fill(state, c, qty)
     room = max(int(order.qty) - int(child.cum_qty) - int(child.busted_qty), 0)
+    if child.masses != 0:
+        count_fill(state, c)
     taken = min(qty, int(child.leaves_qty))
     child.busted_qty -= min(qty - min(qty, room), int(child.busted_qty))
     child.cum_qty += qty

@@ -9,10 +9,11 @@ from engine.core.admit import check_terms
 from engine.core.books import reference_px2
 from engine.core.children import wake
 from engine.core.day import of_today
-from engine.core.emit import alert, client_reject, is_open, new_record, parent_report, refusal
+from engine.core.emit import client_reject, is_open, new_record, parent_report, refusal
 from engine.core.ids import drop_client_id, find_client_id, parent_slot
+from engine.core.kill import kill_of, on_kill
 from engine.core.limits import COUNT_MAX
-from engine.core.parents import accept, is_done, refuse_request, take_slot
+from engine.core.parents import accept, ending, is_done, refuse_request, take_slot
 from engine.core.risk import check_size, write_block
 from engine.core.state import (
     C_PARENTS_REJECTED,
@@ -20,7 +21,6 @@ from engine.core.state import (
     C_QTY_REJECTED,
     FAILING,
     NONE,
-    PENDING_CANCEL,
     PENDING_REPLACE,
     W_CANCEL,
     W_EXPIRE,
@@ -33,19 +33,17 @@ from engine.core.state import (
     State,
 )
 from engine.jit import kernel
-from engine.record.records import RECORD_MAX, ControlAction, ExecType, Reason, Scope, Template
+from engine.record.records import RECORD_MAX, ControlAction, ExecType, Reason, Template
 
 _ORDER_NEW, _REPLACE, _CANCEL = int(Template.ORDER_NEW), int(Template.ORDER_REPLACE), int(Template.ORDER_CANCEL)
 _ACK, _REJECT, _CANCEL_REJECT = int(Template.ACK), int(Template.REJECT), int(Template.CANCEL_REJECT)
 _CONTROL, _STATUS = int(Template.CONTROL), int(Template.STATUS_REQUEST)
 _X_STATUS = int(ExecType.ORDER_STATUS)
 _PAUSE, _RESUME = int(ControlAction.PAUSE), int(ControlAction.RESUME)
-_KILL_ON = int(ControlAction.KILL_ON)
-_BY_CLIENT, _BY_INSTRUMENT = int(Scope.CLIENT), int(Scope.INSTRUMENT)
 _R = {reason.name: int(reason) for reason in Reason}
 _R_NONE, _R_FULL, _R_DUPLICATE, _R_RISK = _R["NONE"], _R["TABLE_FULL"], _R["DUPLICATE_ORDER"], _R["RISK"]
 _R_UNKNOWN, _R_TERMINAL, _R_KILLED = _R["UNKNOWN_ORDER"], _R["ORDER_TERMINAL"], _R["KILLED"]
-_R_CLIENT, _R_MASS, _R_PENDING = _R["CLIENT_REQUEST"], _R["MASS_CANCEL"], _R["REQUEST_PENDING"]
+_R_CLIENT, _R_PENDING = _R["CLIENT_REQUEST"], _R["REQUEST_PENDING"]
 #: Wakes that wait for their turn and that a replace may not overtake.
 _WAITING = W_REPLACE | W_PAUSE | W_CANCEL | W_EXPIRE
 
@@ -68,7 +66,7 @@ def on_order(state: State, events: Events, i: int, outbox: Outbox) -> None:
         refusal(state, outbox, template, _R_TERMINAL, int(order.order_id), int(state.parents[p].ord_status))
         refuse_request(state, outbox, p, template, _R_TERMINAL)
     elif template == _CANCEL:
-        if not _ending(state, p):
+        if not ending(state, p):
             state.parents[p].reason = _R_CLIENT
         wake(state, p, W_CANCEL)
     else:
@@ -84,7 +82,9 @@ def _on_replace(state: State, events: Events, i: int, p: int, outbox: Outbox) ->
     if reason == 0 and (_waits(state, p) or int(parent.wake) & _WAITING != 0):
         reason, value, limit = _R_PENDING, int(parent.phase), 0
     if reason == 0 and (qty > mine.qty or px > mine.px):
-        reason, value, limit = check_size(state, instrument, px, qty)
+        reason, value, limit = kill_of(state, mine, NONE, int(parent.session))
+        if reason == 0:
+            reason, value, limit = check_size(state, instrument, px, qty)
         reason = _R_RISK if reason != 0 else 0
     if reason != 0:
         refusal(state, outbox, _REPLACE, reason, value, limit)
@@ -99,12 +99,6 @@ def _on_replace(state: State, events: Events, i: int, p: int, outbox: Outbox) ->
 def _waits(state: State, p: int) -> bool:
     """Whether a request of parent p waits for its children, or its workflow is failing."""
     return bool(PENDING_REPLACE <= state.parents[p].phase <= FAILING)
-
-
-@kernel
-def _ending(state: State, p: int) -> bool:
-    """Whether parent p is to be cancelled already, or something stronger than that."""
-    return bool(PENDING_CANCEL <= state.parents[p].phase <= FAILING) or int(state.parents[p].wake) & W_CANCEL != 0
 
 
 @kernel
@@ -131,7 +125,10 @@ def _on_new(state: State, events: Events, i: int, session: int, outbox: Outbox) 
             _reject_new(state, events, i, session, _R_DUPLICATE, int(state.parent_orders[p].order_id), 0, outbox)
         return
     size_px = px if px > 0 else (reference_px2(state, instrument) + 1) // 2
-    rule, value, limit = check_size(state, instrument, size_px, qty)
+    rule, value, limit = kill_of(state, order, NONE, session)
+    killed = rule != 0
+    if not killed:
+        rule, value, limit = check_size(state, instrument, size_px, qty)
     if rule != 0:
         k = new_record(state, outbox, _ORDER_NEW, RECORD_MAX)
         outbox.order[k] = order
@@ -140,9 +137,7 @@ def _on_new(state: State, events: Events, i: int, session: int, outbox: Outbox) 
         outbox.head[k].stream_epoch = 0
         outbox.head[k].stream_seq = 0
         write_block(state, outbox, k, rule, value, limit)
-        _reject_new(
-            state, events, i, session, _R_KILLED if state.core[0].killed != 0 else _R_RISK, value, limit, outbox
-        )
+        _reject_new(state, events, i, session, _R_KILLED if killed else _R_RISK, value, limit, outbox)
         return
     p, counter = take_slot(state)
     if p == NONE:
@@ -187,8 +182,7 @@ def on_control(state: State, events: Events, i: int, outbox: Outbox) -> None:
     control = events.control[i]
     action, session = int(control.action), int(control.stream_id)
     if action != _PAUSE and action != _RESUME:
-        state.core[0].killed = max(int(control.value), 1) if action == _KILL_ON else 0
-        alert(state, outbox, _R_KILLED, -1, 0, int(state.core[0].killed))
+        on_kill(state, events, i, outbox)
         return
     p = NONE
     if session >= 0:
@@ -206,22 +200,3 @@ def on_control(state: State, events: Events, i: int, outbox: Outbox) -> None:
     else:
         state.parents[p].wake = int(state.parents[p].wake) & ~W_PAUSE
         wake(state, p, W_RESUME)
-
-
-@kernel
-def on_mass_cancel(state: State, events: Events, i: int) -> None:
-    """MASS_CANCEL: wake every parent in scope to be cancelled; a client reaches only its own session's."""
-    request = events.mass_cancel[i]
-    session, scope = int(request.stream_id), int(request.scope)
-    for p in range(len(state.parents)):
-        parent, order = state.parents[p], state.parent_orders[p]
-        if not is_open(state, p) or _ending(state, p):
-            continue
-        if session >= 0 and parent.session != session:
-            continue
-        if scope == _BY_CLIENT and order.client_id != request.client_id:
-            continue
-        if scope == _BY_INSTRUMENT and order.instrument_id != request.instrument_id:
-            continue
-        parent.reason = _R_MASS
-        wake(state, p, W_CANCEL)

@@ -19,6 +19,7 @@ from engine.core.books import reference_px2, take
 from engine.core.children import finish_child, immediate, quote_slot
 from engine.core.emit import WORDS
 from engine.core.ids import child_slot
+from engine.core.kill import kill_of
 from engine.core.positions import money_of
 from engine.core.state import C_RISK_BLOCKS, Outbox, State
 from engine.jit import kernel
@@ -30,16 +31,14 @@ _RISK_BLOCK = int(Template.RISK_BLOCK)
 _BUY = int(Side.BUY)
 _REJECTED = int(OrdStatus.REJECTED)
 _RISK = int(Reason.RISK)
-_KILL, _MAX_QTY, _MAX_NOTIONAL = int(RiskRule.KILL), int(RiskRule.MAX_QTY), int(RiskRule.MAX_NOTIONAL)
+_MAX_QTY, _MAX_NOTIONAL = int(RiskRule.MAX_QTY), int(RiskRule.MAX_NOTIONAL)
 _COLLAR, _NO_REFERENCE, _VENUE_DOWN = int(RiskRule.COLLAR), int(RiskRule.NO_REFERENCE), int(RiskRule.VENUE_DOWN)
 
 
 @kernel
 def check_size(state: State, instrument: int, px: int, qty: int) -> tuple[int, int, int]:
-    """(rule, value, limit) of the first broken rule on kill, quantity and notional; rule 0 where all hold."""
+    """(rule, value, limit) of the first broken rule on quantity and notional; rule 0 where all hold."""
     row = state.instruments[instrument]
-    if state.core[0].killed != 0:
-        return _KILL, 1, 0
     if qty > row.max_qty:
         return _MAX_QTY, qty, int(row.max_qty)
     if px > 0:
@@ -74,7 +73,9 @@ def gate(state: State, outbox: Outbox) -> None:
         if template == _ORDER_NEW or (template == _REPLACE and _bolder(state, outbox, k)):
             order = outbox.order[k]
             instrument, px, qty = int(order.instrument_id), int(order.px), int(order.qty)
-            rule, value, limit = check_size(state, instrument, px, qty)
+            rule, value, limit = _killed(state, outbox, k)
+            if rule == 0:
+                rule, value, limit = check_size(state, instrument, px, qty)
             if rule == 0 and state.sessions[int(state.venues[int(order.venue_id)].session)].up == 0:
                 rule, value, limit = _VENUE_DOWN, int(order.venue_id), 0
             if rule == 0:
@@ -83,6 +84,16 @@ def gate(state: State, outbox: Outbox) -> None:
                 _block(state, outbox, k, rule, value, limit)
         k += 1
     core.gated = k
+
+
+@kernel
+def _killed(state: State, outbox: Outbox, k: int) -> tuple[int, int, int]:
+    """What `kill_of` says of the child whose order is in slot k."""
+    if state.core[0].killed == 0 and state.core[0].n_kills == 0:
+        return 0, 0, 0
+    order = outbox.order[k]
+    child = state.children[child_slot(state, int(order.order_id))]
+    return kill_of(state, order, int(order.venue_id), int(state.parents[int(child.parent)].session))
 
 
 @kernel

@@ -25,6 +25,7 @@ CORE: Final = ints(
     "now_ns next_parent next_child live_parents live_children unknown_children killed"
     " work_head work_count timer_count arm_seq gated exec_head exec_count"
     " rolls old_execs"  # trading days begun by ROLL; whether executions of an earlier day are still remembered
+    " n_kills mass_at_ns mass_ended"  # rows of `kills`; when mass cancels go on; whether one has its last answer due
 )
 #: One venue's quote in one instrument; one cache line. `valid` is VOID, VALID or HALTED (engine.core.books).
 QUOTE_SLOT: Final = ints("bid_px bid_qty ask_px ask_qty bid_taken ask_taken ts_ns valid")
@@ -91,6 +92,13 @@ SESSION: Final = np.dtype(
             ("seq_out", "<i8"),
             ("gaps", "<i8"),
             ("account_mask", "<i8"),
+            ("capability", "<i8"),  # bits of its SESSION_UP, see SessionFlag
+            ("cancels_on_down", "<i4"),  # 1: what a client has is cancelled when its session goes down
+            ("due", "<i4"),  # cancels of mass cancels that are still to be sent to it
+            ("due_at", "<i8"),  # slot of the children table where the next of them is looked for
+            ("pace_ns", "<i8"),  # between two messages to it; 0: no limit
+            ("burst_ns", "<i8"),  # how much of that may be used at once
+            ("paced_ns", "<i8"),  # engine clock up to which its limit is used
         ],
     )
 )
@@ -142,11 +150,18 @@ CHILD: Final = np.dtype(
             ("cancels", "<i1"),
             ("marks", "<i1"),  # M_* bits of engine.core.lifecycle
             ("amends", "<i1"),  # unanswered replaces, rows of AMEND
-            ("spare", "<i1", (6,)),
+            ("masses", "<i2"),  # bit k: it was in the scope of the mass cancel in row k
+            ("spare", "<i1", (4,)),
         ],
     )
 )
 POSITION: Final = ints("qty cost bought_qty sold_qty fee fills")
+#: A scope in which no new order leaves. The scope ALL has none: core.killed says it.
+KILL: Final = ints("scope target value actor_id")
+#: A mass cancel whose orders have not all ended; `due_ns` is when it stops waiting for them.
+MASS: Final = ints(
+    "open request_id scope target actor_id command_ns live cancels acknowledged fills last_cancel_ns last_ack_ns due_ns"
+)
 #: Terms that a child's unanswered replaces ask for, the oldest first.
 AMEND: Final = np.dtype((np.record, [("px", "<i8", (2,)), ("qty", "<i8", (2,))]))
 #: One execution, bust or correction that a venue reported; one cache line.
@@ -171,7 +186,7 @@ EXECUTION: Final = np.dtype(
 )
 
 assert (QUOTE_SLOT.itemsize, CHILD.itemsize, PARENT.itemsize, EXECUTION.itemsize) == (64, 64, 128, 64)
-_ALL = (PARAMS, CORE, QUOTE_SLOT, INSTRUMENT, VENUE, SESSION, PARENT, CHILD, AMEND, POSITION, EXECUTION)
+_ALL = (PARAMS, CORE, QUOTE_SLOT, INSTRUMENT, VENUE, SESSION, PARENT, CHILD, AMEND, POSITION, EXECUTION, KILL, MASS)
 assert all(len(d.names or ()) <= 30 for d in _ALL), "compile time grows with the square of the fields"
 assert not [n for d in _ALL for n in d.names or () if hasattr(np.record, n)], "np.record has attributes of these names"
 

@@ -11,6 +11,7 @@ from engine.core.books import void_venue
 from engine.core.children import lose_session, regain_session
 from engine.core.emit import alert, new_record
 from engine.core.limits import MAX_STREAM_SEQ
+from engine.core.mass_cancel import cancel_session
 from engine.core.state import C_GAPS, C_LOST_RECORDS, FROM_VENUE, Events, Outbox, State
 from engine.jit import kernel
 from engine.record.records import UNIT, Reason, Template
@@ -73,6 +74,7 @@ def on_session_up(state: State, events: Events, i: int, outbox: Outbox) -> None:
     session = int(events.head[i].stream_id)
     line = state.sessions[session]
     line.up = 1
+    line.capability = events.session[i].capability
     k = new_record(state, outbox, _SESSION_UP, UNIT)
     hello = outbox.session[k]
     hello.stream_id = session
@@ -93,6 +95,8 @@ def on_session_down(state: State, events: Events, i: int, outbox: Outbox) -> Non
     alert(state, outbox, _R_SILENT, -1, 0, session)
     if state.sessions[session].role == FROM_VENUE:
         lose_session(state, outbox, session)
+    elif state.sessions[session].cancels_on_down != 0:
+        cancel_session(state, outbox, session)
 
 
 @kernel

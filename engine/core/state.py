@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from engine.core.limits import (
+    MAX_KILLS,
+    MAX_MASSES,
     MAX_PARAMETERS,
     MAX_SESSIONS,
     OUTBOX,
@@ -31,6 +33,8 @@ from engine.core.rows import (
     CORE,
     EXECUTION,
     INSTRUMENT,
+    KILL,
+    MASS,
     PARAMS,
     PARENT,
     POSITION,
@@ -120,6 +124,8 @@ class State(Memory):
     children: np.ndarray
     amends: np.ndarray
     positions: np.ndarray
+    kills: np.ndarray
+    masses: np.ndarray
     work: np.ndarray
     timer_at: np.ndarray
     timer_arm: np.ndarray
@@ -159,6 +165,8 @@ class State(Memory):
         children=CHILD,
         amends=AMEND,
         positions=POSITION,
+        kills=KILL,
+        masses=MASS,
         work="<i4",
         timer_at="<i8",
         timer_arm="<i8",
@@ -249,6 +257,7 @@ class Outbox(Memory):
     failure: np.ndarray
     session: np.ndarray
     control_report: np.ndarray
+    mass_cancel: np.ndarray
     LAYOUT: ClassVar[Layout] = {
         **packed(count="<i8", words="<i8"),
         **spaced(
@@ -264,6 +273,7 @@ class Outbox(Memory):
             failure=r.DTYPES[r.Template.FAILURE],
             session=r.DTYPES[r.Template.SESSION_UP],
             control_report=r.DTYPES[r.Template.CONTROL_REPORT],
+            mass_cancel=r.DTYPES[r.Template.MASS_CANCEL],
         ),
     }
 
@@ -289,6 +299,8 @@ def allocate(limits: Limits) -> State:
         children=_aligned(children, CHILD),
         amends=_aligned(children, AMEND),
         positions=_aligned(limits.accounts * limits.instruments, POSITION),
+        kills=_aligned(MAX_KILLS, KILL),
+        masses=_aligned(MAX_MASSES, MASS),
         work=_aligned(parents, np.dtype("<i4")),
         timer_at=_aligned(timers, np.dtype("<i8")),
         timer_arm=_aligned(timers, np.dtype("<i8")),
@@ -301,6 +313,7 @@ def allocate(limits: Limits) -> State:
         scratch=_aligned(8 * limits.venues, np.dtype("<i8")),
         **_undo_tables(),
     )
+    state.core["mass_at_ns"] = NEVER
     state.timer_pos[:] = NONE
     state.id_index[:] = NONE
     state.exec_index[:] = NONE

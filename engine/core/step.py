@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from engine.core import timers
 from engine.core.admit import admit, answerable
+from engine.core.answers import answer_refused
 from engine.core.books import on_clear, on_quote, on_status, on_trade
 from engine.core.changes import on_change
 from engine.core.children import on_child_timer, wake
@@ -21,8 +22,9 @@ from engine.core.emit import client_reject, refusal, seal
 from engine.core.guard import check_report
 from engine.core.halt import on_stop
 from engine.core.limits import OUTBOX, TIMERS_A_STEP, TURN_OUTPUTS
+from engine.core.mass_cancel import carry_on, on_mass_cancel, report_ended
 from engine.core.reports import on_fill, on_report
-from engine.core.requests import on_control, on_mass_cancel, on_order
+from engine.core.requests import on_control, on_order
 from engine.core.resting import wake_on_quote
 from engine.core.sessions import on_recovered, on_session_down, on_session_up
 from engine.core.state import (
@@ -78,6 +80,8 @@ def begin(state: State, events: Events, i: int, outbox: Outbox) -> int:
             client_reject(state, outbox, events.control[i], answer, int(head.stream_id), reason)
         else:
             client_reject(state, outbox, events.order[i], answer, int(head.stream_id), reason)
+    elif head.stream_id == NONE:
+        answer_refused(state, events, i, outbox, template, reason)
     return reason
 
 
@@ -97,7 +101,7 @@ def apply(state: State, events: Events, i: int, outbox: Outbox) -> None:
         state.counts[C_REPORTS_IN] += 1
         _on_report(state, events, i, template, outbox)
     elif template == _MASS_CANCEL:
-        on_mass_cancel(state, events, i)
+        on_mass_cancel(state, events, i, outbox)
     elif _ORDER_NEW <= template <= _STATUS_REQUEST:
         state.counts[C_ORDERS_IN] += 1
         on_order(state, events, i, outbox)
@@ -139,6 +143,10 @@ def _on_report(state: State, events: Events, i: int, template: int, outbox: Outb
 def _on_timer(state: State, outbox: Outbox) -> None:
     """Fire what is due, ties in arming order; what does not fit stays due and fires at the next TIMER."""
     state.counts[C_TIMERS] += 1
+    if state.core[0].mass_at_ns <= state.core[0].now_ns:
+        carry_on(state, outbox)
+        if outbox.count[0] + 3 * TIMERS_A_STEP + TURN_OUTPUTS > OUTBOX:
+            return
     parents = len(state.parents)
     for _ in range(TIMERS_A_STEP):
         if timers.first_due(state) > state.core[0].now_ns:
@@ -170,13 +178,16 @@ def end(state: State, outbox: Outbox) -> None:
     """Number what leaves; forget an earlier day's executions where the last child has just ended."""
     if state.core[0].old_execs != 0 and state.core[0].live_children == 0:
         forget_executions(state)
+    if state.core[0].mass_ended != 0:
+        report_ended(state, outbox)
     if outbox.count[0] > 0:
         seal(state, outbox)
 
 
 @kernel
 def next_deadline(state: State) -> int:
-    """Engine time at which a TIMER input is due: now while work waits, else the earliest timer; NEVER where none."""
+    """Engine time at which a TIMER input is due: now while work waits, else the earliest timer or the next cancels of a
+    mass cancel; NEVER where there is none."""
     if state.core[0].work_count > 0:
         return int(state.core[0].now_ns)
-    return timers.first_due(state)
+    return min(timers.first_due(state), int(state.core[0].mass_at_ns))

@@ -268,7 +268,7 @@ scope         i2  see Scope
 client_id     i2  client; -1 is all
 instrument_id i4  instrument; -1 is all
 request_id    i8  given back in the answer
-target        i4  what the scope means: session, strategy, trader or account; 0 otherwise
+target        i4  what the scope means: venue, session, strategy, trader or account; 0 otherwise
 actor_id      i4  who: the peer's uid, set by the driver; 0 from a client
 """),
     Template.ACK: _REPORT,
@@ -316,7 +316,7 @@ instrument_id i4  instrument; -1 is all
 actor_id      i4  who: the peer's uid, set by the driver
 value         i8  argument of the action
 request_id    i8  given back in the answer
-target        i4  what the scope means: session, strategy, trader or account; 0 otherwise
+target        i4  what the scope means: venue, session, strategy, trader or account; 0 otherwise
 actor_2       i4  the second person's uid where two are needed, set by the driver; 0 otherwise
 expires_ns    i8  engine time at which it ends by itself; 0 is never
 reserved      i8x2  zero
@@ -331,7 +331,7 @@ actor_id      i4  who: the peer's uid, set by the driver
 client_id     i2  client; -1 is all
 flags         i2  zero
 request_id    i8  given back in the answer
-target        i4  what the scope means: session, strategy, trader or account; 0 otherwise
+target        i4  what the scope means: venue, session, strategy, trader or account; 0 otherwise
 actor_2       i4  the second person's uid where two are needed, set by the driver; 0 otherwise
 expires_ns    i8  engine time at which an override ends; 0 is a change that stays
 reserved      i8x4  zero
@@ -634,6 +634,8 @@ class ControlAction(IntEnum):
     STOP = 5
     #: A strategy that its repeated-execution throttle latched may trade again: a named person says so.
     ENABLE = 6
+    #: A mass cancel, in the CONTROL_REPORT that answers it.
+    CANCEL = 7
 
 
 class Scope(IntEnum):

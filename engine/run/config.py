@@ -137,6 +137,12 @@ class Session(Struct, frozen=True):
     endpoint: str = "zmq"
     #: Accounts that a client session may use; empty is account 0 alone.
     accounts: list[NonNegative] = []
+    #: Whether all that a client session has is cancelled when it goes down.
+    cancel_on_disconnect: bool = False
+    #: Messages a second that a venue allows on its session, and how many of them at once: mass cancels keep to it. 0 is
+    #: no limit.
+    messages_per_s: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    burst: Annotated[int, Meta(gt=0, le=10_000)] = 1
 
 
 class TickTable(Struct, frozen=True):

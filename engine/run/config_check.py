@@ -33,7 +33,7 @@ _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 def problems(config: Config, *, host: bool) -> Iterator[Problem]:
     """All that is wrong between the keys of a configuration whose single values are right."""
     checks: list[Callable[[Config], Iterator[Problem]]] = [
-        _counts, _names, _references, _endpoints, _times, _tick_tables, _lots, _fees, _limits,
+        _counts, _names, _references, _sessions, _endpoints, _times, _tick_tables, _lots, _fees, _limits,
     ]  # fmt: skip
     for check in [*checks, _cores] if host else checks:
         yield from check(config)
@@ -101,6 +101,14 @@ def _references(config: Config) -> Iterator[Problem]:
             "routing.strategy",
             f" = {value}: must be a Python module, such as strategies.sweep, or a file ending in .py",
         )
+
+
+def _sessions(config: Config) -> Iterator[Problem]:
+    for n, session in enumerate(config.session):
+        if session.cancel_on_disconnect and session.role != "client":
+            yield Problem(f"session[{n}].cancel_on_disconnect", ": is for clients; this session is a venue's")
+        if session.messages_per_s and session.role != "venue":
+            yield Problem(f"session[{n}].messages_per_s", ": is what a venue allows; this session is a client's")
 
 
 def _endpoint(key: str, text: str, schemes: Sequence[str]) -> Iterator[Problem]:

@@ -128,6 +128,10 @@ def _set_sessions(config: Config, state: State) -> None:
     for index, session in enumerate(config.session):
         line = state.sessions[index]
         line.role = 1 if session.role == "client" else 2
+        line.cancels_on_down = int(session.cancel_on_disconnect)
+        if session.messages_per_s:
+            line.pace_ns = -(-1_000_000_000 // session.messages_per_s)
+            line.burst_ns = (session.burst - 1) * line.pace_ns
         for account in session.accounts or [0]:
             line.account_mask = int(line.account_mask) | (1 << account)
 

@@ -7,7 +7,17 @@ from typing import Any
 from engine.core import state as codes
 from engine.core.state import NONE, Event
 from engine.core.step import next_deadline
-from engine.record.records import ControlAction, ExecType, OrdStatus, Outcome, Reason, RiskRule, Template, Tif
+from engine.record.records import (
+    ControlAction,
+    ExecType,
+    OrdStatus,
+    Outcome,
+    Reason,
+    RiskRule,
+    Scope,
+    Template,
+    Tif,
+)
 from engine.run import config as c
 from tests.core.twin import Twin
 from tests.core.world import VENUES, World, make_config
@@ -21,12 +31,15 @@ TIGHT = {"max_qty": "150", "max_notional": "10000", "collar_bps": 6, "reference_
 ROOM = {"parents": 64, "children": 128, "executions": 128}
 #: The day ends soon, so that stories get there.
 SOON = {"day_end": "14:30:15"}
+#: So many messages a second; two at once to v1.
+SLOW = {"v1": {"messages_per_s": 3, "burst": 2}, "v2": {"messages_per_s": 2}}
+CAUTIOUS = {"c1": {"cancel_on_disconnect": True}}
 POST_XC = {"rest": "venue", "post_venue": "XC"}
 CONFIGS = (
     make_config(VENUES, capacity=ROOM, routing=SOON),
     make_config(FEES, capacity=ROOM, routing=SOON, sweep={"max_rounds": 2}),
-    make_config(FEES, capacity=ROOM, sweep={"rest": "venue", "max_rounds": 1}, risk=TIGHT),
-    make_config(VENUES, capacity=ROOM, sweep=POST_XC, routing={"max_cancels": 1, **SOON}),
+    make_config(FEES, capacity=ROOM, sweep={"rest": "venue", "max_rounds": 1}, risk=TIGHT, sessions=CAUTIOUS),
+    make_config(VENUES, capacity=ROOM, sweep=POST_XC, routing={"max_cancels": 1, **SOON}, sessions=SLOW),
 )
 #: State of the workflow -> the twin's (phase, pending request).
 _PHASES = {
@@ -58,6 +71,16 @@ def told(row: Any) -> tuple[Any, ...]:
         return ("ALERT", Reason(int(row.code)).name, int(row.order_id), int(row.value))
     if template == Template.RISK_BLOCK:
         return ("BLOCK", int(row.order_id), RiskRule(int(row.rule)).name, int(row.value), int(row.limit))
+    if template == Template.CONTROL_REPORT:
+        counts = (row.live_children, row.cancels, row.acknowledged, row.fills_after)
+        times = (row.command_ns, row.last_cancel_ns, row.last_ack_ns)
+        where = (Scope(int(row.scope)), int(row.target), Reason(int(row.reason)).name, int(row.finished))
+        action = ControlAction(int(row.action)).name
+        return ("REPORT", int(row.request_id), action, *where, *(int(x) for x in (*counts, *times)))
+    if template == Template.MASS_CANCEL:
+        which = {Scope.CLIENT: row.client_id, Scope.INSTRUMENT: row.instrument_id}
+        scope = Scope(int(row.scope))
+        return ("MASS_CANCEL", int(row.venue_id), scope, int(which.get(scope, row.target)), int(row.request_id))
     if template == Template.SESSION_UP:
         return ("HELLO", int(row.stream_id))
     if template == Template.DECISION:

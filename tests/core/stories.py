@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from engine.record.records import Liquidity, OrdType, Side, Tif
+from engine.record.records import Liquidity, OrdType, Scope, SessionFlag, Side, Tif
 from engine.run import config as c
 from tests.core.both import SideBySide, told
 from tests.core.world import MS
@@ -67,6 +67,9 @@ class Both(SideBySide):
             tif=TIFS[d],
             instrument_id=a // 7,
             account_id=d & 1,
+            client_id=a % 2,
+            algo_id=b % 3,
+            trader_id=d % 3,
         )
 
     def name(self, a: int, d: int) -> int:
@@ -100,16 +103,24 @@ class Both(SideBySide):
         self.do("CONTROL", stream_id=0, cl_ord_id=self.name(a, d), action="RESUME")
 
     def mass(self, a: int, b: int, d: int) -> None:
-        """Cancel everything of a client, or everything."""
-        del d
-        if a >= 6:
-            self.do("MASS_CANCEL", stream_id=b // 4 - 1)
+        """Cancel everything of a client, or of a scope."""
+        if a >= 4:
+            self.do("MASS_CANCEL", stream_id=b // 5 - 1, request_id=a, **self.scope(b, d, client=b // 5 > 0))
+
+    def scope(self, b: int, d: int, client: bool = False) -> dict[str, int]:
+        """A scope, and what it means; such as a client may name."""
+        scopes = (Scope.ALL, Scope.CLIENT, Scope.INSTRUMENT, Scope.STRATEGY, Scope.TRADER, Scope.VENUE, Scope.SESSION)
+        scope = scopes[d % (5 if client else 7)]
+        return {"scope": int(scope), "target": b % 3, "client_id": b % 2, "instrument_id": b % 2}
 
     def kill(self, a: int, b: int, d: int) -> None:
-        """The kill flag: seldom on, soon off."""
-        del d
-        if self.twin.killed or (a == 7 and b < 4):
-            self.do("CONTROL", action="KILL_OFF" if self.twin.killed else "KILL_ON")
+        """The kill of a scope: seldom on, soon off."""
+        if kills := list(self.twin.kills):
+            scope, target = kills[a % len(kills)]
+            which = dict.fromkeys(("target", "client_id", "instrument_id"), target)
+            self.do("CONTROL", action="KILL_OFF", request_id=b, scope=int(scope), **which)
+        if len(kills) < 2 and a >= 6 and b < 4:
+            self.do("CONTROL", action="KILL_ON", request_id=b, **self.scope(b, d))
 
     def report(self, kind: str, a: int, d: int, **fields: Any) -> None:
         """A report on a live child mostly, rather on one with an unanswered replace; else on one that ended."""
@@ -249,9 +260,9 @@ class Both(SideBySide):
             self.do("SESSION_DOWN", stream_id=a % 4)
 
     def up(self, a: int, b: int, d: int) -> None:
-        """A peer is there (again)."""
-        del b, d
-        self.do("SESSION_UP", stream_id=a % 4)
+        """A peer is there (again); some take mass cancels."""
+        del d
+        self.do("SESSION_UP", stream_id=a % 4, capability=int(SessionFlag.MASS_CANCEL) if b >= 5 else 0)
 
     def roll(self, a: int, b: int, d: int) -> None:
         """Another trading day begins, seldom; very seldom it is no later one."""
@@ -285,8 +296,8 @@ STORY = st.lists(st.tuples(st.sampled_from(EVENTS), DIGIT, DIGIT, DIGIT), min_si
 
 #: What may happen to a child that rests at a venue, and is replaced again and again.
 POSTED = (
-    "amend amend amend amend replaced replaced refused refused status status accepted partial partial fill ended bust "
-    "correct restated cancel_reject down up overfill time time time cancel pause resume reject kill again"
+    "amend amend amend amend replaced replaced refused refused mass status status accepted partial partial fill ended "
+    "bust correct restated cancel_reject down up overfill time time time cancel pause resume reject kill again"
 ).split()
 POSTED_STORY = st.lists(st.tuples(st.sampled_from(POSTED), DIGIT, DIGIT, DIGIT), min_size=10, max_size=40)
 

@@ -202,7 +202,7 @@ def test_kill_flag_is_for_the_control_link_alone():
     outputs = w.on_session(Template.CONTROL, 0, cl_ord_id="a", action=ControlAction.KILL_ON)
     assert reasons(outputs) == [Reason.UNSUPPORTED]
     assert w.state.core[0].killed == 0
-    assert kinds(w.kill()) == ["ALERT"]
+    assert kinds(w.kill()) == ["CONTROL_REPORT", "ALERT"]
     assert w.state.core[0].killed == 1
     outputs = w.on_session(Template.CONTROL, 0, cl_ord_id="a", action=ControlAction.STOP)
     assert reasons(outputs) == [Reason.UNSUPPORTED]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.core.state import RESTING
-from engine.record.records import Reason, RiskRule, Template
+from engine.record.records import Reason, RiskRule, Scope, Template
 from engine.run import config as c
 from tests.core.scenes import posted, sent
 from tests.core.world import (
@@ -202,7 +202,7 @@ def test_kill_flag_refuses_new_parents():
     w = World()
     w.kill()
     outputs = w.new("a")
-    assert blocks(outputs) == [(RiskRule.KILL, 1, 0)]
+    assert blocks(outputs) == [(RiskRule.KILL, Scope.ALL, 0)]
     assert reasons(outputs) == [Reason.KILLED]
 
 

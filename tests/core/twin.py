@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.record.records import Template
+from engine.record.records import Scope, Template
 from engine.run.config import Config
+from tests.core.twin_control import Control
 from tests.core.twin_market import Market, opposite
 from tests.core.twin_orders import FINAL, STRENGTH, Child, Parent
-from tests.core.twin_reports import Reports
 
 MS = 1_000_000
 
 
-class Twin(Reports, Market):
+class Twin(Control, Market):
     """The whole: market, parents, children, timers, sessions, positions."""
 
     def __init__(self, config: Config, id_base: int, day_end_ns: int) -> None:
@@ -30,7 +30,6 @@ class Twin(Reports, Market):
         self.timers: dict[Any, tuple[int, int]] = {}
         self.armed = 0
         self.up: set[int] = set()
-        self.killed = False
         self.old_execs = False  # whether executions of an earlier day are remembered
         self.sessions = [session.name for session in config.session]
         self.out: list[tuple[Any, ...]] = []
@@ -50,6 +49,8 @@ class Twin(Reports, Market):
         if self.old_execs and not any(child.live for child in self.children.values()):
             self.executions.clear()
             self.old_execs = False
+        self.report_masses(e["kind"] == "TIMER")
+        self.use_limits()
         return self.out
 
     def wake(self, parent: Parent, why: str) -> None:
@@ -65,7 +66,7 @@ class Twin(Reports, Market):
 
     def deadline(self) -> int:
         """When the next TIMER is due."""
-        return min((at for at, _ in self.timers.values()), default=(1 << 63) - 1)
+        return min([self.mass_at_ns, *(at for at, _ in self.timers.values())])
 
     # ---- market data
 
@@ -146,9 +147,10 @@ class Twin(Reports, Market):
                 self.out.append(("REJECT", e["cl_ord_id"], "DUPLICATE_ORDER"))
             return
         px = e["px"] or (self.reference2(e["instrument_id"]) + 1) // 2
-        broken = ("KILL", 1, 0) if self.killed else self.size(px, e["qty"])
+        killed = self.kill_of(Parent(0, e, terms), None)
+        broken = killed or self.size(px, e["qty"])
         if broken:
-            reason = "KILLED" if self.killed else "RISK"
+            reason = "KILLED" if killed else "RISK"
             self.out.append(("BLOCK", 0, *broken))
             self.refuse("ORDER_NEW", reason)
             self.out.append(("REJECT", e["cl_ord_id"], reason))
@@ -199,7 +201,7 @@ class Twin(Reports, Market):
         elif parent.pending:
             reason = "REQUEST_PENDING"
         elif e["qty"] > parent.qty or e["px"] > parent.px:
-            if self.killed or self.size(e["px"], e["qty"]):
+            if self.kill_of(parent, None) or self.size(e["px"], e["qty"]):
                 reason = "RISK"
         if reason:
             self.refuse("ORDER_REPLACE", reason)
@@ -207,22 +209,6 @@ class Twin(Reports, Market):
             return
         parent.wanted = (e["qty"], e["px"])
         self.wake(parent, "REPLACE")
-
-    def on_control(self, e: dict[str, Any]) -> None:
-        """Pause, resume, and the kill flag."""
-        if e["action"].startswith("KILL"):
-            self.killed = e["action"] == "KILL_ON"
-            self.out.append(("ALERT", "KILLED", 0, int(self.killed)))
-        elif parent := self.on_request(e, "CONTROL"):
-            self.wake(parent, e["action"])
-
-    def on_mass_cancel(self, e: dict[str, Any]) -> None:
-        """Cancel all that the sender may."""
-        for parent in sorted(self.parents.values(), key=self.slot):
-            mine = e["stream_id"] < 0 or parent.session == e["stream_id"]
-            if parent.phase != "DONE" and STRENGTH[parent.pending] < STRENGTH["CANCEL"] and mine:
-                parent.reason = "MASS_CANCEL"
-                self.wake(parent, "CANCEL")
 
     def slot(self, parent: Parent) -> int:
         """Where the core keeps it: mass cancels go in that order."""
@@ -238,6 +224,7 @@ class Twin(Reports, Market):
         """A peer is there: ask for what is UNKNOWN."""
         session = e["stream_id"]
         self.up.add(session)
+        self.said_hello(e)
         self.out.append(("HELLO", session))
         for child in self.of_session(session):
             if child.status == "UNKNOWN":
@@ -263,12 +250,17 @@ class Twin(Reports, Market):
             self.timers.pop(child, None)
         if lost:
             self.out.append(("ALERT", "UNKNOWN_CHILD", 0, len(lost)))
+        if self.config.session[session].cancel_on_disconnect:
+            self.cancel_parents(Scope.SESSION, session, -1)
+            self.cancel_children(Scope.SESSION, session, {})
 
     # ---- time
 
     def on_timer(self, e: dict[str, Any]) -> None:
         """Fire what is due, in the order of time and arming."""
         assert e["kind"] == Template.TIMER.name
+        if self.mass_at_ns <= self.now_ns:
+            self.carry_on()
         for owner, (at_ns, _) in sorted(self.timers.items(), key=lambda item: item[1])[:32]:
             if at_ns <= self.now_ns:
                 del self.timers[owner]

@@ -25,6 +25,7 @@ class Parent:
     def __init__(self, order_id: int, e: dict[str, Any], terms: tuple[Any, ...]) -> None:
         self.order_id, self.name, self.session, self.terms = order_id, e["cl_ord_id"], e["stream_id"], terms
         self.instrument, self.side, self.account = e["instrument_id"], e["side"], e["account_id"]
+        self.client, self.strategy, self.trader = (e.get(name, 0) for name in ("client_id", "algo_id", "trader_id"))
         self.qty, self.px = e["qty"], e["px"]
         self.tif, self.ord_type = Tif(e["tif"]).name, OrdType(e["ord_type"]).name
         self.cum = self.busted = self.money = self.fee = self.rounds = 0
@@ -84,6 +85,7 @@ class Child:
         self.leaves, self.cum, self.busted, self.cancels = qty, 0, 0, 0
         self.status = "PENDING_NEW"
         self.accepted = self.canceling = self.asked = False
+        self.due = False  # a mass cancel will send it one
         self.amends: list[tuple[int, int]] = []  # (price, quantity) of unanswered replaces
 
     @property

@@ -19,7 +19,6 @@ class Routing(Market):
     timers: dict[Any, tuple[int, int]]
     up: set[int]
     out: list[tuple[Any, ...]]
-    killed: bool
     id_base: int
 
     def __init__(self, config: Config) -> None:
@@ -181,10 +180,14 @@ class Routing(Market):
 
     def cancel_child(self, child: Child) -> None:
         """Ask its venue to cancel it."""
+        self.out.append(("CANCEL", child.order_id))
+        self.ask_cancel(child)
+
+    def ask_cancel(self, child: Child) -> None:
+        """Its venue is asked to cancel it."""
         child.canceling = True
         child.rank()
         child.cancels += 1
-        self.out.append(("CANCEL", child.order_id))
         self.arm(child, self.now_ns + self.timeout())
 
     def lose(self, child: Child) -> None:
@@ -197,7 +200,8 @@ class Routing(Market):
         """It has ended: what is left of it is its parent's again."""
         p = child.parent
         child.status, child.leaves, child.amends = status, 0, []
-        child.canceling = child.asked = False
+        child.canceling = child.asked = child.due = False
+        self.ended_in_masses(child)
         if status == "REJECTED":
             p.excluded.add(child.venue)
         p.family.remove(child)
@@ -280,7 +284,7 @@ class Routing(Market):
                 continue
             child = self.children[self.out[k][1]]
             p = child.parent
-            broken = ("KILL", 1, 0) if self.killed else self.size(child.px, child.qty)
+            broken = self.kill_of(p, child.venue) or self.size(child.px, child.qty)
             if not broken and self.venue_session(child.venue) not in self.up:
                 broken = ("VENUE_DOWN", child.venue, 0)
             broken = broken or self.collar(p.instrument, p.side, child.px)
@@ -297,7 +301,7 @@ class Routing(Market):
         nearer = px > child.px if child.parent.side == Side.BUY else px < child.px
         if qty <= child.qty and not nearer:
             return
-        broken = ("KILL", 1, 0) if self.killed else self.size(px, qty)
+        broken = self.kill_of(child.parent, child.venue) or self.size(px, qty)
         if not broken and self.venue_session(child.venue) not in self.up:
             broken = ("VENUE_DOWN", child.venue, 0)
         broken = broken or self.collar(child.parent.instrument, child.parent.side, px)

@@ -64,10 +64,12 @@ def make_config(
     risk: dict[str, Any] | None = None,
     capacity: dict[str, int] | None = None,
     tick_rows: Iterable[tuple[str, str]] = (("0", "0.01"),),
+    sessions: dict[str, dict[str, Any]] | None = None,
 ) -> c.Config:
     """A configuration: two clients, the venues' sessions, wide limits; sections are changed by keyword."""
     venues, instruments = list(venues), list(instruments)
     names = list(dict.fromkeys(venue.session for venue in venues))
+    more = sessions or {}
     return c.Config(
         engine=c.Engine(run_dir="unused", trading_day=DAY.isoformat()),
         orders=c.Orders(endpoint="ipc:///unused"),
@@ -82,9 +84,9 @@ def make_config(
         ),
         feed=[],
         session=[
-            c.Session(name="c1", role="client", accounts=[0, 1]),
-            c.Session(name="c2", role="client"),
-            *(c.Session(name=name, role="venue") for name in names),
+            c.Session(name="c1", role="client", **{"accounts": [0, 1], **more.get("c1", {})}),
+            c.Session(name="c2", role="client", **more.get("c2", {})),
+            *(c.Session(name=name, role="venue", **more.get(name, {})) for name in names),
         ],
         venue=venues,
         instrument=instruments,

@@ -1,0 +1,49 @@
+"""CONTROL_REPORT: what became of a command that came over the control link, for whoever gave it.
+
+The record is an output like any other, so it is on the journal before anybody reads it. It is for no session: the
+driver copies it into the ring of answers (`engine.run.answer`), which the control server reads.
+"""
+
+from __future__ import annotations
+
+from engine.core.emit import control_report
+from engine.core.state import Events, Outbox, State
+from engine.jit import kernel
+from engine.record.records import ControlAction, Scope, Template
+
+_CONTROL, _MASS_CANCEL = int(Template.CONTROL), int(Template.MASS_CANCEL)
+_ALL, _CLIENT, _INSTRUMENT = int(Scope.ALL), int(Scope.CLIENT), int(Scope.INSTRUMENT)
+_CANCEL = int(ControlAction.CANCEL)
+
+
+@kernel
+def target_of(scope: int, client: int, instrument: int, target: int) -> int:
+    """What a scope means, from the three fields of a command that may say it; 0 of all."""
+    if scope == _ALL:
+        return 0
+    if scope == _CLIENT:
+        return client
+    return instrument if scope == _INSTRUMENT else target
+
+
+@kernel
+def answer_refused(state: State, events: Events, i: int, outbox: Outbox, template: int, reason: int) -> None:
+    """Tell whoever gave the command i over the control link that it was refused, and why."""
+    if template == _MASS_CANCEL:
+        request = events.mass_cancel[i]
+        target = target_of(
+            int(request.scope), int(request.client_id), int(request.instrument_id), int(request.target)
+        )
+        k = control_report(state, outbox, _CANCEL, int(request.scope), target, reason)
+        outbox.control_report[k].request_id = request.request_id
+        outbox.control_report[k].actor_id = request.actor_id
+    elif template == _CONTROL:
+        command = events.control[i]
+        target = target_of(
+            int(command.scope), int(command.client_id), int(command.instrument_id), int(command.target)
+        )
+        k = control_report(state, outbox, int(command.action), int(command.scope), target, reason)
+        outbox.control_report[k].request_id = command.request_id
+        outbox.control_report[k].actor_id = command.actor_id
+        outbox.control_report[k].actor_2 = command.actor_2
+        outbox.control_report[k].value = command.value
