@@ -260,7 +260,7 @@ def _admit_control(state: State, events: Events, i: int, session: int) -> tuple[
 
 @kernel
 def _admit_scope(state: State, scope: int, target: int) -> tuple[int, int, int]:
-    """A scope of orders, and something that it can mean; strategies, traders, clients and accounts are any that they can be."""
+    """A scope of orders, and something that it can mean; strategies, traders, clients and accounts are any int16."""
     params = state.params[0]
     if scope < 0 or scope > _SCOPE_MAX or scope == _ORDER:
         return _R_UNSUPPORTED, scope, _SCOPE_MAX

@@ -31,17 +31,13 @@ def answer_refused(state: State, events: Events, i: int, outbox: Outbox, templat
     """Tell whoever gave the command i over the control link that it was refused, and why."""
     if template == _MASS_CANCEL:
         request = events.mass_cancel[i]
-        target = target_of(
-            int(request.scope), int(request.client_id), int(request.instrument_id), int(request.target)
-        )
+        target = target_of(int(request.scope), int(request.client_id), int(request.instrument_id), int(request.target))
         k = control_report(state, outbox, _CANCEL, int(request.scope), target, reason)
         outbox.control_report[k].request_id = request.request_id
         outbox.control_report[k].actor_id = request.actor_id
     elif template == _CONTROL:
         command = events.control[i]
-        target = target_of(
-            int(command.scope), int(command.client_id), int(command.instrument_id), int(command.target)
-        )
+        target = target_of(int(command.scope), int(command.client_id), int(command.instrument_id), int(command.target))
         k = control_report(state, outbox, int(command.action), int(command.scope), target, reason)
         outbox.control_report[k].request_id = command.request_id
         outbox.control_report[k].actor_id = command.actor_id

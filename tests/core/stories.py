@@ -109,8 +109,17 @@ class Both(SideBySide):
 
     def scope(self, b: int, d: int, client: bool = False) -> dict[str, int]:
         """A scope, and what it means; such as a client may name."""
-        scopes = (Scope.ALL, Scope.CLIENT, Scope.INSTRUMENT, Scope.STRATEGY, Scope.TRADER, Scope.VENUE, Scope.SESSION)
-        scope = scopes[d % (5 if client else 7)]
+        scopes = (
+            Scope.ALL,
+            Scope.CLIENT,
+            Scope.INSTRUMENT,
+            Scope.STRATEGY,
+            Scope.TRADER,
+            Scope.ACCOUNT,
+            Scope.VENUE,
+            Scope.SESSION,
+        )
+        scope = scopes[d % (6 if client else 8)]
         return {"scope": int(scope), "target": b % 3, "client_id": b % 2, "instrument_id": b % 2}
 
     def kill(self, a: int, b: int, d: int) -> None:

@@ -34,6 +34,9 @@ class Mass:
 class Control(Reports):
     """What comes over the control link, and what follows from it."""
 
+    on_request: Any
+    slot: Any
+
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         #: Killed scopes, ALL first: (scope, target) -> value.
@@ -58,7 +61,7 @@ class Control(Reports):
     def inside(self, scope: Scope, target: int, p: Parent, venue: int | None) -> bool:
         """Whether an order of parent p, at a venue or not, is in a scope."""
         sessions = {p.session} | (set() if venue is None else {self.venue_session(venue)})
-        return {
+        facts: dict[Scope, bool] = {
             Scope.ALL: True,
             Scope.VENUE: venue == target,
             Scope.SESSION: target in sessions,
@@ -66,7 +69,9 @@ class Control(Reports):
             Scope.CLIENT: p.client == target,
             Scope.STRATEGY: p.strategy == target,
             Scope.TRADER: p.trader == target,
-        }[scope]
+            Scope.ACCOUNT: p.account == target,
+        }
+        return facts[scope]
 
     def kill_of(self, p: Parent, venue: int | None) -> tuple[Any, ...] | None:
         """The rule, with the scope that is killed; ALL first."""

@@ -44,6 +44,7 @@ class Reports(Routing):
         self.out.append(("REPLACE", child.order_id, px, qty))
         self.arm(child, self.now_ns + self.timeout())
         self.gate(0)
+        self.use_limits()
         return self.out
 
     # ---- reports on orders
@@ -225,6 +226,7 @@ class Reports(Routing):
         taken = min(qty, child.leaves)
         again = min(qty - min(qty, max(child.qty - child.done, 0)), child.busted)
         child.busted -= again
+        self.filled_in_masses(child)
         child.cum += qty
         child.leaves -= taken
         if taken < qty:

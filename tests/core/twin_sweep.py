@@ -20,6 +20,11 @@ class Routing(Market):
     up: set[int]
     out: list[tuple[Any, ...]]
     id_base: int
+    #: What a kill or a mass cancel has to do with an order, see twin_control.
+    kill_of: Any
+    ended_in_masses: Any
+    filled_in_masses: Any
+    use_limits: Any
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -101,7 +106,7 @@ class Routing(Market):
     def recall(self, p: Parent) -> None:
         """Ask the venues to cancel what rests there."""
         for child in p.family:
-            if child.tif == "DAY" and not child.cancels:
+            if child.tif == "DAY" and not child.cancels and not child.due:
                 self.cancel_child(child)
 
     def settle(self, p: Parent) -> None:
