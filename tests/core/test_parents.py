@@ -156,7 +156,7 @@ def test_mass_cancel_reaches_its_scope():
     assert w.state.core[0].live_parents == 0
 
 
-@pytest.mark.parametrize("scope", [Scope.VENUE, Scope.ORDER, 77, -1])
+@pytest.mark.parametrize("scope", [Scope.ORDER, 77, -1])
 def test_mass_cancel_of_a_scope_that_it_does_not_know_cancels_nothing(scope):
     w = resting()
     assert reasons(w.send(Template.MASS_CANCEL, scope=scope)) == [Reason.UNSUPPORTED]
