@@ -50,6 +50,14 @@ COMMANDS: dict[str, Command] = {
         "what a running engine counts and measures, without asking it",
         (("tickroute status runs/today --watch", "look at a running engine"),),
     ),
+    "alerts": Command(
+        "cli.alerts:alerts",
+        "what went wrong in a run: limit hits, gaps, stalls, clocks, and how soon it was told",
+        (
+            ("tickroute alerts runs/today --follow", "see alerts as they come"),
+            ("tickroute alerts runs/today --severity critical", "what wants somebody"),
+        ),
+    ),
     "control": Command(
         "cli.control:control",
         "tell a running engine: kill-on, kill-off, cancel-all",

@@ -15,6 +15,7 @@ from rich.markup import escape
 from cli.output import JsonOption, console, write_json
 from cli.shadow import ShadowVenues, forgotten_on_error
 from cli.verify import progress_bar
+from cli.watch import Watching
 
 if TYPE_CHECKING:
     from engine.run.config import Config
@@ -33,6 +34,9 @@ def run(
     shadow: Annotated[
         bool, typer.Option("--shadow", help="live feed, simulated venues: no order leaves for the configured ones")
     ] = False,
+    no_watch: Annotated[
+        bool, typer.Option("--no-watch", help="without the process beside it: no alerts, clock samples, drop copy")
+    ] = False,
     json: JsonOption = None,
 ) -> None:
     """Run the engine: connect to feeds, take orders, route, journal.
@@ -43,6 +47,8 @@ def run(
 
     Where the run directory holds a run, however it ended, it is recovered and goes on: the journal is driven through
     the core to the state that it had, every live order is asked about at its venue, and nothing is sent twice.
+
+    A process beside the engine tells alerts, samples the clock and copies executions (docs/alerts.md).
 
     With --shadow (or [engine] shadow = true) orders go to simulated venues that follow the same live feed, and nothing
     to the configured ones; everything else is as in production.
@@ -73,10 +79,13 @@ def run(
         signal.signal(number, lambda got, _frame: stopping.append(got))
     if venues is not None:
         venues.start(settings)
+    watching = None if no_watch else Watching(settings)
+    if watching is not None:
+        watching.start()
     engine.start()
     ready_ms = since_exec_ms()
     _say_ready(out, settings, engine, time.monotonic() - began)
-    final = _until_stopped(engine, venues, stopping, seconds)
+    final = _until_stopped(engine, venues, watching, stopping, seconds)
     _say_stopped(out, settings, engine, final, ready_ms, json)
     if engine.halted is not None:
         raise HaltedError(engine.halted.text(engine.run_dir))
@@ -113,7 +122,9 @@ def _say_stopped(
         )
 
 
-def _until_stopped(engine: Engine, venues: ShadowVenues | None, stopping: list[int], seconds: float) -> dict[str, int]:
+def _until_stopped(
+    engine: Engine, venues: ShadowVenues | None, watching: Watching | None, stopping: list[int], seconds: float
+) -> dict[str, int]:
     """Look after the engine until a signal, its end, or for so long (0: for ever); its last figures."""
     until = time.monotonic() + seconds if seconds > 0 else float("inf")
     try:
@@ -121,9 +132,13 @@ def _until_stopped(engine: Engine, venues: ShadowVenues | None, stopping: list[i
             engine.poll()
             if venues is not None:
                 venues.poll()
+            if watching is not None:
+                watching.poll()
             time.sleep(0.05)
         return engine.stop()
     finally:
+        if watching is not None:
+            watching.stop()
         if venues is not None:
             venues.stop()
 

@@ -15,37 +15,11 @@ import msgspec
 from msgspec import Meta
 
 from engine.errors import UsageError
+from engine.run.config_beside import Alerts, Clock, DropCopy
+from engine.run.config_types import Decimal, Name, NonNegative, Positive, Ppm, Struct
 
 if TYPE_CHECKING:
     from engine.run.config_read import Document
-
-# Wide enough for any sensible setting, and small enough that milliseconds become nanoseconds within an int64.
-_MOST = 10**9
-Name = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=15,
-        pattern=r"^[A-Za-z0-9_.\-]+\Z",
-        description="1 to 15 letters, digits or any of _ . -",
-    ),
-]
-Positive = Annotated[int, Meta(gt=0, le=_MOST)]
-NonNegative = Annotated[int, Meta(ge=0, le=_MOST)]
-#: Probability in parts per million.
-Ppm = Annotated[int, Meta(ge=0, le=1_000_000)]
-Decimal = Annotated[
-    str,
-    Meta(
-        max_length=40,
-        pattern=r"^-?[0-9]+(\.[0-9]+)?\Z",
-        description='a decimal number as text in quotes, such as "0.0030"',
-    ),
-]
-
-
-class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all sections: immutable, and an unknown key is an error."""
 
 
 class Engine(Struct, frozen=True):
@@ -337,6 +311,9 @@ class Config(Struct, frozen=True):
     routing: Routing = Routing()
     day: Day = Day()
     positions: Positions = Positions()
+    alerts: Alerts = Alerts()
+    clock: Clock = Clock()
+    drop_copy: DropCopy = DropCopy()
 
 
 class ConfigError(UsageError):

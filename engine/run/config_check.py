@@ -137,6 +137,8 @@ def _endpoints(config: Config) -> Iterator[Problem]:
     for n, session in enumerate(config.session):
         if session.endpoint != "zmq":
             rows.append((f"session[{n}].endpoint", session.endpoint, ("zmq", "shm")))
+    beside = (("alerts.endpoint", config.alerts.endpoint), ("drop_copy.endpoint", config.drop_copy.endpoint))
+    rows += [(key, text, ("ipc", "tcp")) for key, text in beside if text]
     for key, text, schemes in rows:
         yield from _endpoint(key, text, schemes)
         if text in used:

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import inspect
 
-from engine.run.config import ConfigError, Struct
+from engine.run.config import ConfigError
+from engine.run.config_types import Struct
 
 C = TypeVar("C", bound=Struct)
 MAX_BYTES = 4 << 20

@@ -65,6 +65,9 @@ FREE: Final = (
     "day.*",
     "positions.file",
     "venue.*.simulation*",
+    "alerts.*",
+    "clock.*",
+    "drop_copy.*",
 )
 #: What a repair writes before it begins, and removes when it is done; in the run's directory.
 UNFINISHED: Final = Path("journal") / "repair.json"

@@ -15,8 +15,9 @@ import msgspec
 from msgspec import Meta
 
 from engine.errors import UsageError
-from engine.run.config import Config, Feed, NonNegative, Orders, Struct, settled
+from engine.run.config import Config, Feed, Orders, settled
 from engine.run.config_read import Document, Problem, read, shown
+from engine.run.config_types import NonNegative, Struct
 
 _TIME = r"^(([0-9]{4}-[0-9]{2}-[0-9]{2}T)?[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?)?\Z"
 Time = Annotated[

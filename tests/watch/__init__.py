@@ -1,0 +1,1 @@
+"""Tests of the process beside an engine, and of reconciliation."""
