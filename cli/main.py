@@ -211,6 +211,14 @@ COMMANDS: dict[str, Command] = {
         "a run held to its seal: every sealed byte, and the signature",
         (("tickroute seal verify today.seal runs/today", "as sealed: 0, changed: 3, with the place"),),
     ),
+    "quality": Command(
+        "cli.quality:quality",
+        "execution quality by venue, strategy and client: spreads, markouts, Rule 605 and 606 tables",
+        (
+            ("tickroute quality runs/today", "how well its orders were executed"),
+            ("tickroute quality runs/2026-11-* --json quality.json", "a month of runs, added up, kept as JSON"),
+        ),
+    ),
     "doctor": Command(
         "cli.doctor:doctor",
         "what this machine would cost you: settings, and measured stalls",

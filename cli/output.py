@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,6 +66,19 @@ def wide_console(json_target: str | None = None) -> Console:
     if not out.is_terminal:
         out.width = 160
     return out
+
+
+def table(out: Console, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: the first column to the left, numbers to the right."""
+    from rich.table import Table
+
+    shown = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for n, head in enumerate(heads):
+        shown.add_column(head, justify="right" if n else "left", no_wrap=True)
+    for row in rows:
+        shown.add_row(*row)
+    out.print(shown)
+    out.print()
 
 
 def to_json(result: Any) -> bytes:

@@ -8,15 +8,13 @@ compiling the first time; `--no-verify` leaves out the second pass and the compi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from cli.output import JsonOption, checked, wide_console, write_json, write_text
+from cli.output import JsonOption, checked, table, wide_console, write_json, write_text
 from cli.report_full import RunDirs, SealOption, compliance
 from cli.verify import DIFFERENT, progress_bar, readable
 from engine.errors import UsageError
@@ -175,16 +173,6 @@ def _show_verdict(out: Console, m: Measures) -> None:
         out.print(f"verify: [bold red]different[/] at frame {m.verify.difference.seq}; tickroute verify shows it")
 
 
-def _table(out: Console, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
-    for n, head in enumerate(heads):
-        table.add_column(head, justify="right" if n else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    out.print(table)
-    out.print()
-
-
 def _show_venues(out: Console, m: Measures) -> None:
     from replay.report.pages import mean, money, quantity, share
 
@@ -203,7 +191,7 @@ def _show_venues(out: Console, m: Measures) -> None:
         for v in m.outcome.venues
     ]
     heads = ("venue", "children", "routed", "filled", "rate", "avg fill", "rejects", "timeouts", "fees")
-    _table(out, "Routing by venue", heads, rows)
+    table(out, "Routing by venue", heads, rows)
 
 
 def _show_latency(out: Console, m: Measures) -> None:
@@ -214,7 +202,7 @@ def _show_latency(out: Console, m: Measures) -> None:
         return
     source = "all events" if m.latency_source == "stats" else "events that sent something"
     heads = ("stage", "n", "min", "p50", "p90", "p99", "p99.9", "p99.99", "max")
-    _table(out, f"Latency by stage ({source})", heads, [(stage, *cells) for stage, cells in latency_rows(m)])
+    table(out, f"Latency by stage ({source})", heads, [(stage, *cells) for stage, cells in latency_rows(m)])
 
 
 def _show_trouble(out: Console, m: Measures) -> None:

@@ -20,6 +20,8 @@ from cli.output import JsonOption, console, write_json
 from engine.errors import TickrouteError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
     from replay.verify import Difference, Progress, Verdict
 
 DIFFERENT, UNREADABLE = 1, 3
@@ -76,20 +78,26 @@ def readable() -> Iterator[None]:
 @contextmanager
 def progress_bar(out: Console, run_dir: Path) -> Iterator[Progress]:
     """A progress bar over the journal's bytes, gone when it is done; nothing where no person watches."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
     from replay.verify import journal_bytes
 
     sizes = journal_bytes(run_dir)
+    with byte_bar(out) as bar:
+        task = bar.add_task("compiling, then replaying", total=sum(sizes) or None)
+        yield lambda segment, offset: bar.update(task, completed=sum(sizes[:segment]) + offset, description="replaying")
+
+
+def byte_bar(out: Console) -> Bar:
+    """A progress bar with a description and a percentage, gone when it is done; nothing where no person watches."""
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:3.0f} %"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:
-        task = bar.add_task("compiling, then replaying", total=sum(sizes) or None)
-        yield lambda segment, offset: bar.update(task, completed=sum(sizes[:segment]) + offset, description="replaying")
+    return Bar(*columns, console=out, transient=True, disable=not out.is_terminal)
 
 
 def show(out: Console, verdict: Verdict) -> None:

@@ -26,8 +26,10 @@ from replay.report.gather import Array, Kept, gather
 #: Seconds after a fill.
 HORIZONS_S: Final = (0.0, 1.0, 10.0, 60.0)
 _QUOTE, _TRADE = (Kind.INPUT, Template.QUOTE), (Kind.INPUT, Template.TRADE)
+#: What `touches_of` takes of a QUOTE.
+QUOTES: Final = "venue_id instrument_id bid_px bid_qty ask_px ask_qty flags ts_recv_ns"
 _NEEDED: Final[Kept] = {
-    _QUOTE: "venue_id instrument_id bid_px bid_qty ask_px ask_qty flags ts_recv_ns",
+    _QUOTE: QUOTES,
     _TRADE: "instrument_id px qty flags ts_recv_ns",
 }
 
@@ -67,20 +69,8 @@ class Tape:
         crossed. `stale_ns` takes the place of `routing.stale_ms`.
         """
         stale_ns = self.stale_ns if stale_ns is None else stale_ns
-        bid = np.zeros(len(times_ns), dtype=np.int64)
-        ask = np.full(len(times_ns), np.iinfo(np.int64).max)
-        for venue in range(len(self.config.venue)):
-            rows = self._quotes[instrument, venue]
-            if not len(rows):
-                continue
-            place = np.searchsorted(rows["ts_recv_ns"], times_ns, side="right") - 1
-            last = rows[np.maximum(place, 0)]
-            good = (place >= 0) & (times_ns - last["ts_recv_ns"] <= stale_ns)
-            crossed = (last["bid_px"] > last["ask_px"]) & (last["bid_qty"] > 0) & (last["ask_qty"] > 0)
-            good &= ((last["flags"] & Flag.CLOSED) == 0) & ~crossed
-            bid = np.where(good & (last["bid_qty"] > 0), np.maximum(bid, last["bid_px"]), bid)
-            ask = np.where(good & (last["ask_qty"] > 0), np.minimum(ask, last["ask_px"]), ask)
-        two_sided = (bid > 0) & (bid <= ask) & (ask < np.iinfo(np.int64).max)
+        rows = [self._quotes[instrument, venue] for venue in range(len(self.config.venue))]
+        bid, ask, two_sided = touches_of(rows, times_ns, stale_ns)
         scale = 10.0 ** self.config.instrument[instrument].px_decimals
         return np.where(two_sided, bid / scale, np.nan), np.where(two_sided, ask / scale, np.nan)
 
@@ -128,6 +118,26 @@ class Tape:
             if mine.any():
                 found[mine] = function(instrument, *(times[mine] for times in times_ns))
         return found
+
+
+def touches_of(venues: Sequence[Array], times_ns: Array, stale_ns: int) -> tuple[Array, Array, Array]:
+    """(best bid, best offer, whether there were both and not crossed) at times, in price units.
+
+    venues: quotes of one instrument, an array of QUOTES by venue, each ascending in ts_recv_ns.
+    """
+    bid = np.zeros(len(times_ns), dtype=np.int64)
+    ask = np.full(len(times_ns), np.iinfo(np.int64).max)
+    for rows in venues:
+        if not len(rows):
+            continue
+        place = np.searchsorted(rows["ts_recv_ns"], times_ns, side="right") - 1
+        last = rows[np.maximum(place, 0)]
+        good = (place >= 0) & (times_ns - last["ts_recv_ns"] <= stale_ns)
+        crossed = (last["bid_px"] > last["ask_px"]) & (last["bid_qty"] > 0) & (last["ask_qty"] > 0)
+        good &= ((last["flags"] & Flag.CLOSED) == 0) & ~crossed
+        bid = np.where(good & (last["bid_qty"] > 0), np.maximum(bid, last["bid_px"]), bid)
+        ask = np.where(good & (last["ask_qty"] > 0), np.minimum(ask, last["ask_px"]), ask)
+    return bid, ask, (bid > 0) & (bid <= ask) & (ask < np.iinfo(np.int64).max)
 
 
 def _times(table: pa.Table, name: str) -> Array:

@@ -6,6 +6,7 @@ of memory. What is kept grows with orders, reports and observations, not with qu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -142,6 +143,15 @@ class _Gatherer:
             part[name] = records[name]
         self.parts[key].append(part)
 
+    def tables(self) -> dict[tuple[Kind, Template], Array]:
+        """What was kept since this was last asked."""
+        taken = {
+            key: np.concatenate(parts) if parts else np.zeros(0, dtype=self.dtypes[key])
+            for key, parts in self.parts.items()
+        }
+        self.parts = {key: [] for key in self.kept}
+        return taken
+
     def _segment(self, chunk: Chunk, starts: Array) -> None:
         """Count the chunk to its segment; times are `ts_recv_ns` of its first and last input."""
         every = chunk.memory.view("<i8")[starts // 8 + 4]
@@ -167,14 +177,10 @@ def gather(run_dir: str | Path, kept: Kept = KEPT, progress: Progress | None = N
             found.take(chunk)
             if progress is not None:
                 progress(chunk.segment, int(chunk.rows["offset"][-1]))
-    tables = {
-        key: np.concatenate(parts) if parts else np.zeros(0, dtype=found.dtypes[key])
-        for key, parts in found.parts.items()
-    }
     return Gathered(
         manifest=reader.manifest,
         run_id=reader.run_id.hex(),
-        tables=tables,
+        tables=found.tables(),
         frames={kind.name.lower(): int(found.kinds[kind]) for kind in Kind if found.kinds[kind]},
         inputs={T(t).name: int(found.templates[t]) for t in T if found.templates[t]},
         segments=found.segments,
@@ -182,3 +188,16 @@ def gather(run_dir: str | Path, kept: Kept = KEPT, progress: Progress | None = N
         last_ns=max((s.last_ns for s in found.segments), default=0),
         end=reader.end,
     )
+
+
+def gather_parts(
+    run_dir: str | Path, kept: Kept, progress: Progress | None = None
+) -> Iterator[dict[tuple[Kind, Template], Array]]:
+    """As `gather`, a chunk of the journal at a time: for what is looked at once and too much to be kept."""
+    with JournalReader(run_dir) as reader:
+        found = _Gatherer(kept, manifest.from_bytes(reader.manifest).schema_version)
+        for chunk in reader.chunks(1 << 15):
+            found.take(chunk)
+            if progress is not None:
+                progress(chunk.segment, int(chunk.rows["offset"][-1]))
+            yield found.tables()

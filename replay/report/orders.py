@@ -241,14 +241,23 @@ class Book:
         factor: Array = rows["notional_mul"] / rows["notional_div"]
         return fills["last_qty"] * factor
 
+    def venue_rejects(self) -> Array:
+        """Venues' refusals of orders, without those that the engine did not take."""
+        rejects = self.found.table(Kind.INPUT, Template.REJECT)
+        taken: Array = rejects[~np.isin(rejects["seq"], self._refused(Template.REJECT))]
+        return taken
+
+    def timeouts(self) -> Array:
+        """Children (rows) that a venue did not answer in time, an entry a time."""
+        alerts = self.found.table(Kind.OUTPUT, Template.ALERT)
+        place, known = places(self.children["order_id"], alerts["order_id"][alerts["code"] == Reason.TIMEOUT])
+        late: Array = place[known]
+        return late
+
     def venues(self) -> list[s.Venue]:
         """Each venue's part, in the order of the configuration."""
-        rejects = self.found.table(Kind.INPUT, Template.REJECT)
-        rejects = rejects[~np.isin(rejects["seq"], self._refused(Template.REJECT))]
-        alerts = self.found.table(Kind.OUTPUT, Template.ALERT)
-        late = alerts["order_id"][alerts["code"] == Reason.TIMEOUT]
-        place, known = places(self.children["order_id"], late)
-        late_venues = self.children["venue_id"][place[known]]
+        rejects = self.venue_rejects()
+        late_venues = self.children["venue_id"][self.timeouts()]
         _, first = np.unique(self.fill_child, return_index=True)
         return [
             self._venue(v, int((rejects["venue_id"] == v).sum()), int((late_venues == v).sum()), first)
