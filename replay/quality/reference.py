@@ -44,8 +44,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from engine.run.config import Decimal, Struct
 from engine.run.config_read import Problem, read
+from engine.run.config_types import Decimal, Struct
 from replay.quality.settings import sha256_of
 from replay.quality.structs import Source
 

@@ -14,8 +14,9 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from engine.run.config import ConfigError, Decimal, Positive, Struct
+from engine.run.config import ConfigError
 from engine.run.config_read import Problem, read
+from engine.run.config_types import Decimal, Positive, Struct
 
 DEFAULTS: Final = Path(__file__).with_name("buckets.toml")
 Placement = Literal["far", "beyond_mid", "mid", "inside", "near", "behind", "none"]
