@@ -161,7 +161,8 @@ def _run(
         )
         config.write_text(text, encoding="utf-8")
         processes.start("engine", "run", str(config), "--json", str(run_dir / "engine.json"))
-        processes.start("venues", "venues", str(config), "--json", str(run_dir / "venues.json"))
+        venues = ("--json", str(run_dir / "venues.json"), "--drop-copy", str(run_dir / "venues.csv"))
+        processes.start("venues", "venues", str(config), *venues)
         _route(screen, processes, run_dir, config, day, orders, seed, rate, skip_gaps)
 
 

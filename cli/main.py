@@ -58,6 +58,14 @@ COMMANDS: dict[str, Command] = {
             ("tickroute alerts runs/today --severity critical", "what wants somebody"),
         ),
     ),
+    "reconcile": Command(
+        "cli.reconcile:reconcile",
+        "our executions against venues' own records: breaks, with their age",
+        (
+            ("tickroute reconcile runs/today --venue-file XNYS.csv", "against a venue's file"),
+            ("tickroute reconcile runs/today --stream tcp://venue:9100", "as executions come, until Ctrl-C"),
+        ),
+    ),
     "control": Command(
         "cli.control:control",
         "tell a running engine: kill-on, kill-off, cancel-all",

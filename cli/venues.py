@@ -26,6 +26,10 @@ def venues(
     shadow: Annotated[
         Path | None, typer.Option(hidden=True, help="Be the venues of this run directory's shadow engine.")
     ] = None,
+    drop_copy: Annotated[
+        str | None,
+        typer.Option(help="Write executions down: a CSV file, or an endpoint (ipc://, tcp://) to publish on."),
+    ] = None,
     seconds: Annotated[float, typer.Option(help="Stop after this long; 0 runs until a signal.", min=0)] = 0.0,
     json: JsonOption = None,
 ) -> None:
@@ -52,6 +56,7 @@ def venues(
         session or None,
         on_ready=lambda _: screen.print(f"ready: {len(settings.venue)} venues"),
         seconds=seconds or None,
+        record=drop_copy,
     )
     if json is not None:
         write_json(json, counters)

@@ -31,6 +31,7 @@ from engine.record.records import UNIT, Reason, SessionFlag, Template, blank
 from engine.run.config import Config, Session
 from gateways.session import RING, SHM, ZMQ, Port, make_sessions, transmit
 from gateways.venues import desk as desk_kernels
+from gateways.venues.record import VenueRecord
 from gateways.venues.state import Depth, create
 
 SLICE_NS: Final = 2_000_000
@@ -61,7 +62,7 @@ class SimulatedVenues:
 
     feeds: endpoints of the feed (a ring has one reader, so on shm:// this is not the engine's own); None is [[feed]].
     sessions: names of the venue sessions to serve; None is all. epoch: start in seconds, larger than that of any life
-    before; None is now. UsageError, SessionError, LinkError or RingError where something cannot be had.
+    before; None is now. record: see `VenueRecord`. UsageError, SessionError, LinkError, RingError: what cannot be had.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class SimulatedVenues:
         idle: str | None = None,
         epoch: int | None = None,
         stop: threading.Event | None = None,
+        record: str | None = None,
     ) -> None:
         self.config = config
         feeds = [feed.endpoint for feed in config.feed] if feeds is None else list(feeds)
@@ -97,6 +99,7 @@ class SimulatedVenues:
         self._feed_sockets: list[pyzmq.Socket[bytes]] = []
         self._feed_rings: list[Ring] = []
         self._stop = stop or threading.Event()
+        self._record = VenueRecord(record, config, self.epoch) if record else None
         self._slice(0)  # compiles or loads the kernels before anybody can talk to us
         self._context = zmq.make_context(io_cores=config.engine.io_cores)
         try:
@@ -159,6 +162,8 @@ class SimulatedVenues:
             if deadline_ns is not None and now_ns >= deadline_ns:
                 break
             due_ns = self._slice(SLICE_NS)
+            if self._record is not None:
+                self._record.look(self.desk)
             if parks and monotonic_ns() - now_ns < SLICE_NS:
                 self._park(min(due_ns, _PARK_NS))
             for port in self._ports:
@@ -189,6 +194,7 @@ class SimulatedVenues:
             "refused": int(ex.core["refused"][0]),
             "distinct_orders": int(ex.core["count"][0]),
             "postponed": int(ex.core["postponed"][0]),
+            "recorded": self._record.count if self._record is not None else 0,
             "venues": venues,
             "sessions": {
                 session.name: {name: int(links[name][n]) for name in names}
@@ -199,6 +205,8 @@ class SimulatedVenues:
 
     def close(self) -> None:
         """Say goodbye on each session and hang up. Idempotent."""
+        if self._record is not None:
+            self._record.close()
         for n, _ in self._rows():
             if self.sessions.links["up"][n] == 1:
                 self._say_goodbye(n)
@@ -237,10 +245,12 @@ def run_venues(
     idle: str | None = None,
     on_ready: Callable[[SimulatedVenues], None] | None = None,
     seconds: float | None = None,
+    record: str | None = None,
 ) -> dict[str, Any]:
     """Be the venues of a configuration until SIGTERM or SIGINT (or for `seconds`); returns the counters.
 
-    feed_endpoint: one or more, see `SimulatedVenues`. on_ready is called when everything is connected and compiled.
+    feed_endpoint: one or more, see `SimulatedVenues`; record: see `VenueRecord`. on_ready is called when everything is
+    connected and compiled.
     In another thread than the main one signals are the caller's affair.
     """
     feeds = [feed_endpoint] if isinstance(feed_endpoint, str) else feed_endpoint
@@ -253,7 +263,7 @@ def run_venues(
     if threading.current_thread() is threading.main_thread():
         before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with SimulatedVenues(config, feeds, sessions, idle=idle, stop=stop) as venues:
+        with SimulatedVenues(config, feeds, sessions, idle=idle, stop=stop, record=record) as venues:
             if on_ready is not None:
                 on_ready(venues)
             venues.run(seconds)

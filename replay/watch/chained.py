@@ -112,29 +112,46 @@ def _chain_of(line: bytes) -> bytes | None:
     return bytes.fromhex(found[1].decode("ascii")) if found else None
 
 
+class Reading:
+    """A log that is read from its beginning, and again as it grows. `head` and `offset` are how far that has come."""
+
+    def __init__(self, path: Path, run_id: str) -> None:
+        self._path = path
+        self._chain = subject(run_id, path.name)
+        self.lines = self.offset = 0
+
+    @property
+    def head(self) -> Head:
+        """Lines that were read, and the last one's chain value."""
+        return Head(self.lines, self._chain.hex())
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The lines that are there now, each held against the chain; ChainError, OSError. A torn last one waits."""
+        with self._path.open("rb") as file:
+            file.seek(self.offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                row = _read(self._path, self.lines + 1, self.offset, line, self._chain)
+                self._chain = link(self._chain, line[:-_END_BYTES])
+                self.lines += 1
+                self.offset += len(line)
+                yield row
+
+
 def rows(path: Path, run_id: str, head: Head | None = None) -> Iterator[dict[str, Any]]:
     """The lines of a log in order, each held against the chain; ChainError at the first that is not as it was written.
 
     `head`: what is kept elsewhere; the log must have come to it. A torn last line is left out: it was never whole.
     """
-    chain, number, offset = subject(run_id, path.name), 0, 0
-    reached = head is None or head == Head(0, chain.hex())
-    with path.open("rb") as file:
-        for line in file:
-            number += 1
-            if not line.endswith(b"\n"):
-                break
-            row = _read(path, number, offset, line, chain)
-            chain = link(chain, line[:-_END_BYTES])
-            offset += len(line)
-            if head is not None and number == head.lines:
-                if chain.hex() != head.chain:
-                    raise ChainError(path, number, offset, f"the chain is {chain.hex()}, and was {head.chain}")
-                reached = True
-            yield row
-    if not reached:
-        assert head is not None
-        raise ChainError(path, number, offset, f"the log ends here, and had {head.lines} lines")
+    reading = Reading(path, run_id)
+    for row in reading.rows():
+        if head is not None and reading.lines == head.lines and reading.head != head:
+            raise ChainError(path, reading.lines, reading.offset, f"the chain is {row['chain']}, and was {head.chain}")
+        yield row
+    if head is not None and reading.lines < head.lines:
+        why = f"the log ends before it, and had {head.lines} lines"
+        raise ChainError(path, reading.lines + 1, reading.offset, why)
 
 
 def _read(path: Path, number: int, offset: int, line: bytes, before: bytes) -> dict[str, Any]:
@@ -154,7 +171,7 @@ def _read(path: Path, number: int, offset: int, line: bytes, before: bytes) -> d
 
 def check(path: Path, run_id: str, head: Head | None = None) -> Head:
     """Read a log whole and say where it stands; ChainError as `rows`."""
-    lines, chain = 0, subject(run_id, path.name).hex()
+    found = Head(0, subject(run_id, path.name).hex())
     for row in rows(path, run_id, head):
-        lines, chain = lines + 1, str(row["chain"])
-    return Head(lines, chain)
+        found = Head(found.lines + 1, str(row["chain"]))
+    return found

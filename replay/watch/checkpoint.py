@@ -38,9 +38,8 @@ class Checkpoint(msgspec.Struct, kw_only=True):
     delta_ns: int | None = None
     #: engine clock - CLOCK_MONOTONIC of the life that is now.
     offset_ns: int = 0
-    #: Records of the drop copy, and lines of the log of breaks that were told.
+    #: Records of the drop copy.
     executions: list[int] = []
-    break_lines: int = 0
     #: Whether the journal was closed and all of it read, and how the logs stand.
     closed: bool = False
     heads: dict[str, Head] = {}

@@ -87,8 +87,8 @@ def reasons(reading: Reading, step_ns: int, tolerance_ns: int) -> tuple[str, ...
 
 
 class Sampler:
-    """Samples until `close`. `samples` is what the other thread takes; `engine_ns` gives the engine's clock at a
-    time of CLOCK_MONOTONIC.
+    """Samples from `start` to `close`. `samples` is what the other thread takes; `engine_ns` gives the engine's clock
+    at a time of CLOCK_MONOTONIC.
     """
 
     def __init__(self, run_dir: Path, run_id: str, settings: Clock, engine_ns: Callable[[int], int]) -> None:
@@ -97,8 +97,12 @@ class Sampler:
         self.samples: deque[Sample] = deque(maxlen=1000)
         self._before: Pair | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="clock-sampler", daemon=True)
+        self._thread: threading.Thread | None = None
         self._said = ""
+
+    def start(self) -> None:
+        """Sample from now on."""
+        self._thread = threading.Thread(target=self._run, name="clock-sampler", daemon=True)
         self._thread.start()
 
     @property
@@ -165,5 +169,6 @@ class Sampler:
     def close(self) -> None:
         """Stop sampling and close the log."""
         self._stop.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         self._log.close()

@@ -62,7 +62,7 @@ def test_a_line_that_is_gone_moved_or_another_runs_is_found(log):
         check(path, RUN.replace("0", "1"))
     path.write_bytes(b"".join(lines[:3]))
     assert check(path, RUN).lines == 3, "by itself a log does not know how long it was"
-    with pytest.raises(ChainError, match="the log ends here, and had 5 lines"):
+    with pytest.raises(ChainError, match="the log ends before it, and had 5 lines"):
         check(path, RUN, head)
 
 

@@ -1,0 +1,1 @@
+"""Reconciliation: what we booked against what venues say that they executed."""
