@@ -45,7 +45,7 @@ from replay.watch.executions import Executions
 from replay.watch.gauges import Gauges
 from replay.watch.journaled import JournalAlerts
 from replay.watch.names import Names, UtcClock
-from replay.watch.publish import Publisher
+from replay.watch.publish import Publisher, PublishError
 from replay.watch.stale import StaleFeeds
 from replay.watch.stream import ALERTS_FILE, AlertStream
 from replay.watch.tail import Tail, templates
@@ -84,16 +84,12 @@ class Watch:
         names, self._clock = Names(config), UtcClock(config)
         if self._clock.delta_ns is not None and self._state.delta_ns is not None:
             self._clock.delta_ns = self._state.delta_ns
-        self.stream = AlertStream(
-            self.run_dir, self.run_id, config.alerts, _publisher("alerts.endpoint", config.alerts.endpoint)
-        )
+        unbound: list[str] = []
+        publisher = _publisher("alerts.endpoint", config.alerts.endpoint, unbound)
+        self.stream = AlertStream(self.run_dir, self.run_id, config.alerts, publisher)
         stack.callback(self.stream.close)
-        self._copy = DropCopy(
-            self.run_dir,
-            self._manifest.stream_epoch,
-            self._state.executions,
-            _publisher("drop_copy.endpoint", config.drop_copy.endpoint),
-        )
+        publisher = _publisher("drop_copy.endpoint", config.drop_copy.endpoint, unbound)
+        self._copy = DropCopy(self.run_dir, self._manifest.stream_epoch, self._state.executions, publisher)
         stack.callback(self._copy.close)
         self._executions = Executions()
         self._alerts = JournalAlerts(names, self._clock)
@@ -113,6 +109,8 @@ class Watch:
         self.stream.resume(self._state.waiting)
         if self._tail.trouble:
             self._tell("journal", "RECORDS_GONE", Severity.CRITICAL, self._tail.trouble)
+        for text in unbound:
+            self._tell("stream", "NOT_PUBLISHED", Severity.CRITICAL, text)
 
     def _engine_ns(self, monotonic_ns: int) -> int:
         """The engine's clock at a time of CLOCK_MONOTONIC; with the feed's clock, what the loop last said."""
@@ -231,8 +229,15 @@ class Watch:
         self._closing.close()
 
 
-def _publisher(key: str, endpoint: str) -> Publisher | None:
-    return Publisher(key, endpoint) if endpoint else None
+def _publisher(key: str, endpoint: str, unbound: list[str]) -> Publisher | None:
+    """The socket of an endpoint. One that cannot be bound costs the socket, and not the log: why goes to `unbound`."""
+    if not endpoint:
+        return None
+    try:
+        return Publisher(key, endpoint)
+    except PublishError as error:
+        unbound.append(str(error))
+        return None
 
 
 def _lock(run_dir: Path) -> int:

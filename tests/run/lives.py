@@ -76,7 +76,8 @@ class Lives:
     def start(self, *options: str) -> None:
         """Start the engine, and wait until client and venues talk to it."""
         self.lives += 1
-        self.processes.start(f"engine-{self.lives}", "run", str(self.toml), *options, "--json", str(self._told()))
+        told = ("--no-watch", "--json", str(self._told()))
+        self.processes.start(f"engine-{self.lives}", "run", str(self.toml), *options, *told)
         if self.feed is None:
             self.feed = Feed(self.config, self.context, wait_s=START_S)
         ups = int(self.client.lives["ups"])

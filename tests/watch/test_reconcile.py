@@ -15,7 +15,6 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.jit import JIT
 from engine.record.records import Template, blank, text16
 from engine.record.units import from_units
 from replay.reconcile.compare import OURS, THEIRS, Reconciler
@@ -23,24 +22,10 @@ from replay.reconcile.ledger import Entry
 from replay.reconcile.run import Following, Run, against_files, tell
 from replay.reconcile.venue_file import COLUMNS, VenueFileError, read
 from replay.watch.summary import read_alerts
-from tests.replay.desk import config, record_day
+from tests.replay.desk import config
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 T = Template
-
-
-@pytest.fixture(scope="module")
-def day(tmp_path_factory):
-    path = tmp_path_factory.mktemp("reconcile") / "day"
-    record_day(
-        path, **({"quotes": 1500, "trades": 300, "orders": 120} if JIT else {"quotes": 60, "trades": 15, "orders": 40})
-    )
-    return path
-
-
-@pytest.fixture
-def run_dir(day, tmp_path):
-    return shutil.copytree(day, tmp_path / "run")
 
 
 def ours(run_dir):

@@ -5,39 +5,36 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import subprocess
+import sys
+import threading
+import time
 from collections import Counter
 
 import numpy as np
 import pytest
 
+from cli import main as cli
 from engine.io.journal_format import Kind
 from engine.io.journal_reader import JournalReader
-from engine.jit import JIT
-from engine.record.records import DTYPES, ControlAction, ExecType, Reason, RiskRule, Template
+from engine.io.ring import CONSUMER, Ring, ring_push
+from engine.io.stats_file import StatsWriter
+from engine.jit import ROOT
+from engine.record.records import DTYPES, ControlAction, ExecType, Reason, RiskRule, Template, blank
+from engine.run.publish import PUBLISHED
+from engine.run.wiring import PROGRESS, STAGES
 from replay.watch import checkpoint
-from replay.watch.chained import check
+from replay.watch.chained import ChainedLog, check
 from replay.watch.dropcopy import FILE, DropCopyError
+from replay.watch.events import Conditions
+from replay.watch.gauges import Gauges
 from replay.watch.main import Watch, WatchError, once
 from replay.watch.summary import read_alerts, summary
 from replay.watch.tail import Tail
-from tests.replay.desk import record_day
+from tests.replay.desk import config
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 E = ExecType
-
-
-@pytest.fixture(scope="module")
-def day(tmp_path_factory):
-    path = tmp_path_factory.mktemp("watch") / "day"
-    record_day(
-        path, **({"quotes": 1500, "trades": 300, "orders": 120} if JIT else {"quotes": 60, "trades": 15, "orders": 40})
-    )
-    return path
-
-
-@pytest.fixture
-def run_dir(day, tmp_path):
-    return shutil.copytree(day, tmp_path / "run")
 
 
 def watched(run_dir):
@@ -198,3 +195,118 @@ def test_a_drop_copy_that_was_altered_behind_the_checkpoint_is_found(run_dir):
     with pytest.raises(DropCopyError, match="at byte 384: record"):
         once(watching)
     watching._closing.close()
+
+
+def test_the_command_shows_alerts_counts_and_an_altered_line(run_dir, capsys):
+    rows = watched(run_dir)
+    assert cli.main(["alerts", str(run_dir), "--json", "-"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [row["seq"] for row in said["alerts"]] == [row["seq"] for row in rows]
+    assert said["events"] == sum(row["events"] for row in said["codes"])
+    assert cli.main(["alerts", str(run_dir), "--severity", "critical", "--last", "3"]) == 0
+    assert "MAX_QTY: " not in capsys.readouterr().out
+    assert cli.main(["alerts", str(run_dir), "--severity", "loud"]) == 2
+    assert "must be one of info, warning, critical" in capsys.readouterr().err
+    path = run_dir / "alerts.jsonl"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert cli.main(["alerts", str(run_dir)]) == 1
+    assert f"alerts.jsonl, line {data[: len(data) // 2].count(10) + 1} (byte " in capsys.readouterr().err
+    path.unlink()
+    assert cli.main(["alerts", str(run_dir)]) == 1
+    assert "there is none; the run had no watch" in capsys.readouterr().err
+
+
+def test_following_shows_each_alert_as_it_was_written(run_dir, capfd):
+    watching = Watch(run_dir, sample=False)
+
+    def watch_later():
+        time.sleep(0.3)
+        once(watching)
+        watching.close()
+
+    thread = threading.Thread(target=watch_later)
+    (run_dir / "alerts.jsonl").touch()
+    thread.start()
+    assert cli.main(["alerts", str(run_dir), "--follow", "--seconds", "2", "--json", "-"]) == 0
+    thread.join()
+    assert capfd.readouterr().out == (run_dir / "alerts.jsonl").read_text()
+
+
+def test_alerts_of_a_full_disk_wait_and_are_written_when_there_is_room(run_dir, monkeypatch):
+    wanted = told(watched(shutil.copytree(run_dir, run_dir.parent / "whole")))
+    watching = Watch(run_dir, sample=False)
+    with monkeypatch.context() as full:
+        full.setattr(ChainedLog, "append", refuse)
+        while (chunk := watching._tail.read()) is not None:
+            watching._take(chunk)
+        assert watching.stream.unwritten > 3
+    watching.turn()
+    assert watching.stream.unwritten == 0
+    watching.close()
+    assert told(read_alerts(run_dir).rows) == wanted
+
+
+def refuse(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_conditions_are_told_when_they_begin_and_end(tmp_path):
+    """A stats file whose tables fill and empty: nearly full once, over once, and not in between."""
+    settings = config(str(tmp_path))
+    writer = StatsWriter(tmp_path / "stats", {name: name for name in PUBLISHED}, {"progress": PROGRESS}, STAGES)
+    conditions = Conditions()
+    gauges = Gauges(settings, tmp_path, conditions)
+    found = []
+    for live in (0, 100, 409, 410, 512, 380, 359, 358, 100, 411, 0):  # 512 parents: 80 % are 410, 70 % are 359
+        writer.counters["value"][writer.counter_index["live_parents"]] = live
+        writer.counters["value"][writer.counter_index["stalls"]] += 2
+        writer.counters["value"][writer.counter_index["heartbeat_ns"]] = time.monotonic_ns()
+        writer.beat(time.monotonic_ns())
+        stalls = list(gauges.look())
+        assert [(event.code, event.times) for event in stalls] == [("LOOP_STALL", 2)]
+        found += [(event.code, event.subject, event.state, event.value) for event in gauges.levels()]
+    told_of = [(state, value) for code, subject, state, value in found if subject == "table of parents"]
+    assert [state for state, _ in told_of] == ["raised", "cleared", "raised", "cleared"]
+    assert told_of[0][1] == 410
+    writer.counters["value"][writer.counter_index["heartbeat_ns"]] = time.monotonic_ns() - 3_000_000_000
+    list(gauges.look())
+    [silent] = list(gauges.levels())
+    assert (silent.code, silent.state) == ("LOOP_SILENT", "raised")
+    assert (silent.value or 0) > 3_000_000_000
+    ring = Ring.create(tmp_path / "control.ring", 16, CONSUMER)
+    record = blank(Template.CONTROL)
+    for _ in range(13):
+        assert ring_push(ring.address, record.ctypes.data, record.dtype.itemsize) == 1
+    assert [(event.subject, event.value, event.limit) for event in gauges.levels()] == [("ring control", 13, 16)]
+    ring.close()
+    gauges.close()
+    writer.close()
+
+
+def test_an_engine_that_is_gone_is_told(run_dir):
+    """Its journal was not closed, and the parent that the watch was given is not its parent."""
+    last = sorted((run_dir / "journal").glob("*.seg"))
+    used = max(path for path in last if path.read_bytes()[56:64] != bytes(8))
+    data = bytearray(used.read_bytes())
+    data[56:64] = bytes(8)
+    used.write_bytes(data)
+    command = [sys.executable, "-m", "replay.watch.main", str(run_dir), "--parent", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = read_alerts(run_dir).rows
+    assert [row["severity"] for row in rows if row["code"] == "ENGINE_GONE"] == ["critical"]
+    assert told(rows)["block", "MAX_QTY"] == expected(run_dir)["block", "MAX_QTY"]
+    assert json.loads((run_dir / checkpoint.FILE).read_bytes())["closed"] is False
+
+
+def test_an_endpoint_that_cannot_be_bound_costs_the_socket_and_is_told(run_dir):
+    sections = {"alerts": {"endpoint": "ipc:///nowhere/at/all"}, "drop_copy": {"endpoint": "tcp://192.0.2.1:1"}}
+    watching = Watch(run_dir, sections, sample=False)
+    once(watching)
+    watching.close()
+    rows = read_alerts(run_dir).rows
+    assert told(rows) == expected(run_dir)
+    texts = [row["text"] for row in rows if row["code"] == "NOT_PUBLISHED"]
+    assert [text.split(" = ")[0] for text in texts] == ["alerts.endpoint", "drop_copy.endpoint"]
