@@ -60,6 +60,25 @@ max_qty = "50000"
 max_notional = "20000000"
 collar_bps = 300
 reference_age_ms = 300000
+period_collar_bps = 1000
+collar_period_ms = 300000
+fat_finger_bps = 5000
+max_position = "2000000"
+gross_notional = "400000000"
+net_notional = "400000000"
+session_rate = 5000
+strategy_rate = 5000
+instrument_rate = 5000
+duplicate_ms = 10
+repeated_executions = 20000
+repeated_executions_ms = 60000
+restricted = []
+
+[[risk.permission]]
+client = "*"
+strategy = "*"
+instrument = "*"
+venue = "*"
 
 [simulation]
 seed = {seed}

@@ -82,10 +82,20 @@ def _head(out: Console, found: Past) -> None:
     why = f" ({rules.kill_reason})" if rules.kill_reason else ""
     kill = f"[bold red]on{why}, nothing new is sent[/]" if rules.killed else "off"
     out.print(
-        f"  limits    kill flag {kill}; collar {rules.collar_bps} bps, reference no older than "
+        f"  limits    kill flag {kill}; reference no older than "
         f"{span_text(rules.reference_age_ns)}, quotes than {span_text(rules.stale_ns)}",
         soft_wrap=True,
     )
+    for strategy in rules.latched:
+        out.print(f"  latched   [bold red]strategy {strategy}[/]: nothing new is sent for it until a person enables it")
+    for row in rules.overrides:
+        out.print(
+            f"  override  {row.rule} of {row.scope.lower()} {row.target} is {row.value:,} until {row.until}, then "
+            f"{row.restore:,} (asked for by {row.actor_id} and {row.actor_2})",
+            soft_wrap=True,
+        )
+    if rules.rules_off:
+        out.print(f"  off       {', '.join(rules.rules_off)}", soft_wrap=True, markup=False)
     end = f"day orders expire at {rules.day_end_at}" if rules.day_end_at else "day orders do not expire"
     out.print(
         f"  orders    a child has {span_text(rules.child_timeout_ns)}, then {rules.max_cancels} cancels; {end}",
@@ -123,7 +133,8 @@ def _instrument(out: Console, found: Instrument) -> None:
     trade = f"last trade {found.trade_px}" if found.trade_px else "no trade"
     out.print(
         f"  {reference}; {trade}; {found.resting} parents wait for a quote; an order has {commas(found.max_qty)} and "
-        f"{commas(found.max_notional)} {found.currency} at most",
+        f"{commas(found.max_notional)} {found.currency} at most, collar {found.collar_bps} bps"
+        + ("; restricted, nothing is sent" if found.restricted else ""),
         soft_wrap=True,
         markup=False,
     )

@@ -63,6 +63,25 @@ max_qty = "5000"
 max_notional = "1000000000"
 collar_bps = 1000
 reference_age_ms = 3600000
+period_collar_bps = "off"
+collar_period_ms = 1000
+fat_finger_bps = "off"
+max_position = "off"
+gross_notional = "off"
+net_notional = "off"
+session_rate = "off"
+strategy_rate = "off"
+instrument_rate = "off"
+duplicate_ms = "off"
+repeated_executions = "off"
+repeated_executions_ms = 1000
+restricted = []
+
+[[risk.permission]]
+client = "*"
+strategy = "*"
+instrument = "*"
+venue = "*"
 [[session]]
 name = "desk"
 role = "client"

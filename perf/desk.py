@@ -54,6 +54,25 @@ max_qty = "20000"
 max_notional = "50000000"
 collar_bps = 1000
 reference_age_ms = 3600000
+period_collar_bps = 2000
+collar_period_ms = 300000
+fat_finger_bps = 5000
+max_position = "1000000000"
+gross_notional = "100000000000"
+net_notional = "100000000000"
+session_rate = 100000000
+strategy_rate = 100000000
+instrument_rate = 100000000
+duplicate_ms = 1
+repeated_executions = 100000000
+repeated_executions_ms = 60000
+restricted = []
+
+[[risk.permission]]
+client = "*"
+strategy = "*"
+instrument = "*"
+venue = "*"
 """
 _DEFAULTS: dict[str, object] = {
     "clock": "feed",

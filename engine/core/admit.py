@@ -12,7 +12,8 @@ import numpy as np
 from engine.core.answers import target_of
 from engine.core.books import admit_stream
 from engine.core.day import cost_of_load, day_now
-from engine.core.limits import COUNT_MAX, MAX_QTY
+from engine.core.limit_change import admit_enable, admit_limit_change
+from engine.core.limits import COUNT_MAX, MAX_QTY, MAX_STRATEGIES
 from engine.core.sessions import follow_session
 from engine.core.state import FROM_CLIENT, FROM_CONTROL, FROM_FEED, FROM_VENUE, Events, Outbox, State
 from engine.jit import kernel
@@ -63,7 +64,7 @@ for _template in DTYPES:
         _ROLES[_template] |= (1 << FROM_CLIENT) | (1 << FROM_VENUE)
     if _template in (Template.MASS_CANCEL, Template.CONTROL, Template.TIMER, Template.MALFORMED, Template.RECOVERED):
         _ROLES[_template] |= 1
-    if _template in (Template.ROLL, Template.POSITION_LOAD):
+    if _template in (Template.ROLL, Template.POSITION_LOAD, Template.LIMIT_CHANGE):
         _ROLES[_template] |= 1
 
 _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
@@ -74,6 +75,7 @@ _REPORT_FIRST, _REPORT_LAST = int(Template.ACK), int(Template.CORRECT)
 _BUST, _CORRECT = int(Template.BUST), int(Template.CORRECT)
 _FILL, _CONTROL, _RECOVERED = int(Template.FILL), int(Template.CONTROL), int(Template.RECOVERED)
 _VENUE_DEF = int(Template.VENUE_DEF)
+_LIMIT_CHANGE, _ENABLE = int(Template.LIMIT_CHANGE), int(ControlAction.ENABLE)
 _ROLL, _POSITION = int(Template.ROLL), int(Template.POSITION_LOAD)
 _BUY, _SELL, _SHORT = int(Side.BUY), int(Side.SELL), int(Side.SELL_SHORT)
 _MARKET, _LIMIT = int(OrdType.MARKET), int(OrdType.LIMIT)
@@ -156,6 +158,8 @@ def admit(state: State, events: Events, i: int, outbox: Outbox) -> tuple[int, in
     if template == _ROLL:
         day, now = int(events.roll[i].trading_day), day_now(state)
         return (0, 0, 0) if now < day <= MAX_DAY else (_R_ORDER, day, now)
+    if template == _LIMIT_CHANGE:
+        return admit_limit_change(state, events, i)
     if template == _POSITION:
         return _admit_position(state, events, i)
     if _ORDER_FIRST <= template <= _ORDER_LAST:
@@ -247,6 +251,8 @@ def _admit_control(state: State, events: Events, i: int, session: int) -> tuple[
     action, value = int(events.control[i].action), int(events.control[i].value)
     if action == _PAUSE or action == _RESUME:
         return 0, 0, 0
+    if action == _ENABLE and session < 0:
+        return admit_enable(state, events, i)
     if session >= 0 or (action != _KILL_ON and action != _KILL_OFF and action != _STOP):
         return _R_UNSUPPORTED, action, 0
     most = len(state.children) if action == _STOP else N_REASONS - 1
@@ -296,6 +302,8 @@ def _admit_order(state: State, events: Events, i: int, template: int, session: i
         return _R_TIF, int(order.tif), _DAY
     if order.min_qty != 0 or order.display_qty != 0:
         return _R_UNSUPPORTED, int(order.min_qty), 0
+    if order.algo_id < 0 or order.algo_id >= MAX_STRATEGIES:
+        return _R_UNSUPPORTED, int(order.algo_id), MAX_STRATEGIES
     if order["flags"] != 0:
         return _R_UNSUPPORTED, int(order["flags"]), 0
     return check_terms(state, instrument, int(order.ord_type), int(order.px), int(order.qty))

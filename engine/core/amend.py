@@ -17,6 +17,7 @@ from __future__ import annotations
 from engine.core import undo
 from engine.core.children import arm_child, cancel_child, conclude, hear, immediate, renew_status
 from engine.core.emit import alert, child_request, left_of
+from engine.core.exposure import may_become, settle
 from engine.core.lifecycle import M_ACCEPTED, M_CANCEL, M_STATUS, ChildEvent, Step, step_of
 from engine.core.limits import MAX_AMENDS
 from engine.core.state import C_REPLACES_SENT, C_UNSOLICITED, NONE, Events, Outbox, State
@@ -33,10 +34,7 @@ _E_ASK_REPLACE, _D_SEND_REPLACE = int(ChildEvent.ASK_REPLACE), int(Step.SEND_REP
 @kernel
 def reserved(state: State, c: int) -> int:
     """How much more than its OrderQty the unanswered replaces of child c may make of it."""
-    most = int(state.child_orders[c].qty)
-    for k in range(state.children[c].amends):
-        most = max(most, int(state.amends[c].qty[k]))
-    return most - int(state.child_orders[c].qty)
+    return may_become(state, c) - int(state.child_orders[c].qty)
 
 
 @kernel
@@ -92,6 +90,7 @@ def forget_amend(state: State, c: int, k: int) -> None:
     child.amends = last
     if last == 0:
         child.marks = int(child.marks) & ~M_STATUS
+    settle(state, c)
 
 
 @kernel
@@ -127,6 +126,7 @@ def set_terms(state: State, c: int, px: int, qty: int) -> None:
     leaves = int(order.qty) - done
     state.parents[int(child.parent)].live_qty += leaves - int(child.leaves_qty)
     child.leaves_qty = leaves
+    settle(state, c)
 
 
 @kernel

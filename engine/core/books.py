@@ -17,6 +17,7 @@ from __future__ import annotations
 from engine.core import undo
 from engine.core.emit import alert
 from engine.core.limits import MAX_STREAM_SEQ
+from engine.core.periods import note_reference
 from engine.core.state import (
     C_CROSSED_QUOTES,
     C_GAPS,
@@ -41,6 +42,8 @@ _OLD_EPOCH = int(Reason.OLD_EPOCH)
 _NOT_IN_ORDER = int(Reason.NOT_IN_ORDER)
 #: What `valid` of a quote says.
 VOID, VALID, HALTED = 0, 1, -1
+#: INSTRUMENT_STATUS: nothing may be sent while it is halted or closed; in an auction (3) orders are gathered.
+_HALT, _SHUT = 1, 2
 
 
 @kernel
@@ -119,6 +122,10 @@ def on_status(state: State, events: Events, i: int) -> None:
     """INSTRUMENT_STATUS: no quote of the venue counts while it has the instrument halted, closed or in an auction."""
     status = events.status[i]
     slot = int(status.instrument_id) * int(state.params[0].venue_stride) + int(status.venue_id)
+    row, bit = state.instruments[int(status.instrument_id)], 1 << int(status.venue_id)
+    row.halted_venues = int(row.halted_venues) & ~bit
+    if status.status == _HALT or status.status == _SHUT:
+        row.halted_venues = int(row.halted_venues) | bit
     if status.status != 0:
         state.quotes[slot].valid = HALTED
     elif state.quotes[slot].valid == HALTED:
@@ -145,6 +152,7 @@ def on_quote(state: State, events: Events, i: int) -> None:
     if slot.valid != HALTED:
         slot.valid = VOID if crossed or int(quote["flags"]) & _CLOSED != 0 else VALID
     renew_best(state, instrument)
+    note_reference(state, instrument)
 
 
 @kernel

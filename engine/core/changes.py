@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from engine.core.children import renew_status
 from engine.core.emit import alert, parent_change, refusal
+from engine.core.exposure import revalue, room_for_value
 from engine.core.ids import child_slot, find_execution, remember_execution
 from engine.core.lifecycle import ChildEvent, Step, may_lead, parent_status, step_of
 from engine.core.positions import fee_of, fits, money_of, move_position, room_for
@@ -88,7 +89,8 @@ def on_change(state: State, events: Events, i: int, outbox: Outbox) -> None:
     c = child_slot(state, order_id)
     p = parent_of(state, c) if c != NONE else NONE
     more, place, side = qty - int(old.qty), int(old.place), int(old.side)
-    if not fits(-was_fee, fee) or not room_for(state, place, side, p, more, money - was, fee - was_fee):
+    fitting = room_for(state, place, side, p, more, money - was, fee - was_fee)
+    if not fitting or not fits(-was_fee, fee) or not room_for_value(state, place, side, more, px):
         refusal(state, outbox, template, _R_OVERFLOW, qty, px)
         return
     seq = int(old.told_seq)
@@ -96,6 +98,7 @@ def on_change(state: State, events: Events, i: int, outbox: Outbox) -> None:
     state.counts[C_CORRECTS if template == _CORRECT else C_BUSTS] += 1
     alert(state, outbox, _R_CORRECTED if template == _CORRECT else _R_BUSTED, instrument, order_id, more)
     move_position(state, place, side, more, money - was, fee - was_fee, 0 if template == _CORRECT else -1)
+    revalue(state, place, px)
     _change_orders(state, outbox, c, p, template, more, money - was, fee - was_fee)
     if p != NONE:
         k = _tell(state, outbox, p, template, seq)

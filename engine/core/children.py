@@ -16,6 +16,7 @@ from __future__ import annotations
 from engine.core import timers, undo
 from engine.core.books import take
 from engine.core.emit import alert, child_order, child_request, is_open
+from engine.core.exposure import settle
 from engine.core.ids import CHILD_BIT
 from engine.core.lifecycle import (
     M_CANCEL,
@@ -202,6 +203,7 @@ def finish_child(state: State, outbox: Outbox, c: int, status: int, reason: int)
     child.amends = 0
     child.ord_status = status
     child.reason = reason
+    settle(state, c)
     if status == _S_REJECTED:
         parent.excluded = parent.excluded | (1 << int(state.child_orders[c].venue_id))
     _unlink(state, p, c)

@@ -20,8 +20,10 @@ from __future__ import annotations
 from engine.core import timers
 from engine.core.children import terminal, wake
 from engine.core.emit import alert, is_open, left_of
+from engine.core.exposure import set_value
 from engine.core.limits import COUNT_MAX
 from engine.core.positions import fits
+from engine.core.rules import EXPOSURE_UNIT
 from engine.core.state import C_PARENTS_ACCEPTED, C_QTY_ORDERED, NONE, W_EXPIRE, Events, Outbox, State
 from engine.jit import kernel
 from engine.record.records import PositionFlag, Reason, Tif
@@ -111,7 +113,9 @@ def cost_of_load(state: State, events: Events, i: int) -> int:
 def on_position_load(state: State, events: Events, i: int) -> None:
     """POSITION_LOAD: an account's position in an instrument is this, whatever it was; admission has looked at it."""
     load = events.position[i]
-    row = state.positions[int(load.account_id) * len(state.instruments) + int(load.instrument_id)]
+    place = int(load.account_id) * len(state.instruments) + int(load.instrument_id)
+    row = state.positions[place]
     row.qty = load.qty
     row.cost = cost_of_load(state, events, i)
     assert fits(int(row.cost), 0), "admission has looked"
+    set_value(state, place, int(row.cost) // EXPOSURE_UNIT if row.qty != 0 else 0)

@@ -32,10 +32,12 @@ from engine.core.children import (
 )
 from engine.core.day import forgotten
 from engine.core.emit import alert, is_open, left_of, number_of, parent_report, refusal
+from engine.core.exposure import revalue, room_for_value, settle
 from engine.core.ids import child_slot, find_execution, remember_execution
 from engine.core.lifecycle import M_ACCEPTED, M_CANCEL, ChildEvent, Step, may_lead, parent_status, refusal_of, step_of
 from engine.core.masses import count_fill
 from engine.core.positions import fee_of, money_of, move_position, position_of, room_for
+from engine.core.rates import count_execution
 from engine.core.state import (
     C_FILLS,
     C_LATE_FILLS,
@@ -275,7 +277,7 @@ def on_fill(state: State, events: Events, i: int, outbox: Outbox) -> None:
     place, side, p = position_of(state, c), int(state.child_orders[c].side), parent_of(state, c)
     money = money_of(state, int(report.instrument_id), px, qty)
     fee = fee_of(state, venue, int(report.instrument_id), qty, money, liquidity)
-    if not room_for(state, place, side, p, qty, money, fee):
+    if not room_for(state, place, side, p, qty, money, fee) or not room_for_value(state, place, side, qty, px):
         refusal(state, outbox, template, _R_OVERFLOW, qty, px)
         return
     if find_execution(state, venue, int(report.exec_id[0]), int(report.exec_id[1])) != NONE:
@@ -296,6 +298,8 @@ def on_fill(state: State, events: Events, i: int, outbox: Outbox) -> None:
     book_child(state, outbox, c, qty)
     state.counts[C_FILLS] += 1
     move_position(state, place, side, qty, money, fee, 1)
+    revalue(state, place, px)
+    count_execution(state, outbox, int(state.child_orders[c].algo_id), int(report.instrument_id), int(report.order_id))
     book_parent(state, p, qty, money, fee)
     if p != NONE:
         k = parent_report(state, outbox, p, _FILL, _X_TRADE, _R_NONE, 0)
@@ -345,6 +349,7 @@ def book_child(state: State, outbox: Outbox, c: int, qty: int) -> None:
     child.leaves_qty -= taken
     if taken > 0:
         state.parents[int(child.parent)].live_qty -= taken
+        settle(state, c)
     if taken < qty:
         late = child.cum_qty <= order.qty
         state.counts[C_LATE_FILLS if late else C_OVERFILLS] += 1

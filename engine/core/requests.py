@@ -9,12 +9,14 @@ from engine.core.admit import check_terms
 from engine.core.books import reference_px2
 from engine.core.children import wake
 from engine.core.day import of_today
+from engine.core.duplicates import remember_order
 from engine.core.emit import client_reject, is_open, new_record, parent_report, refusal
 from engine.core.ids import drop_client_id, find_client_id, parent_slot
 from engine.core.kill import kill_of, on_kill
+from engine.core.limit_change import on_enable
 from engine.core.limits import COUNT_MAX
 from engine.core.parents import accept, ending, is_done, refuse_request, take_slot
-from engine.core.risk import check_size, write_block
+from engine.core.risk import check_entry, check_size, reason_of, write_block
 from engine.core.state import (
     C_PARENTS_REJECTED,
     C_QTY_ORDERED,
@@ -40,6 +42,7 @@ _ACK, _REJECT, _CANCEL_REJECT = int(Template.ACK), int(Template.REJECT), int(Tem
 _CONTROL, _STATUS = int(Template.CONTROL), int(Template.STATUS_REQUEST)
 _X_STATUS = int(ExecType.ORDER_STATUS)
 _PAUSE, _RESUME = int(ControlAction.PAUSE), int(ControlAction.RESUME)
+_ENABLE = int(ControlAction.ENABLE)
 _R = {reason.name: int(reason) for reason in Reason}
 _R_NONE, _R_FULL, _R_DUPLICATE, _R_RISK = _R["NONE"], _R["TABLE_FULL"], _R["DUPLICATE_ORDER"], _R["RISK"]
 _R_UNKNOWN, _R_TERMINAL, _R_KILLED = _R["UNKNOWN_ORDER"], _R["ORDER_TERMINAL"], _R["KILLED"]
@@ -126,9 +129,10 @@ def _on_new(state: State, events: Events, i: int, session: int, outbox: Outbox) 
         return
     size_px = px if px > 0 else (reference_px2(state, instrument) + 1) // 2
     rule, value, limit = kill_of(state, order, NONE, session)
-    killed = rule != 0
-    if not killed:
+    if rule == 0:
         rule, value, limit = check_size(state, instrument, size_px, qty)
+    if rule == 0:
+        rule, value, limit = check_entry(state, events, i, session)
     if rule != 0:
         k = new_record(state, outbox, _ORDER_NEW, RECORD_MAX)
         outbox.order[k] = order
@@ -137,12 +141,13 @@ def _on_new(state: State, events: Events, i: int, session: int, outbox: Outbox) 
         outbox.head[k].stream_epoch = 0
         outbox.head[k].stream_seq = 0
         write_block(state, outbox, k, rule, value, limit)
-        _reject_new(state, events, i, session, _R_KILLED if killed else _R_RISK, value, limit, outbox)
+        _reject_new(state, events, i, session, reason_of(rule), value, limit, outbox)
         return
     p, counter = take_slot(state)
     if p == NONE:
         _reject_new(state, events, i, session, _R_FULL, len(state.parents), len(state.parents), outbox)
         return
+    remember_order(state, events, i, session)
     accept(state, events, i, session, p, counter, outbox)
     wake(state, p, W_START)
 
@@ -181,6 +186,9 @@ def on_control(state: State, events: Events, i: int, outbox: Outbox) -> None:
     """CONTROL: pause or resume one parent of the sender's; the kill flag (1, or why) by way of the control link."""
     control = events.control[i]
     action, session = int(control.action), int(control.stream_id)
+    if action == _ENABLE:
+        on_enable(state, events, i, outbox)
+        return
     if action != _PAUSE and action != _RESUME:
         on_kill(state, events, i, outbox)
         return

@@ -1,15 +1,17 @@
 """The risk gate: every order that is about to leave passes here, whatever strategy made it. Hard blocks only.
 
-Rules, in the order in which they are tried: kill flag, venue down, quantity, notional, reference price, collar. The
-collar is on the aggressive side: a buy may not be priced above the reference by more than `collar_bps`, a sell not
-below it. Without a reference price an order is blocked. A replace passes here like a new order where it raises the
-quantity or comes closer to the other side; one that does neither, like a cancel, is never blocked.
+Rules, in the order in which they are tried: kill flag, quantity, notional, latched strategy, permission, restricted,
+halted, venue down, reference price, collar, collar over a period, fat finger, position, gross and net exposure, rates.
+docs/controls.md has each one's unit, key and block. What passes is reserved (exposure.py) and counted (rates.py) before
+it leaves. A replace passes here like a new order where it raises the quantity or comes closer to the other side; one
+that does neither only has to be within the rates. A cancel is counted, and never blocked.
 
 A blocked order's record in the outbox becomes a RISK_BLOCK record in place, so the journal holds what was stopped, by
 which rule, with value and limit; the child is rejected, and its parent's workflow hears of it. A blocked replace leaves
 its child as it was.
 
-Products: admitted prices are at most `max_px` and quantities at most `max_qty`, whose product the configuration bounds.
+Products: a price is at most `max_px`, whose product with `safe_qty` the configuration bounds; larger quantities, which
+a changed limit may allow, are multiplied in full.
 """
 
 from __future__ import annotations
@@ -17,50 +19,151 @@ from __future__ import annotations
 from engine.core.amend import withdraw_amend
 from engine.core.books import reference_px2, take
 from engine.core.children import finish_child, immediate, quote_slot
+from engine.core.duplicates import NO_DUPLICATE, find_duplicate
 from engine.core.emit import WORDS
+from engine.core.exposure import check_exposure, settle
 from engine.core.ids import child_slot
 from engine.core.kill import kill_of
+from engine.core.periods import extremes
 from engine.core.positions import money_of
-from engine.core.state import C_RISK_BLOCKS, Outbox, State
+from engine.core.rates import check_rates, count_message, latched
+from engine.core.rule_limits import limit_of, permitted
+from engine.core.rules import (
+    DUPLICATES,
+    L_COLLAR,
+    L_FAT_FINGER,
+    L_MAX_NOTIONAL,
+    L_MAX_QTY,
+    L_PERIOD_COLLAR,
+    L_RESTRICTED,
+    OFF,
+    REPEATS,
+)
+from engine.core.state import C_RISK_BLOCKS, NONE, Events, Outbox, State
 from engine.jit import kernel
 from engine.record.records import OrdStatus, Reason, RiskRule, Side, Template
 from engine.record.units import BPS
+from engine.record.wide import OVERFLOW, mul_div
 
-_ORDER_NEW, _REPLACE = int(Template.ORDER_NEW), int(Template.ORDER_REPLACE)
+_ORDER_NEW, _REPLACE, _CANCEL = int(Template.ORDER_NEW), int(Template.ORDER_REPLACE), int(Template.ORDER_CANCEL)
 _RISK_BLOCK = int(Template.RISK_BLOCK)
 _BUY = int(Side.BUY)
 _REJECTED = int(OrdStatus.REJECTED)
-_RISK = int(Reason.RISK)
-_MAX_QTY, _MAX_NOTIONAL = int(RiskRule.MAX_QTY), int(RiskRule.MAX_NOTIONAL)
-_COLLAR, _NO_REFERENCE, _VENUE_DOWN = int(RiskRule.COLLAR), int(RiskRule.NO_REFERENCE), int(RiskRule.VENUE_DOWN)
+_R_RISK, _R_KILLED, _R_THROTTLED = int(Reason.RISK), int(Reason.KILLED), int(Reason.THROTTLED)
+_RULES = {rule.name: int(rule) for rule in RiskRule}
+_KILL, _MAX_QTY, _MAX_NOTIONAL = _RULES["KILL"], _RULES["MAX_QTY"], _RULES["MAX_NOTIONAL"]
+_COLLAR, _NO_REFERENCE, _VENUE_DOWN = _RULES["COLLAR"], _RULES["NO_REFERENCE"], _RULES["VENUE_DOWN"]
+_PERIOD_COLLAR, _FAT_FINGER, _DUPLICATE = _RULES["PERIOD_COLLAR"], _RULES["FAT_FINGER"], _RULES["DUPLICATE"]
+_REPEATED, _PERMISSION = _RULES["REPEATED_EXECUTION"], _RULES["PERMISSION"]
+_RESTRICTED, _HALTED = _RULES["RESTRICTED"], _RULES["INSTRUMENT_HALTED"]
+_MONEY_MAX = (1 << 63) - 1
 
 
 @kernel
 def check_size(state: State, instrument: int, px: int, qty: int) -> tuple[int, int, int]:
     """(rule, value, limit) of the first broken rule on quantity and notional; rule 0 where all hold."""
     row = state.instruments[instrument]
-    if qty > row.max_qty:
-        return _MAX_QTY, qty, int(row.max_qty)
+    most = limit_of(state, instrument, L_MAX_QTY)
+    if qty > most:
+        return _MAX_QTY, qty, most
     if px > 0:
-        money = money_of(state, instrument, px, qty)
-        if money > row.max_notional:
-            return _MAX_NOTIONAL, money, int(row.max_notional)
+        if qty <= row.safe_qty:
+            money = money_of(state, instrument, px, qty)
+        else:
+            money = mul_div(int(px * row.notional_mul), qty, int(row.notional_div))
+            money = _MONEY_MAX if money == OVERFLOW else money
+        most = limit_of(state, instrument, L_MAX_NOTIONAL)
+        if money > most:
+            return _MAX_NOTIONAL, money, most
     return 0, 0, 0
 
 
 @kernel
+def _check_leave(state: State, session: int, strategy: int, instrument: int, venue: int) -> tuple[int, int, int]:
+    """(rule, value, limit) of the first broken rule on who may trade what where; `venue` NONE: at any. 0: all hold."""
+    if latched(state, strategy) != 0:
+        return _REPEATED, latched(state, strategy), int(state.limits[REPEATS + strategy])
+    if not permitted(state, session, strategy, instrument, venue):
+        return _PERMISSION, strategy, 0
+    if limit_of(state, instrument, L_RESTRICTED) != 0:
+        return _RESTRICTED, 1, 0
+    if venue != NONE and (int(state.instruments[instrument].halted_venues) >> venue) & 1 != 0:
+        return _HALTED, venue, 0
+    return 0, 0, 0
+
+
+@kernel
+def _share(ref2: int, bps: int) -> int:
+    """ref2 * bps // BPS, whose product may not fit."""
+    return ref2 // BPS * bps + ref2 % BPS * bps // BPS
+
+
+@kernel
 def check_price(state: State, instrument: int, side: int, px: int) -> tuple[int, int, int]:
-    """(rule, value, limit) of the collar; value and limit are twice a price, in price units."""
+    """(rule, value, limit) of the collars and the fat finger; value and limit are twice a price, in price units."""
     ref2 = reference_px2(state, instrument)
     if ref2 == 0:
         return _NO_REFERENCE, 0, 0
-    bps = int(state.params[0].collar_bps)
-    room = ref2 // BPS * bps + ref2 % BPS * bps // BPS  # ref2 * bps // BPS, which may not fit
+    room = _share(ref2, limit_of(state, instrument, L_COLLAR))
     if side == _BUY and 2 * px > ref2 + room:
         return _COLLAR, 2 * px, ref2 + room
     if side != _BUY and 2 * px < ref2 - room:
         return _COLLAR, 2 * px, ref2 - room
+    bps = limit_of(state, instrument, L_PERIOD_COLLAR)
+    if bps != OFF:
+        low, high = extremes(state, instrument, ref2)
+        if side == _BUY and 2 * px > low + _share(low, bps):
+            return _PERIOD_COLLAR, 2 * px, low + _share(low, bps)
+        if side != _BUY and 2 * px < high - _share(high, bps):
+            return _PERIOD_COLLAR, 2 * px, high - _share(high, bps)
+    return _check_finger(state, instrument, px, ref2)
+
+
+@kernel
+def _check_finger(state: State, instrument: int, px: int, ref2: int) -> tuple[int, int, int]:
+    """(rule, value, limit) of the fat finger: a price far from the reference, on whichever side."""
+    bps = limit_of(state, instrument, L_FAT_FINGER)
+    if bps == OFF:
+        return 0, 0, 0
+    room = _share(ref2, bps)
+    if 2 * px > ref2 + room:
+        return _FAT_FINGER, 2 * px, ref2 + room
+    if 2 * px < ref2 - room:
+        return _FAT_FINGER, 2 * px, ref2 - room
     return 0, 0, 0
+
+
+@kernel
+def check_entry(state: State, events: Events, i: int, session: int) -> tuple[int, int, int]:
+    """(rule, value, limit) of the first rule that a client's ORDER_NEW breaks beside its size; rule 0: none.
+
+    A limit price is held against the reference where there is one; where there is none its children will be stopped.
+    """
+    order = events.order[i]
+    instrument = int(order.instrument_id)
+    rule, value, limit = _check_leave(state, session, int(order.algo_id), instrument, NONE)
+    if rule != 0:
+        return rule, value, limit
+    if order.px > 0:
+        ref2 = reference_px2(state, instrument)
+        if ref2 > 0:
+            rule, value, limit = _check_finger(state, instrument, int(order.px), ref2)
+            if rule != 0:
+                return rule, value, limit
+    age = find_duplicate(state, events, i, session)
+    if age != NO_DUPLICATE:
+        return _DUPLICATE, age, int(state.limits[DUPLICATES])
+    return 0, 0, 0
+
+
+@kernel
+def reason_of(rule: int) -> int:
+    """The Reason for which a client's order is refused that broke a rule."""
+    if rule == _KILL:
+        return _R_KILLED
+    if rule == _REPEATED:
+        return _R_THROTTLED
+    return _R_RISK
 
 
 @kernel
@@ -70,18 +173,15 @@ def gate(state: State, outbox: Outbox) -> None:
     k = int(core.gated)
     while k < outbox.count[0]:
         template = outbox.head[k].template_id
-        if template == _ORDER_NEW or (template == _REPLACE and _bolder(state, outbox, k)):
-            order = outbox.order[k]
-            instrument, px, qty = int(order.instrument_id), int(order.px), int(order.qty)
-            rule, value, limit = _killed(state, outbox, k)
-            if rule == 0:
-                rule, value, limit = check_size(state, instrument, px, qty)
-            if rule == 0 and state.sessions[int(state.venues[int(order.venue_id)].session)].up == 0:
-                rule, value, limit = _VENUE_DOWN, int(order.venue_id), 0
-            if rule == 0:
-                rule, value, limit = check_price(state, instrument, int(order.side), px)
+        if template == _ORDER_NEW or template == _REPLACE:
+            rule, value, limit = _check(state, outbox, k, bool(template == _ORDER_NEW or _bolder(state, outbox, k)))
             if rule != 0:
                 _block(state, outbox, k, rule, value, limit)
+            else:
+                settle(state, child_slot(state, int(outbox.order[k].order_id)))
+                _count(state, outbox, k)
+        elif template == _CANCEL:
+            _count(state, outbox, k)
         k += 1
     core.gated = k
 
@@ -94,6 +194,48 @@ def _killed(state: State, outbox: Outbox, k: int) -> tuple[int, int, int]:
     order = outbox.order[k]
     child = state.children[child_slot(state, int(order.order_id))]
     return kill_of(state, order, int(order.venue_id), int(state.parents[int(child.parent)].session))
+
+
+@kernel
+def _check(state: State, outbox: Outbox, k: int, bold: bool) -> tuple[int, int, int]:
+    """(rule, value, limit) of the first rule that order record k breaks; one that is not bold only has the rates."""
+    order = outbox.order[k]
+    instrument, venue, strategy = int(order.instrument_id), int(order.venue_id), int(order.algo_id)
+    line = int(state.venues[venue].session)
+    rule, value, limit = 0, 0, 0
+    if bold:
+        c, px = child_slot(state, int(order.order_id)), int(order.px)
+        rule, value, limit = _killed(state, outbox, k)
+        if rule == 0:
+            rule, value, limit = check_size(state, instrument, px, int(order.qty))
+        if rule == 0:
+            session = int(state.parents[int(state.children[c].parent)].session)
+            rule, value, limit = _check_leave(state, session, strategy, instrument, venue)
+        if rule == 0 and state.sessions[line].up == 0:
+            rule, value, limit = _VENUE_DOWN, venue, 0
+        if rule == 0:
+            rule, value, limit = check_price(state, instrument, int(order.side), px)
+        if rule == 0:
+            rule, value, limit = check_exposure(state, c)
+    if rule == 0:
+        rule, value, limit = check_rates(state, line, strategy, instrument)
+    return rule, value, limit
+
+
+@kernel
+def _count(state: State, outbox: Outbox, k: int) -> None:
+    order = outbox.order[k]
+    line = int(state.venues[int(order.venue_id)].session)
+    count_message(state, line, int(order.algo_id), int(order.instrument_id))
+
+
+@kernel
+def count_cancels(state: State, outbox: Outbox) -> None:
+    """Count the cancels that were made where no strategy had its turn: by time, by reports, by a stop."""
+    for k in range(int(state.core[0].gated), int(outbox.count[0])):
+        if outbox.head[k].template_id == _CANCEL:
+            _count(state, outbox, k)
+    state.core[0].gated = outbox.count[0]
 
 
 @kernel
@@ -119,7 +261,7 @@ def _block(state: State, outbox: Outbox, k: int, rule: int, value: int, limit: i
     if immediate(int(order.tif)):
         take(state, quote_slot(state, c), int(order.side), -int(order.qty))
     write_block(state, outbox, k, rule, value, limit)
-    finish_child(state, outbox, c, _REJECTED, _RISK)
+    finish_child(state, outbox, c, _REJECTED, _R_RISK)
 
 
 @kernel

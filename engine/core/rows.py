@@ -9,16 +9,19 @@ from typing import Final
 
 import numpy as np
 
+from engine.core.rules import PERIOD_SLOTS, RATE_SLOTS
+
 
 def ints(names: str) -> np.dtype[np.void]:
     """A record dtype of int64 fields, named in a text."""
     return np.dtype((np.record, [(name, "<i8") for name in names.split()]))
 
 
-#: What the configuration fixes; a ROLL changes id_base and day_end_ns, and nothing else is written after start.
+#: What the configuration fixes; a ROLL changes id_base and day_end_ns, and nothing else is written after start. A slot
+#: is a fifteenth of a period: of the collar over a period, of the throttle on repeated executions.
 PARAMS: Final = ints(
     "id_base stream_epoch stale_ns child_timeout_ns max_cancels max_rounds rest_at post_venue reference_age_ns"
-    " day_end_ns collar_bps n_instruments n_venues n_sessions venue_stride n_accounts"
+    " day_end_ns collar_slot_ns repeat_slot_ns n_instruments n_venues n_sessions venue_stride n_accounts"
 )
 #: What changes with every event.
 CORE: Final = ints(
@@ -26,6 +29,7 @@ CORE: Final = ints(
     " work_head work_count timer_count arm_seq gated exec_head exec_count"
     " rolls old_execs"  # trading days begun by ROLL; whether executions of an earlier day are still remembered
     " n_kills mass_at_ns mass_ended"  # rows of `kills`; when mass cancels go on; whether one has its last answer due
+    " override_due_ns recent_count"  # when the next override ends; orders that were remembered for duplicates
 )
 #: One venue's quote in one instrument; one cache line. `valid` is VOID, VALID or HALTED (engine.core.books).
 QUOTE_SLOT: Final = ints("bid_px bid_qty ask_px ask_qty bid_taken ask_taken ts_ns valid")
@@ -43,8 +47,8 @@ INSTRUMENT: Final = np.dtype(
             ("notional_div", "<i8"),
             ("qty_unit", "<i8"),  # quantity units of one share, coin or contract
             ("max_px", "<i8"),  # above it no product fits 63 bits: such a price is impossible
-            ("max_qty", "<i8"),
-            ("max_notional", "<i8"),
+            ("safe_qty", "<i8"),  # px * qty * notional_mul fits 63 bits for any px up to max_px
+            ("halted_venues", "<i8"),  # bit v: venue v has it halted or closed
             ("reference_px2", "<i8"),  # twice the reference price, so that a mid-point is exact; 0 is none
             ("reference_ns", "<i8"),
             ("trade_px", "<i8"),
@@ -57,7 +61,8 @@ INSTRUMENT: Final = np.dtype(
             ("tick_table", "<i4"),
             ("px_decimals", "<i2"),
             ("qty_decimals", "<i2"),
-            ("odd_lots", "<i4"),
+            ("odd_lots", "<i2"),
+            ("currency_slot", "<i2"),  # number of its currency among those of the engine's instruments
         ],
     )
 )
@@ -185,8 +190,60 @@ EXECUTION: Final = np.dtype(
     )
 )
 
+#: What of an account in an instrument could be executed (working orders at venues), and what it holds; money in 1e-4 of
+#: the currency (see exposure.py).
+EXPOSURE: Final = ints("buy_qty sell_qty buy_money sell_money value worst")
+#: The sums of that over the instruments of a currency, and the furthest that each has been.
+ACCOUNT: Final = ints("gross long short gross_peak long_peak short_peak")
+#: What child orders have reserved of it.
+RESERVE: Final = ints("qty money")
+#: How many there were within a period: a slot's number and its count for each sixteenth, see rates.py. `latched` is for
+#: strategies alone.
+RATE: Final = np.dtype(
+    (
+        np.record,
+        [("slot", "<i8"), ("total", "<i8"), ("peak", "<i8"), ("latched", "<i8"), ("counts", "<i4", (RATE_SLOTS,))],
+    )
+)
+#: The extremes of an instrument's reference within a period, all doubled, see periods.py.
+PERIOD: Final = np.dtype(
+    (
+        np.record,
+        [
+            ("until_ns", "<i8"),  # end of the running slot
+            ("low_px2", "<i8"),
+            ("high_px2", "<i8"),
+            ("past_low_px2", "<i8"),
+            ("past_high_px2", "<i8"),
+            ("lows", "<i8", (PERIOD_SLOTS,)),
+            ("highs", "<i8", (PERIOD_SLOTS,)),
+        ],
+    )
+)
+#: A limit that is another for a while: its place, what it comes back to, when, and whose command it was.
+OVERRIDE: Final = ints("place value restore expires_ns rule scope target actor_id actor_2")
+#: An order that came a short while ago, see duplicates.py.
+RECENT_ORDER: Final = np.dtype(
+    (
+        np.record,
+        [
+            ("at_ns", "<i8"),
+            ("px", "<i8"),
+            ("qty", "<i8"),
+            ("before", "<i8"),  # number of the one before it with the same hash
+            ("instrument", "<i4"),
+            ("account", "<i4"),
+            ("session", "<i4"),
+            ("side", "<i4"),
+        ],
+    )
+)
+
 assert (QUOTE_SLOT.itemsize, CHILD.itemsize, PARENT.itemsize, EXECUTION.itemsize) == (64, 64, 128, 64)
-_ALL = (PARAMS, CORE, QUOTE_SLOT, INSTRUMENT, VENUE, SESSION, PARENT, CHILD, AMEND, POSITION, EXECUTION, KILL, MASS)
+_ALL = (
+    PARAMS, CORE, QUOTE_SLOT, INSTRUMENT, VENUE, SESSION, PARENT, CHILD, AMEND, POSITION, EXECUTION, EXPOSURE, ACCOUNT,
+    RESERVE, RATE, PERIOD, OVERRIDE, RECENT_ORDER, KILL, MASS,
+)  # fmt: skip
 assert all(len(d.names or ()) <= 30 for d in _ALL), "compile time grows with the square of the fields"
 assert not [n for d in _ALL for n in d.names or () if hasattr(np.record, n)], "np.record has attributes of these names"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import IntEnum
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -22,28 +22,34 @@ from engine.core.limits import (
     MAX_SESSIONS,
     OUTBOX,
     TICK_ROWS,
-    UNDO_ROWS,
-    UNDO_WORDS,
     Limits,
     power_of_two,
 )
 from engine.core.rows import (
+    ACCOUNT,
     AMEND,
     CHILD,
     CORE,
     EXECUTION,
+    EXPOSURE,
     INSTRUMENT,
     KILL,
     MASS,
+    OVERRIDE,
     PARAMS,
     PARENT,
+    PERIOD,
     POSITION,
     QUOTE_SLOT,
+    RATE,
+    RECENT_ORDER,
+    RESERVE,
     SESSION,
     UNDO,
     VENUE,
     WORD,
 )
+from engine.core.tables import aligned, risk_tables, undo_tables
 from engine.memory import Layout, Memory, memory, packed, spaced
 from engine.record import records as r
 from engine.record.units import TICK_ROW
@@ -135,6 +141,16 @@ class State(Memory):
     execs: np.ndarray
     exec_index: np.ndarray
     parameters: np.ndarray
+    limits: np.ndarray
+    permits: np.ndarray
+    rates: np.ndarray
+    periods: np.ndarray
+    exposures: np.ndarray
+    accounts: np.ndarray
+    reserves: np.ndarray
+    overrides: np.ndarray
+    recent: np.ndarray
+    recent_index: np.ndarray
     scratch: np.ndarray
     undo: np.ndarray
     undo_core: np.ndarray
@@ -176,6 +192,16 @@ class State(Memory):
         execs=EXECUTION,
         exec_index="<i4",
         parameters="<i8",
+        limits="<i8",
+        permits="<i8",
+        rates=RATE,
+        periods=PERIOD,
+        exposures=EXPOSURE,
+        accounts=ACCOUNT,
+        reserves=RESERVE,
+        overrides=OVERRIDE,
+        recent=RECENT_ORDER,
+        recent_index="<i8",
         scratch="<i8",
         undo=UNDO,
         undo_core=CORE,
@@ -283,35 +309,36 @@ def allocate(limits: Limits) -> State:
     parents, children = power_of_two(limits.parents), power_of_two(limits.children)
     executions, timers = power_of_two(limits.executions), parents + children
     state = State(
-        params=_aligned(1, PARAMS),
-        core=_aligned(1, CORE),
-        counts=_aligned(len(COUNTERS), np.dtype("<i8")),
-        refusals=_aligned(r.N_REASONS, np.dtype("<i8")),
-        instruments=_aligned(limits.instruments, INSTRUMENT),
-        venues=_aligned(limits.venues, VENUE),
-        sessions=_aligned(MAX_SESSIONS, SESSION),
-        ticks=_aligned(TICK_ROWS, TICK_ROW),
-        quotes=_aligned(limits.instruments * limits.venues, QUOTE_SLOT),
-        lots=_aligned(limits.instruments * limits.venues, np.dtype("<i8")),
-        parent_orders=_aligned(parents, r.ORDER),
-        parents=_aligned(parents, PARENT),
-        child_orders=_aligned(children, r.ORDER),
-        children=_aligned(children, CHILD),
-        amends=_aligned(children, AMEND),
-        positions=_aligned(limits.accounts * limits.instruments, POSITION),
-        kills=_aligned(MAX_KILLS, KILL),
-        masses=_aligned(MAX_MASSES, MASS),
-        work=_aligned(parents, np.dtype("<i4")),
-        timer_at=_aligned(timers, np.dtype("<i8")),
-        timer_arm=_aligned(timers, np.dtype("<i8")),
-        timer_owner=_aligned(timers, np.dtype("<i4")),
-        timer_pos=_aligned(timers, np.dtype("<i4")),
-        id_index=_aligned(2 * parents, np.dtype("<i4")),
-        execs=_aligned(executions, EXECUTION),
-        exec_index=_aligned(2 * executions, np.dtype("<i4")),
-        parameters=_aligned(MAX_PARAMETERS, np.dtype("<i8")),
-        scratch=_aligned(8 * limits.venues, np.dtype("<i8")),
-        **_undo_tables(),
+        params=aligned(1, PARAMS),
+        core=aligned(1, CORE),
+        counts=aligned(len(COUNTERS), np.dtype("<i8")),
+        refusals=aligned(r.N_REASONS, np.dtype("<i8")),
+        instruments=aligned(limits.instruments, INSTRUMENT),
+        venues=aligned(limits.venues, VENUE),
+        sessions=aligned(MAX_SESSIONS, SESSION),
+        ticks=aligned(TICK_ROWS, TICK_ROW),
+        quotes=aligned(limits.instruments * limits.venues, QUOTE_SLOT),
+        lots=aligned(limits.instruments * limits.venues, np.dtype("<i8")),
+        parent_orders=aligned(parents, r.ORDER),
+        parents=aligned(parents, PARENT),
+        child_orders=aligned(children, r.ORDER),
+        children=aligned(children, CHILD),
+        amends=aligned(children, AMEND),
+        positions=aligned(limits.accounts * limits.instruments, POSITION),
+        kills=aligned(MAX_KILLS, KILL),
+        masses=aligned(MAX_MASSES, MASS),
+        work=aligned(parents, np.dtype("<i4")),
+        timer_at=aligned(timers, np.dtype("<i8")),
+        timer_arm=aligned(timers, np.dtype("<i8")),
+        timer_owner=aligned(timers, np.dtype("<i4")),
+        timer_pos=aligned(timers, np.dtype("<i4")),
+        id_index=aligned(2 * parents, np.dtype("<i4")),
+        execs=aligned(executions, EXECUTION),
+        exec_index=aligned(2 * executions, np.dtype("<i4")),
+        parameters=aligned(MAX_PARAMETERS, np.dtype("<i8")),
+        scratch=aligned(8 * limits.venues, np.dtype("<i8")),
+        **risk_tables(limits, parents, children),
+        **undo_tables(len(COUNTERS)),
     )
     state.core["mass_at_ns"] = NEVER
     state.timer_pos[:] = NONE
@@ -321,36 +348,12 @@ def allocate(limits: Limits) -> State:
         state.parents[name] = NONE
     for name in ("parent", "next", "prev"):
         state.children[name] = NONE
+    state.periods["low_px2"] = state.periods["past_low_px2"] = state.periods["lows"] = NEVER
+    state.overrides["place"] = state.recent_index[:] = NONE
+    state.core[0].override_due_ns = NEVER
     state.instruments["rest_head"] = NONE
     state.instruments["rest_sell_px"] = MAX_PX
     return state
-
-
-def _undo_tables() -> dict[str, np.ndarray]:
-    """The undo log: room for what one step may change, see engine.core.limits."""
-    return {
-        "undo": _aligned(1, UNDO),
-        "undo_core": _aligned(1, CORE),
-        "undo_counts": _aligned(len(COUNTERS), np.dtype("<i8")),
-        "undo_at": _aligned(4 * UNDO_ROWS, np.dtype("<i8")),
-        "undo_parents": _aligned(UNDO_ROWS, PARENT),
-        "undo_parent_orders": _aligned(1, r.ORDER),
-        "undo_children": _aligned(UNDO_ROWS, CHILD),
-        "undo_child_orders": _aligned(UNDO_ROWS, r.ORDER),
-        "undo_amends": _aligned(UNDO_ROWS, AMEND),
-        "undo_instruments": _aligned(UNDO_ROWS, INSTRUMENT),
-        "undo_quotes": _aligned(UNDO_ROWS, QUOTE_SLOT),
-        "undo_words": _aligned(UNDO_WORDS, WORD),
-    }
-
-
-def _aligned(count: int, dtype: np.dtype[Any]) -> np.ndarray:
-    """Zeroed array whose first element begins a cache line; writing the zeros makes its pages present."""
-    size = count * dtype.itemsize
-    raw = np.empty(size + 64, dtype=np.uint8)
-    start = -raw.ctypes.data % 64
-    raw[:] = 0
-    return raw[start : start + size].view(dtype)
 
 
 def counted_arrays(state: State) -> dict[str, np.ndarray]:
@@ -385,10 +388,10 @@ def view_events(buffer: np.ndarray) -> Events:
 
 def make_outbox(slots: int = OUTBOX) -> Outbox:
     """An empty outbox of `slots` slots of 128 bytes."""
-    raw = _aligned(slots * r.RECORD_MAX, np.dtype(np.uint8))
+    raw = aligned(slots * r.RECORD_MAX, np.dtype(np.uint8))
 
     def view(dtype: np.dtype[np.void]) -> np.ndarray:
         return np.ndarray((slots,), dtype=dtype, buffer=raw.data, strides=(r.RECORD_MAX,))
 
     views = {name: view(dtype) for name, (dtype, stride) in Outbox.LAYOUT.items() if name not in ("count", "words")}
-    return Outbox(count=_aligned(1, np.dtype("<i8")), words=raw.view("<i8"), **views)
+    return Outbox(count=aligned(1, np.dtype("<i8")), words=raw.view("<i8"), **views)

@@ -21,11 +21,13 @@ from engine.core.day import forget_executions, on_position_load, on_roll
 from engine.core.emit import client_reject, refusal, seal
 from engine.core.guard import check_report
 from engine.core.halt import on_stop
+from engine.core.limit_change import end_overrides, on_limit_change, refuse_limit_change
 from engine.core.limits import OUTBOX, TIMERS_A_STEP, TURN_OUTPUTS
 from engine.core.mass_cancel import carry_on, on_mass_cancel, report_ended
 from engine.core.reports import on_fill, on_report
 from engine.core.requests import on_control, on_order
 from engine.core.resting import wake_on_quote
+from engine.core.risk import count_cancels
 from engine.core.sessions import on_recovered, on_session_down, on_session_up
 from engine.core.state import (
     C_CONTROLS,
@@ -40,7 +42,7 @@ from engine.core.state import (
     State,
 )
 from engine.jit import kernel
-from engine.record.records import ControlAction, Template, Tif
+from engine.record.records import ControlAction, Reason, Template, Tif
 
 _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
 _INSTRUMENT_STATUS = int(Template.INSTRUMENT_STATUS)
@@ -49,9 +51,11 @@ _MASS_CANCEL = int(Template.MASS_CANCEL)
 _ACK, _FILL, _REJECT = int(Template.ACK), int(Template.FILL), int(Template.REJECT)
 _CANCEL_REJECT, _BUST, _CORRECT = int(Template.CANCEL_REJECT), int(Template.BUST), int(Template.CORRECT)
 _SESSION_UP, _SESSION_DOWN = int(Template.SESSION_UP), int(Template.SESSION_DOWN)
+_LIMIT_CHANGE = int(Template.LIMIT_CHANGE)
 _RECOVERED, _ROLL, _POSITION = int(Template.RECOVERED), int(Template.ROLL), int(Template.POSITION_LOAD)
 _DAY = int(Tif.DAY)
 _STOP = int(ControlAction.STOP)
+_R_LENGTH, _R_SCHEMA = int(Reason.WRONG_LENGTH), int(Reason.WRONG_SCHEMA)
 #: What `begin` returns of a record that is taken in already: nothing else may run on it.
 TAKEN = -1
 _TIMER, _CONTROL, _MALFORMED = int(Template.TIMER), int(Template.CONTROL), int(Template.MALFORMED)
@@ -74,6 +78,8 @@ def begin(state: State, events: Events, i: int, outbox: Outbox) -> int:
             return TAKEN
         return 0
     refusal(state, outbox, template, reason, value, limit)
+    if template == _LIMIT_CHANGE and head.stream_id < 0 and reason != _R_LENGTH and reason != _R_SCHEMA:
+        refuse_limit_change(state, events, i, outbox, reason, limit)
     if answerable(template, reason) and head.stream_id >= 0:
         answer = _REJECT if template == _ORDER_NEW else _CANCEL_REJECT
         if template == _CONTROL:
@@ -120,6 +126,9 @@ def apply(state: State, events: Events, i: int, outbox: Outbox) -> None:
         on_recovered(state, events, i, outbox)
     elif template == _ROLL:
         on_roll(state, events, i, outbox)
+    elif template == _LIMIT_CHANGE:
+        state.counts[C_CONTROLS] += 1
+        on_limit_change(state, events, i, outbox)
     elif template == _POSITION:
         on_position_load(state, events, i)
     else:
@@ -143,6 +152,8 @@ def _on_report(state: State, events: Events, i: int, template: int, outbox: Outb
 def _on_timer(state: State, outbox: Outbox) -> None:
     """Fire what is due, ties in arming order; what does not fit stays due and fires at the next TIMER."""
     state.counts[C_TIMERS] += 1
+    if state.core[0].override_due_ns <= state.core[0].now_ns:
+        end_overrides(state, outbox)
     if state.core[0].mass_at_ns <= state.core[0].now_ns:
         carry_on(state, outbox)
         if outbox.count[0] + 3 * TIMERS_A_STEP + TURN_OUTPUTS > OUTBOX:
@@ -181,13 +192,14 @@ def end(state: State, outbox: Outbox) -> None:
     if state.core[0].mass_ended != 0:
         report_ended(state, outbox)
     if outbox.count[0] > 0:
+        count_cancels(state, outbox)
         seal(state, outbox)
 
 
 @kernel
 def next_deadline(state: State) -> int:
-    """Engine time at which a TIMER input is due: now while work waits, else the earliest timer or the next cancels of a
-    mass cancel; NEVER where there is none."""
+    """Engine time at which a TIMER input is due: now while work waits, else the earliest of the timers, of the ends of
+    overrides and of the next cancels of a mass cancel; NEVER where there is none."""
     if state.core[0].work_count > 0:
         return int(state.core[0].now_ns)
-    return min(timers.first_due(state), int(state.core[0].mass_at_ns))
+    return min(timers.first_due(state), int(state.core[0].mass_at_ns), int(state.core[0].override_due_ns))

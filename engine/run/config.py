@@ -3,23 +3,31 @@
 `load(path)` reads a TOML file into `Config`. Every error is a `ConfigError` that names file, line, key, value and what
 is allowed; all errors of a file are told at once. Amounts of money and prices are decimal text ("0.0030"), because a
 TOML float is not exact; they become integers in `engine.run.reference`. Reading is in `config_read`, what must hold
-between keys in `config_check`. Worst case: a file of a thousand sections takes some tens of milliseconds, at start.
+between keys in `config_check`, the limits of the risk gate in `config_risk`. Worst case: a file of a thousand
+sections takes some tens of milliseconds, at start.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from engine.errors import UsageError
 from engine.run.config_beside import Alerts, Clock, DropCopy
+from engine.run.config_risk import ALL_OFF, Permission, Risk, RiskAccount, RiskInstrument, RiskSession, RiskStrategy
 from engine.run.config_types import Decimal, Name, NonNegative, Positive, Ppm, Struct
 
 if TYPE_CHECKING:
     from engine.run.config_read import Document
+
+#: What comes from the files beside this one and is used as a part of it.
+__all__ = (
+    "ALL_OFF", "Alerts", "Clock", "Decimal", "DropCopy", "Name", "NonNegative", "Permission", "Positive", "Ppm", "Risk",
+    "RiskAccount", "RiskInstrument", "RiskSession", "RiskStrategy", "Struct",
+)  # fmt: skip
 
 
 class Engine(Struct, frozen=True):
@@ -279,19 +287,6 @@ class Positions(Struct, frozen=True):
     file: str = ""
 
 
-class Risk(Struct, frozen=True):
-    """Hard limits on each order; all must be set."""
-
-    #: Shares or coins.
-    max_qty: Decimal
-    #: In the instrument's currency.
-    max_notional: Decimal
-    #: Distance of a limit price from the reference price.
-    collar_bps: Annotated[int, Meta(gt=0, le=100_000)]
-    #: A reference older than this is none.
-    reference_age_ms: Positive
-
-
 class Config(Struct, frozen=True):
     """A whole run."""
 
@@ -360,6 +355,14 @@ def to_canonical_json(config: Config) -> bytes:
 def from_json(data: bytes) -> Config:
     """The configuration that a manifest holds. ConfigError where it is none; nothing about this machine is checked."""
     try:
-        return msgspec.json.decode(data, type=Config)
+        return msgspec.convert(_as_now(msgspec.json.decode(data)), Config)
     except msgspec.MsgspecError as error:
         raise ConfigError(f"the configuration in the manifest cannot be read: {error}; was it edited?") from error
+
+
+def _as_now(raw: Any) -> Any:
+    """A configuration of before there were so many rules, in today's words: what it did not have was off."""
+    risk = raw.get("risk") if isinstance(raw, dict) else None
+    if isinstance(risk, dict) and "permission" not in risk:
+        return {**raw, "risk": {**msgspec.to_builtins(ALL_OFF), **risk}}
+    return raw

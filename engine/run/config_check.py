@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from engine.core.limits import MAX_SESSIONS
-from engine.record.units import MONEY_DECIMALS, UnitError, from_units, money_factors, to_units, trading_day
+from engine.record.units import MONEY_DECIMALS, UnitError, from_units, money_factors, trading_day
 from engine.run.config import Config, Tier, Venue
+from engine.run.config_check_risk import among, exact, risk_problems, unique
 from engine.run.config_read import Problem, shown
 
 #: Money limits leave one bit of an int64, so that the sum of two of them still fits.
@@ -34,6 +35,7 @@ def problems(config: Config, *, host: bool) -> Iterator[Problem]:
     """All that is wrong between the keys of a configuration whose single values are right."""
     checks: list[Callable[[Config], Iterator[Problem]]] = [
         _counts, _names, _references, _sessions, _endpoints, _times, _tick_tables, _lots, _fees, _limits,
+        risk_problems,
     ]  # fmt: skip
     for check in [*checks, _cores] if host else checks:
         yield from check(config)
@@ -59,42 +61,26 @@ def _counts(config: Config) -> Iterator[Problem]:
                 )
 
 
-def _unique(key: str, field: str, values: Sequence[str]) -> Iterator[Problem]:
-    first: dict[str, int] = {}
-    for n, value in enumerate(values):
-        if value and value in first:
-            yield Problem(
-                f"{key}[{n}].{field}", f" = {shown(value)}: {key}[{first[value]}] has it already; give each its own"
-            )
-        first.setdefault(value, n)
-
-
 def _names(config: Config) -> Iterator[Problem]:
-    yield from _unique("feed", "name", [row.name for row in config.feed])
-    yield from _unique("session", "name", [row.name for row in config.session])
-    yield from _unique("venue", "mic", [row.mic for row in config.venue])
-    yield from _unique("venue", "code", [row.code for row in config.venue])
-    yield from _unique("instrument", "symbol", [row.symbol for row in config.instrument])
-    yield from _unique("instrument", "isin", [row.isin for row in config.instrument])
-    yield from _unique("tick_table", "name", [row.name for row in config.tick_table])
-
-
-def _among(key: str, value: str, known: Sequence[str], what: str) -> Iterator[Problem]:
-    if value not in known:
-        listed = ", ".join(filter(None, known)) or "none"
-        yield Problem(key, f" = {shown(value)}: must be the name of {what}; there are: {listed}")
+    yield from unique("feed", "name", [row.name for row in config.feed])
+    yield from unique("session", "name", [row.name for row in config.session])
+    yield from unique("venue", "mic", [row.mic for row in config.venue])
+    yield from unique("venue", "code", [row.code for row in config.venue])
+    yield from unique("instrument", "symbol", [row.symbol for row in config.instrument])
+    yield from unique("instrument", "isin", [row.isin for row in config.instrument])
+    yield from unique("tick_table", "name", [row.name for row in config.tick_table])
 
 
 def _references(config: Config) -> Iterator[Problem]:
     venues = [row.name for row in config.session if row.role == "venue"]
     tables = ["", *(row.name for row in config.tick_table)]
     for n, venue in enumerate(config.venue):
-        yield from _among(f"venue[{n}].session", venue.session, venues, 'a [[session]] with role = "venue"')
-        yield from _among(f"venue[{n}].tick_table", venue.tick_table, tables, "a [[tick_table]]")
+        yield from among(f"venue[{n}].session", venue.session, venues, 'a [[session]] with role = "venue"')
+        yield from among(f"venue[{n}].tick_table", venue.tick_table, tables, "a [[tick_table]]")
     for n, instrument in enumerate(config.instrument):
-        yield from _among(f"instrument[{n}].tick_table", instrument.tick_table, tables, "a [[tick_table]]")
+        yield from among(f"instrument[{n}].tick_table", instrument.tick_table, tables, "a [[tick_table]]")
     mics = ["", *(row.mic for row in config.venue)]
-    yield from _among("routing.sweep.post_venue", config.routing.sweep.post_venue, mics, "a venue (its mic)")
+    yield from among("routing.sweep.post_venue", config.routing.sweep.post_venue, mics, "a venue (its mic)")
     if not _MODULE.fullmatch(config.routing.strategy) and not config.routing.strategy.endswith(".py"):
         value = shown(config.routing.strategy)
         yield Problem(
@@ -164,14 +150,6 @@ def _times(config: Config) -> Iterator[Problem]:
         )
 
 
-def _exact(key: str, text: str, decimals: int, why: str) -> tuple[int, list[Problem]]:
-    """The text in units, and no problem; or 0 and the problem."""
-    try:
-        return to_units(text, decimals), []
-    except UnitError:
-        return 0, [Problem(key, f" = {shown(text)}: must have {decimals} decimals at most, and 63 bits: {why}")]
-
-
 def _tick_tables(config: Config) -> Iterator[Problem]:
     on_all = {row.tick_table for row in config.venue}
     for n, table in enumerate(config.tick_table):
@@ -187,8 +165,8 @@ def _tick_tables(config: Config) -> Iterator[Problem]:
         rows: list[tuple[int, int]] = []
         for from_px, tick_px in table.rows:
             why = "px_decimals of the instruments that use it"
-            start, bad_start = _exact(key, from_px, places, why)
-            tick, bad_tick = _exact(key, tick_px, places, why)
+            start, bad_start = exact(key, from_px, places, why)
+            tick, bad_tick = exact(key, tick_px, places, why)
             yield from bad_start + bad_tick
             rows.append((start, tick))
         yield from _tick_rows(key, rows, places)
@@ -215,12 +193,12 @@ def _lots(config: Config) -> Iterator[Problem]:
     for i, instrument in enumerate(config.instrument):
         places = instrument.qty_decimals
         why = f"qty_decimals of {instrument.symbol}"
-        lot, bad = _exact(f"instrument[{i}].lot", instrument.lot, places, why)
+        lot, bad = exact(f"instrument[{i}].lot", instrument.lot, places, why)
         yield from bad
         if not bad and lot <= 0:
             yield Problem(f"instrument[{i}].lot", f" = {shown(instrument.lot)}: must be above 0")
         for v, venue in enumerate(config.venue):
-            theirs, bad = _exact(f"venue[{v}].lot", venue.lot, places, why)
+            theirs, bad = exact(f"venue[{v}].lot", venue.lot, places, why)
             yield from bad
             if not bad and theirs <= 0:
                 yield Problem(f"venue[{v}].lot", f" = {shown(venue.lot)}: must be above 0")
@@ -242,13 +220,13 @@ def _fees(config: Config) -> Iterator[Problem]:
 def _fees_of(where: str, row: Venue | Tier) -> Iterator[Problem]:
     for name in ("take_fee", "make_fee"):
         text, key = getattr(row, name), f"{where}.{name}"
-        value, bad = _exact(key, text, MONEY_DECIMALS, "a fee is held in 1e-9 of the currency a share or coin")
+        value, bad = exact(key, text, MONEY_DECIMALS, "a fee is held in 1e-9 of the currency a share or coin")
         yield from bad
         if abs(value) > MOST_FEE:
             yield Problem(key, f" = {shown(text)}: must be from -1000000 to 1000000 for one share or coin")
     for name in ("take_bps", "make_bps"):
         text, key = getattr(row, name), f"{where}.{name}"
-        value, bad = _exact(key, text, BPS_DECIMALS, "it is held in parts per million")
+        value, bad = exact(key, text, BPS_DECIMALS, "it is held in parts per million")
         yield from bad
         if abs(value) > 10_000 * 10**BPS_DECIMALS:
             yield Problem(key, f" = {shown(text)}: must be from -10000 to 10000 basis points")
@@ -256,28 +234,44 @@ def _fees_of(where: str, row: Venue | Tier) -> Iterator[Problem]:
 
 def _limits(config: Config) -> Iterator[Problem]:
     risk = config.risk
-    money, bad = _exact("risk.max_notional", risk.max_notional, MONEY_DECIMALS, "money is held in 1e-9")
-    yield from bad
     most = from_units(MONEY_BOUND - 1, MONEY_DECIMALS)
-    if not bad and not 0 < money < MONEY_BOUND:
-        yield Problem("risk.max_notional", f" = {shown(risk.max_notional)}: must be above 0, and {most} at most")
-    for instrument in config.instrument:
+    notionals = [("risk.max_notional", risk.max_notional)]
+    notionals += [
+        (f"risk.instrument[{n}].max_notional", row.max_notional or "1") for n, row in enumerate(risk.instrument)
+    ]
+    for key, text in notionals:
+        money, bad = exact(key, text, MONEY_DECIMALS, "money is held in 1e-9")
+        yield from bad
+        if not bad and not 0 < money < MONEY_BOUND:
+            yield Problem(key, f" = {shown(text)}: must be above 0, and {most} at most")
+    pairs = [(row, ("risk.max_qty", risk.max_qty)) for row in config.instrument]
+    pairs += [(row, own) for row, general in pairs if (own := _own(config, row.symbol, "max_qty")) != general]
+    for instrument, (key, text) in pairs:
         why = f"qty_decimals of {instrument.symbol}"
-        qty, bad = _exact("risk.max_qty", risk.max_qty, instrument.qty_decimals, why)
+        money = exact("", _own(config, instrument.symbol, "max_notional")[1], MONEY_DECIMALS, "")[0]
+        qty, bad = exact(key, text, instrument.qty_decimals, why)
         yield from bad
         if bad:
             continue
-        lot = _exact("", instrument.lot, instrument.qty_decimals, "")[0]
+        lot = exact("", instrument.lot, instrument.qty_decimals, "")[0]
         if qty <= 0 or qty < lot:
             floor = f"the lot of {instrument.symbol}, {instrument.lot}"
-            yield Problem("risk.max_qty", f" = {shown(risk.max_qty)}: must be above 0, and no less than {floor}")
+            yield Problem(key, f" = {shown(text)}: must be above 0, and no less than {floor}")
             continue
         mul, div = money_factors(instrument.px_decimals, instrument.qty_decimals, instrument.multiplier)
         # One unit of price beyond the limit must still be computed, or it could not be seen to be beyond.
         if money * div + qty * mul >= MONEY_BOUND or 10**instrument.px_decimals * qty * mul >= MONEY_BOUND:
             units = f"{instrument.symbol}, px_decimals {instrument.px_decimals}, qty_decimals {instrument.qty_decimals}"
             where = "at max_notional, or at a price of 1, is beyond 63 bits: lower it, or the decimals"
-            yield Problem("risk.max_qty", f" = {shown(risk.max_qty)}: this quantity ({units}) {where}")
+            yield Problem(key, f" = {shown(text)}: this quantity ({units}) {where}")
+
+
+def _own(config: Config, symbol: str, name: str) -> tuple[str, str]:
+    """(key, text) of a limit of an instrument: its own, else that of all."""
+    for n, row in enumerate(config.risk.instrument):
+        if row.symbol == symbol and getattr(row, name) is not None:
+            return f"risk.instrument[{n}].{name}", getattr(row, name)
+    return f"risk.{name}", getattr(config.risk, name)
 
 
 def _cores(config: Config) -> Iterator[Problem]:

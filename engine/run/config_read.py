@@ -128,7 +128,23 @@ def walk(kind: type[msgspec.Struct], raw: object, key: str) -> Iterator[Problem]
         if name in raw:
             yield from _value(field.type, raw[name], f"{place}{name}")
         elif field.required:
-            yield Problem(f"{place}{name}", f": missing; it must be {describe(inspect.type_info(field.type))}")
+            yield Problem(f"{place}{name}", f": missing; {_wanted(f'{place}{name}', inspect.type_info(field.type))}")
+
+
+def _wanted(key: str, info: inspect.Type) -> str:
+    """What a missing key must be, with an example where its type has one."""
+    if isinstance(info, inspect.ListType) and isinstance(info.item_type, inspect.StructType):
+        rows = [(field.encode_name, _example(field.type)) for field in info.item_type.fields if field.required]
+        lines = ", ".join(f"{name} = {text}" for name, text in rows if text)
+        return f"add a [[{key}]] table" + (f", for example with {lines}" if lines else "")
+    example = _example(info)
+    return f"it must be {describe(info)}" + (f"; for example: {key.rpartition('.')[2]} = {example}" if example else "")
+
+
+def _example(info: inspect.Type) -> str:
+    """A value that a type allows, as it stands in a file; empty where it declares none."""
+    found = (info.extra_json_schema or {}).get("examples") if isinstance(info, inspect.Metadata) else None
+    return shown(found[0]) if found else ""
 
 
 def _value(annotation: Any, value: object, key: str) -> Iterator[Problem]:

@@ -41,7 +41,7 @@ def small_config(strategy: str, rest: str = "engine") -> c.Config:
     return c.Config(
         engine=c.Engine(run_dir="none", trading_day=_DAY.isoformat()),
         orders=c.Orders(endpoint="ipc:///none"),
-        risk=c.Risk(max_qty="1000", max_notional="1000000", collar_bps=5000, reference_age_ms=10**9),
+        risk=c.Risk(**c.ALL_OFF, max_qty="1000", max_notional="1000000", collar_bps=5000, reference_age_ms=10**9),
         feed=[],
         session=[
             c.Session(name="client", role="client"),

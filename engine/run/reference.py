@@ -14,6 +14,7 @@ from engine.record.records import text16
 from engine.record.units import MONEY_DECIMALS, money_factors, pack_currency, to_money, to_units
 from engine.run.bind import machine_of
 from engine.run.config import Config, ConfigError
+from engine.run.reference_risk import own, set_risk
 
 _PRODUCT_MAX = 1 << 62
 #: No price above this many price units is believed, whatever the limits.
@@ -45,6 +46,7 @@ def build_state(config: Config, day: dt.date, stream_epoch: int, sources: dict[s
     _set_lots(config, state)
     for index in range(len(config.instrument)):
         _set_instrument(config, state, index)
+    set_risk(config, state)
     _set_params(config, state, day, stream_epoch)
     _set_parameters(config, state, sources)
     return state
@@ -75,7 +77,6 @@ def _set_params(config: Config, state: State, day: dt.date, stream_epoch: int) -
     params.rest_at = 1 if routing.sweep.rest == "venue" else 0
     params.post_venue = _post_venue(config, state)
     params.reference_age_ns = config.risk.reference_age_ms * 1_000_000
-    params.collar_bps = config.risk.collar_bps
     params.day_end_ns = NEVER
     if routing.day_end:
         end = dt.datetime.combine(day, dt.time.fromisoformat(routing.day_end), dt.UTC)
@@ -178,18 +179,16 @@ def _set_instrument(config: Config, state: State, index: int) -> None:
     row.px_money = 10 ** (MONEY_DECIMALS - instrument.px_decimals) * instrument.multiplier
     row.qty_unit = 10**digits
     row.notional_mul, row.notional_div = money_factors(instrument.px_decimals, digits, instrument.multiplier)
-    row.max_qty = to_units(config.risk.max_qty, digits, "risk.max_qty")
-    row.max_notional = to_money(config.risk.max_notional, "risk.max_notional")
-    if row.max_notional >= _PRODUCT_MAX:
-        raise ConfigError(f"risk.max_notional = {config.risk.max_notional!r}: the most is 4611686018")
+    max_qty = own(config, "instrument", "symbol", instrument.symbol, "max_qty")
+    row.safe_qty = to_units(max_qty, digits, "risk.max_qty")
     widest = max((abs(int(v.take_ppm)) + abs(int(v.make_ppm)) for v in state.venues), default=0)
     row.max_px = min(
-        _PRODUCT_MAX // (int(row.max_qty) * int(row.notional_mul)),
+        _PRODUCT_MAX // (int(row.safe_qty) * int(row.notional_mul)),
         _PRODUCT_MAX // (int(row.px_money) * max(widest, 1)),
         _PX_CEILING,
     )
     if row.max_px < 10**instrument.px_decimals:
         raise ConfigError(
-            f"{key}: with max_qty {config.risk.max_qty} and px_decimals {instrument.px_decimals} no price of 1 would "
+            f"{key}: with max_qty {max_qty} and px_decimals {instrument.px_decimals} no price of 1 would "
             "fit 63 bits; lower risk.max_qty or the decimals"
         )

@@ -23,9 +23,13 @@ from engine.core.state import State
 from engine.workflow.explore_account import TERMINAL
 
 #: Arrays that a step does not write, or that nothing reads to decide.
-_STILL: Final = ("params", "parameters", "ticks", "lots", "refusals", "scratch")
-#: Arrays that are saved but are no part of a name.
-_UNNAMED: Final = ("counts", "positions", "execs", "exec_index", "timer_at", "timer_arm", "timer_owner", "timer_pos")
+_STILL: Final = ("params", "parameters", "ticks", "lots", "refusals", "scratch", "limits", "permits", "overrides")
+#: Arrays that are saved but are no part of a name. What the risk gate sums up decides nothing where its rules are off,
+#: as they are in the small world.
+_UNNAMED: Final = (
+    "counts", "positions", "execs", "exec_index", "timer_at", "timer_arm", "timer_owner", "timer_pos", "exposures",
+    "accounts", "reserves", "rates", "periods", "recent", "recent_index",
+)  # fmt: skip
 #: Fields that are no part of a name, by array.
 _UNNAMED_FIELDS: Final = {
     "core": "now_ns arm_seq exec_head exec_count gated",

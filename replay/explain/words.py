@@ -11,6 +11,7 @@ from engine.record import records as r
 from engine.record.records import Template
 from engine.record.units import day_text, from_money, from_units
 from engine.run.config import Config
+from engine.run.reference_risk import EXPOSURE_DECIMALS
 from replay.decode import template_name
 from replay.explain import names
 from replay.times import clock_text
@@ -278,15 +279,28 @@ class Speaker:
         rule = int(row["rule"])
         value, limit = int(row["value"]), int(row["limit"])
         name = _name(r.RiskRule, rule).lower().replace("_", " ")
-        if rule == r.RiskRule.MAX_QTY:
+        if rule in (r.RiskRule.MAX_QTY, r.RiskRule.MAX_POSITION):
             return f"{name}: {self.units.amount(value)}, allowed {self.units.amount(limit)}"
         if rule == r.RiskRule.MAX_NOTIONAL:
             return f"{name}: {commas(from_money(value))}, allowed {commas(from_money(limit))}"
-        if rule == r.RiskRule.COLLAR:
+        if rule in (r.RiskRule.GROSS_NOTIONAL, r.RiskRule.NET_NOTIONAL):
+            money = [commas(from_units(n, EXPOSURE_DECIMALS)) for n in (value, limit)]
+            return f"{name}: {money[0]}, allowed {money[1]}"
+        if rule in (r.RiskRule.COLLAR, r.RiskRule.PERIOD_COLLAR, r.RiskRule.FAT_FINGER):
             half = [self.units.half_px(n) for n in (value, limit)]
             return f"{name}: {half[0]}, allowed {half[1]} (reference {self.units.px(row['reference_px'])})"
-        if rule == r.RiskRule.VENUE_DOWN:
+        if rule in (r.RiskRule.VENUE_DOWN, r.RiskRule.INSTRUMENT_HALTED):
             return f"{name}: {self.venue(value)}"
+        if rule in (r.RiskRule.SESSION_RATE, r.RiskRule.STRATEGY_RATE, r.RiskRule.INSTRUMENT_RATE):
+            return f"{name}: {value:,} messages in a second, allowed {limit:,}"
+        if rule == r.RiskRule.REPEATED_EXECUTION:
+            return f"{name}: latched at {value:,} executions, allowed {limit:,}; a named person has to enable it"
+        if rule == r.RiskRule.DUPLICATE:
+            if value < 0:
+                return f"{name}: too many orders within {limit / 1e6:g} ms to know"
+            return f"{name}: the same order came {value / 1e6:g} ms before, within {limit / 1e6:g} ms"
+        if rule == r.RiskRule.PERMISSION:
+            return f"{name}: strategy {value} may not trade this instrument there for this client"
         return name
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from engine.core.rule_limits import limit_of
+from engine.core.rules import L_MAX_NOTIONAL, L_MAX_QTY
 from engine.core.state import State
 from engine.record.records import ControlAction, ExecType, Liquidity, OrdStatus, Side, Template
 from replay.simulate.books import Books
@@ -126,7 +128,7 @@ class Ledger:
         self.executions = Executions(len(state.execs))
         self._fees = [(int(v.take_fee), int(v.make_fee)) for v in state.venues]
         row = state.instruments[0]
-        self.max_qty, self.max_notional = int(row.max_qty), int(row.max_notional)
+        self.max_qty, self.max_notional = limit_of(state, 0, L_MAX_QTY), limit_of(state, 0, L_MAX_NOTIONAL)
         self._money = (int(row.notional_mul), int(row.notional_div))
 
     def money(self, px: int, qty: int) -> int:

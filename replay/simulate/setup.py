@@ -68,7 +68,9 @@ def config(setup: Setup) -> c.Config:
     return c.Config(
         engine=c.Engine(run_dir="simulation", trading_day=DAY.isoformat()),
         orders=c.Orders(endpoint="ipc:///simulation"),
-        risk=c.Risk(max_qty="5000", max_notional="400000", collar_bps=setup.collar_bps, reference_age_ms=1000),
+        risk=c.Risk(
+            **c.ALL_OFF, max_qty="5000", max_notional="400000", collar_bps=setup.collar_bps, reference_age_ms=1000
+        ),
         feed=[],
         session=[
             *(c.Session(name=f"c{n}", role="client", accounts=[0, 1]) for n in range(CLIENTS)),

@@ -46,6 +46,8 @@ class Instrument(Struct, frozen=True):
     resting: int
     max_qty: str
     max_notional: str
+    collar_bps: int
+    restricted: bool
     books: list[Book]
 
 
@@ -144,13 +146,25 @@ class Timer(Struct, frozen=True):
     order_id: int
 
 
+class Override(Struct, frozen=True):
+    """A limit that is another for a while, in its rule's own unit."""
+
+    rule: str
+    scope: str
+    target: int
+    value: int
+    restore: int
+    actor_id: int
+    actor_2: int
+    until: str
+
+
 class Limits(Struct, frozen=True):
     """What every order is held to, beside each instrument's own limits."""
 
     killed: bool
     #: Why, where the engine itself put it on.
     kill_reason: str
-    collar_bps: int
     reference_age_ns: int
     stale_ns: int
     child_timeout_ns: int
@@ -158,6 +172,11 @@ class Limits(Struct, frozen=True):
     max_rounds: int
     day_end_ns: int | None
     day_end_at: str | None
+    #: Strategies (algo_id) that their throttle has latched.
+    latched: list[int]
+    overrides: list[Override]
+    #: Keys of [risk] that say "off".
+    rules_off: list[str]
 
 
 class Lineage(Struct, frozen=True):

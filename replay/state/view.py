@@ -13,12 +13,16 @@ from typing import Any, Final
 import numpy as np
 
 from engine.core.emit import leaves_of
+from engine.core.limits import MAX_STRATEGIES
+from engine.core.rule_limits import limit_of
+from engine.core.rules import L_COLLAR, L_MAX_NOTIONAL, L_MAX_QTY, L_RESTRICTED, REPEATS
 from engine.core.state import COUNTERS, FAILED, FREE, NEVER, NONE, State
 from engine.jit import build_hash
 from engine.record import records as r
 from engine.record.records import from_text16
 from engine.record.units import day_of, day_text, from_money, unpack_currency
 from engine.run.config import Config
+from engine.run.reference_risk import rules_off
 from replay.explain import names
 from replay.explain.words import Units
 from replay.state import structs as s
@@ -88,11 +92,25 @@ class _View:
             kill_reason=names.reason(killed) if killed > 1 else "",
             **{
                 name: int(params[name])
-                for name in "collar_bps reference_age_ns stale_ns child_timeout_ns max_cancels max_rounds".split()
+                for name in "reference_age_ns stale_ns child_timeout_ns max_cancels max_rounds".split()
             },
             day_end_ns=end if end != NEVER else None,
             day_end_at=utc_ns(end) if end != NEVER else None,
+            latched=[n for n in range(MAX_STRATEGIES) if int(self.state.rates[REPEATS + n]["latched"])],
+            overrides=list(self._overrides()),
+            rules_off=rules_off(self.config),
         )
+
+    def _overrides(self) -> Any:
+        """Limits that are others for a while."""
+        for row in self.state.overrides:
+            if int(row["place"]) != NONE:
+                yield s.Override(
+                    rule=r.RiskRule(int(row["rule"])).name,
+                    scope=r.Scope(int(row["scope"])).name,
+                    **{key: int(row[key]) for key in ("target", "value", "restore", "actor_id", "actor_2")},
+                    until=utc_ns(int(row["expires_ns"])),
+                )
 
     def _age(self, ts_ns: Any) -> int | None:
         return self.now_ns - int(ts_ns) if int(ts_ns) else None
@@ -115,8 +133,10 @@ class _View:
             trade_px=units.px(row["trade_px"]) if int(row["trade_px"]) else None,
             trade_age_ns=self._age(row["trade_ns"]),
             resting=int(row["rest_count"]),
-            max_qty=units.qty(row["max_qty"]),
-            max_notional=from_money(int(row["max_notional"])),
+            max_qty=units.qty(limit_of(self.state, n, L_MAX_QTY)),
+            max_notional=from_money(limit_of(self.state, n, L_MAX_NOTIONAL)),
+            collar_bps=limit_of(self.state, n, L_COLLAR),
+            restricted=limit_of(self.state, n, L_RESTRICTED) != 0,
             books=[self._book(v, quote, units) for v, quote in enumerate(quotes)],
         )
 

@@ -51,7 +51,7 @@ def config(run_dir: Path, *, order: int = 1, **routing: Any) -> c.Config:
         capacity=c.Capacity(instruments=2, venues=4, parents=128, children=1024, executions=1024, accounts=2),
         journal=c.Journal(segment_mib=1),
         routing=c.Routing(**settings),
-        risk=c.Risk(max_qty="20000", max_notional="20000000", collar_bps=500, reference_age_ms=600_000),
+        risk=c.Risk(**c.ALL_OFF, max_qty="20000", max_notional="20000000", collar_bps=500, reference_age_ms=600_000),
         simulation=c.Simulation(
             seed=7, orders=1 << 10, reject_ppm=50_000, partial_ppm=100_000, lost_order_ppm=20_000, bust_ppm=50_000
         ),

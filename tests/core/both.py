@@ -28,6 +28,38 @@ FEES = (
     c.Venue(mic="XC", code="C", session="v2", take_bps="1.23", lot="5"),
 )
 TIGHT = {"max_qty": "150", "max_notional": "10000", "collar_bps": 6, "reference_age_ms": 700}
+#: Every rule is on, and near.
+CONTROLLED = {
+    "period_collar_bps": 15,
+    "collar_period_ms": 6000,
+    "fat_finger_bps": 40,
+    "max_position": "160",
+    "gross_notional": "26000",
+    "net_notional": "17000",
+    "duplicate_ms": 600,
+    "session_rate": 30,
+    "strategy_rate": 25,
+    "instrument_rate": 20,
+    "repeated_executions": 9,
+    "repeated_executions_ms": 3000,
+    "restricted": [],
+    "permission": [
+        c.Permission(client="*", strategy=[0, 1], instrument="*", venue="*"),
+        c.Permission(client=["c1"], strategy=[2], instrument=["AAA"], venue=["XA", "XC"]),
+    ],
+    "account": [c.RiskAccount(account=1, gross_notional="9000")],
+}
+#: How often, and nothing else.
+COUNTED = {
+    "session_rate": 7,
+    "strategy_rate": 6,
+    "instrument_rate": 5,
+    "repeated_executions": 3,
+    "repeated_executions_ms": 5000,
+    "session": [c.RiskSession(name="v2", session_rate=3)],
+    "strategy": [c.RiskStrategy(algo_id=1, repeated_executions=2), c.RiskStrategy(algo_id=2, strategy_rate=3)],
+    "restricted": ["BBB"],
+}
 ROOM = {"parents": 64, "children": 128, "executions": 128}
 #: The day ends soon, so that stories get there.
 SOON = {"day_end": "14:30:15"}
@@ -40,6 +72,8 @@ CONFIGS = (
     make_config(FEES, capacity=ROOM, routing=SOON, sweep={"max_rounds": 2}),
     make_config(FEES, capacity=ROOM, sweep={"rest": "venue", "max_rounds": 1}, risk=TIGHT, sessions=CAUTIOUS),
     make_config(VENUES, capacity=ROOM, sweep=POST_XC, routing={"max_cancels": 1, **SOON}, sessions=SLOW),
+    make_config(VENUES, capacity=ROOM, sweep=POST_XC, routing=SOON, risk=CONTROLLED, sessions=SLOW),
+    make_config(FEES, capacity=ROOM, routing={"stale_ms": 5000}, risk=COUNTED),
 )
 #: State of the workflow -> the twin's (phase, pending request).
 _PHASES = {
@@ -72,6 +106,8 @@ def told(row: Any) -> tuple[Any, ...]:
     if template == Template.RISK_BLOCK:
         return ("BLOCK", int(row.order_id), RiskRule(int(row.rule)).name, int(row.value), int(row.limit))
     if template == Template.CONTROL_REPORT:
+        if row.action == ControlAction.ENABLE:
+            return ("ENABLED", int(row.target), int(row.old_value))
         counts = (row.live_children, row.cancels, row.acknowledged, row.fills_after)
         times = (row.command_ns, row.last_cancel_ns, row.last_ack_ns)
         where = (Scope(int(row.scope)), int(row.target), Reason(int(row.reason)).name, int(row.finished))

@@ -28,6 +28,7 @@ from engine.core.state import (
     State,
 )
 from engine.record.records import Liquidity, OrdStatus, Side, Template, Tif
+from tests.core.invariants_risk import exposures, overrides, rates
 
 UNANSWERED = {
     OrdStatus.PENDING_NEW, OrdStatus.PENDING_CANCEL, OrdStatus.PENDING_REPLACE, OrdStatus.UNKNOWN,
@@ -146,7 +147,7 @@ def validate(state: State, booked: Booked | None = None) -> Facts:
     facts = Facts(state)
     for rule in (
         live_counts, family, ids, quantities, terms, work_queue, timer_heap, timer_cover, rest_lists, quotes, progress,
-        executions,
+        executions, exposures, rates, overrides,
     ):  # fmt: skip
         rule(facts)
     if booked is not None:

@@ -22,7 +22,7 @@ SIDES = (Side.BUY, Side.SELL, Side.BUY, Side.SELL_SHORT)
 EVENTS = (
     "quote quote quote quote quote quote new new new fill fill fill partial partial ended ended accepted status reject "
     "cancel_reject again overfill cancel replace pause resume ask time time time down up mass kill trade clear "
-    "bust bust correct correct amend amend amend amend replaced replaced restated refused roll load"
+    "bust bust correct correct enable amend amend amend amend replaced replaced restated refused roll load"
 ).split()
 
 
@@ -68,9 +68,16 @@ class Both(SideBySide):
             instrument_id=a // 7,
             account_id=d & 1,
             client_id=a % 2,
-            algo_id=b % 3,
+            algo_id=(a + d) % 4 if b < 2 else (a + d) % 3,
             trader_id=d % 3,
         )
+
+    def enable(self, a: int, b: int, d: int) -> None:
+        """A person enables a strategy, mostly one that is latched."""
+        del d
+        if self.twin.latched or b == 7:
+            strategy = min(self.twin.latched, default=a % 4)
+            self.do("CONTROL", action="ENABLE", scope=Scope.STRATEGY, target=strategy, actor_id=1000)
 
     def name(self, a: int, d: int) -> int:
         """The name of an order that lives, mostly; else of any, or of none."""
@@ -306,7 +313,7 @@ STORY = st.lists(st.tuples(st.sampled_from(EVENTS), DIGIT, DIGIT, DIGIT), min_si
 #: What may happen to a child that rests at a venue, and is replaced again and again.
 POSTED = (
     "amend amend amend amend replaced replaced refused refused mass status status accepted partial partial fill ended "
-    "bust correct restated cancel_reject down up overfill time time time cancel pause resume reject kill again"
+    "bust correct restated cancel_reject down up enable overfill time time time cancel pause resume reject kill again"
 ).split()
 POSTED_STORY = st.lists(st.tuples(st.sampled_from(POSTED), DIGIT, DIGIT, DIGIT), min_size=10, max_size=40)
 

@@ -217,7 +217,6 @@ FRAMES = {
     "number zero": (lambda w: w.new("n", stream_seq=0), Reason.NOT_IN_ORDER),
     "damaged number": (lambda w: w.new("n", stream_seq=1 << 50, stream_epoch=5), Reason.NOT_IN_ORDER),
     "malformed": (lambda w: w.send(Template.MALFORMED, reason=Reason.WRONG_DIRECTION), Reason.WRONG_DIRECTION),
-    "limit change": (lambda w: w.send(Template.LIMIT_CHANGE), Reason.UNSUPPORTED),
 }
 
 
@@ -230,7 +229,8 @@ def test_all_reasons_of_admission_are_reached():
     tables = (ORDERS, REQUESTS, MARKET, REPORTS, FRAMES)
     reached = {row[1] for table in tables for row in table.values()}
     elsewhere = {Reason.BAD_TICK, Reason.TABLE_FULL, Reason.ORDER_TERMINAL, Reason.KILLED, Reason.DUPLICATE_EXEC}
-    elsewhere |= {Reason.OVERFLOW, Reason.REQUEST_PENDING, Reason.UNKNOWN_EXEC, Reason.BUSTED}
+    elsewhere |= {Reason.OVERFLOW, Reason.REQUEST_PENDING, Reason.UNKNOWN_EXEC, Reason.BUSTED, Reason.THROTTLED}
+    elsewhere |= {Reason.NOT_AUTHORISED, Reason.SECOND_PERSON, Reason.LIMIT_CHANGED}
     not_refusals = {
         Reason.NONE, Reason.SEQUENCE_GAP, Reason.OVERFILL, Reason.NOT_SENT, Reason.VENUE_DOWN, Reason.TIMEOUT,
         Reason.UNKNOWN_CHILD, Reason.PEER_SILENT, Reason.PEER_RESTARTED, Reason.NOT_MARKETABLE, Reason.CLIENT_REQUEST,
@@ -238,10 +238,8 @@ def test_all_reasons_of_admission_are_reached():
         Reason.SIMULATED, Reason.MASS_CANCEL, Reason.CROSSED_QUOTE, Reason.UNKNOWN_CLIENT, Reason.PAUSED,
         Reason.STEP_FAILED, Reason.BROKEN_INVARIANT, Reason.WORKFLOW_TIMEOUT, Reason.DISK_FULL, Reason.DISK_ERROR,
         Reason.CORRECTED, Reason.RECOVERED, Reason.UNSOLICITED, Reason.RECORDS_GONE,
-        Reason.MARKET_CLOSED, Reason.TRADING_HALTED,
-        # Said of commands and by alerts, never of a record that was refused admission.
-        Reason.NOT_AUTHORISED, Reason.SECOND_PERSON, Reason.THROTTLED, Reason.LIMIT_CHANGED, Reason.OVERRIDE_EXPIRED,
-        Reason.RECONCILIATION_BREAK, Reason.CLOCK_EXCURSION, Reason.NEAR_CAPACITY, Reason.STALE_FEED,
+        Reason.MARKET_CLOSED, Reason.TRADING_HALTED, Reason.OVERRIDE_EXPIRED, Reason.RECONCILIATION_BREAK,
+        Reason.CLOCK_EXCURSION, Reason.NEAR_CAPACITY, Reason.STALE_FEED,
     }  # fmt: skip
     assert reached | elsewhere | not_refusals == set(Reason)
     assert not reached & not_refusals

@@ -27,9 +27,9 @@ def test_core_does_what_its_twin_does(which, story):
         both.event(kind, a, b, d)
 
 
-@given(POSTED_STORY)
+@given(st.sampled_from((3, 4)), POSTED_STORY)
 @settings(max_examples=EXAMPLES)
-def test_replaces_of_a_posted_child_do_what_the_twin_does(story):
-    both = posted(CONFIGS[3])
+def test_replaces_of_a_posted_child_do_what_the_twin_does(which, story):
+    both = posted(CONFIGS[which])
     for kind, a, b, d in story:
         both.event(kind, a, b, d)

@@ -38,14 +38,14 @@ class Twin(Control, Market):
 
     def take(self, e: dict[str, Any]) -> list[tuple[Any, ...]]:
         """Take one event in and do all the work that it makes."""
-        self.out = []
+        self.out, self.gated = [], 0
         self.now_ns = max(self.now_ns, e["now_ns"])
         getattr(self, "on_" + e["kind"].lower())(e)
         while self.work:
             parent = self.work.pop(0)
-            mark = len(self.out)
             self.turn(parent)
-            self.gate(mark)
+            self.gate()
+        self.gate()
         if self.old_execs and not any(child.live for child in self.children.values()):
             self.executions.clear()
             self.old_execs = False
@@ -73,6 +73,7 @@ class Twin(Control, Market):
     def on_quote(self, e: dict[str, Any]) -> None:
         """A quote wakes the resting parents that it is marketable for, the newest first."""
         self.take_quote(e)
+        self.note_reference(e["instrument_id"])
         instrument, venue = e["instrument_id"], e["venue_id"]
         quote = self.quotes[instrument, venue]
         if not self.is_fresh(quote):
@@ -132,6 +133,7 @@ class Twin(Control, Market):
             self.refuse("POSITION_LOAD", "NOT_IN_ORDER")
         else:
             self.positions[e["account_id"], e["instrument_id"]] = [e["qty"], e["qty"] * e["px"] * 10**7, 0]
+            self.values[e["account_id"], e["instrument_id"]] = e["qty"] * e["px"] * 100
 
     def on_order_new(self, e: dict[str, Any]) -> None:
         """A new order, or the same one again."""
@@ -147,14 +149,17 @@ class Twin(Control, Market):
                 self.out.append(("REJECT", e["cl_ord_id"], "DUPLICATE_ORDER"))
             return
         px = e["px"] or (self.reference2(e["instrument_id"]) + 1) // 2
-        killed = self.kill_of(Parent(0, e, terms), None)
-        broken = killed or self.size(px, e["qty"])
+        who = (e["stream_id"], e.get("algo_id", 0), e["instrument_id"])
+        same = (e["stream_id"], *(e[name] for name in ("account_id", "instrument_id", "side", "px", "qty")))
+        broken = self.kill_of(Parent(0, e, terms), None) or self.size(px, e["qty"]) or self.leave(*who, None)
+        broken = broken or (self.finger(px, self.reference2(who[2])) if e["px"] else None) or self.duplicate(same)
         if broken:
-            reason = "KILLED" if killed else "RISK"
+            reason = {"KILL": "KILLED", "REPEATED_EXECUTION": "THROTTLED"}.get(broken[0], "RISK")
             self.out.append(("BLOCK", 0, *broken))
             self.refuse("ORDER_NEW", reason)
             self.out.append(("REJECT", e["cl_ord_id"], reason))
             return
+        self.orders.append((self.now_ns, same))
         parent = Parent(self.id_base + len(self.parents) + 1, e, terms)
         self.parents[parent.order_id] = parent
         self.best(parent.instrument)

@@ -81,8 +81,12 @@ class Control(Reports):
         return None
 
     def on_control(self, e: dict[str, Any]) -> None:
-        """Pause, resume, and the kill of a scope."""
-        if e["action"].startswith("KILL"):
+        """Pause, resume, the kill of a scope, a latched strategy that is enabled."""
+        if e["action"] == "ENABLE":
+            was = self.latched.pop(e["target"], 0)
+            self.fills[e["target"]].clear()
+            self.out.append(("ENABLED", e["target"], was))
+        elif e["action"].startswith("KILL"):
             scope = Scope(e.get("scope", 0))
             key = (scope, self.target(e, scope))
             on = e["action"] == "KILL_ON"

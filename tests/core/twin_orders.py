@@ -86,6 +86,7 @@ class Child:
         self.status = "PENDING_NEW"
         self.accepted = self.canceling = self.asked = False
         self.due = False  # a mass cancel will send it one
+        self.passed = False  # by the risk gate
         self.amends: list[tuple[int, int]] = []  # (price, quantity) of unanswered replaces
 
     @property

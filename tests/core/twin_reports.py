@@ -25,7 +25,7 @@ class Reports(Routing):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.executions: dict[Any, Execution] = {}
-        self.positions: dict[tuple[int, int], list[int]] = {}
+        self.positions = {}
 
     # ---- replaces of ours
 
@@ -43,7 +43,8 @@ class Reports(Routing):
         child.rank()
         self.out.append(("REPLACE", child.order_id, px, qty))
         self.arm(child, self.now_ns + self.timeout())
-        self.gate(0)
+        self.gated = 0
+        self.gate()
         self.use_limits()
         return self.out
 
@@ -210,6 +211,8 @@ class Reports(Routing):
         self.executions[key] = Execution(child, key, px, qty, e["liquidity"])
         self.more(child, qty)
         self.money(child, px, qty, e["liquidity"], 1)
+        self.revalue(child, px)
+        self.executed(child)
         p = child.parent
         self.out.append(("FILL", p.name, px, qty, p.cum, p.leaves(), p.status, child.venue))
         self.look(child)
@@ -269,6 +272,11 @@ class Reports(Routing):
         for n, amount in enumerate((sign * qty, sign * money, times * fee)):
             sums[n] += amount
 
+    def revalue(self, child: Child, px: int) -> None:
+        """A position is worth what is held of it at the price of its last execution."""
+        key = child.parent.account, child.parent.instrument
+        self.values[key] = self.positions[key][0] * px * 100
+
     def standing(self, e: dict[str, Any]) -> Execution | None:
         """What stands for the execution that a bust or correction is about; None where it was refused."""
         if (e["venue_id"], e["exec_id"]) in self.executions:
@@ -305,6 +313,7 @@ class Reports(Routing):
         self.out.append(("ALERT", code, child.order_id, qty - old.qty))
         self.money(child, old.px, old.qty, old.liquidity, -1)
         self.money(child, px, qty, liquidity, 1)
+        self.revalue(child, px or old.px)
         if qty > old.qty:
             self.more(child, qty - old.qty)
             self.look(child)

@@ -7,21 +7,18 @@ from typing import Any
 from engine.core.limits import MAX_CHILDREN_A_TURN
 from engine.record.records import Side
 from engine.run.config import Config
-from tests.core.twin_market import Market, opposite
+from tests.core.twin_market import opposite
 from tests.core.twin_orders import ASKED, FINAL, STRENGTH, Child, Parent
+from tests.core.twin_risk import Controls
 
 
-class Routing(Market):
+class Routing(Controls):
     """What happens to a parent in its turn."""
 
     parents: dict[int, Parent]
-    children: dict[int, Child]
     timers: dict[Any, tuple[int, int]]
-    up: set[int]
-    out: list[tuple[Any, ...]]
     id_base: int
-    #: What a kill or a mass cancel has to do with an order, see twin_control.
-    kill_of: Any
+    #: What a mass cancel has to do with an order, see twin_control.
     ended_in_masses: Any
     filled_in_masses: Any
     use_limits: Any
@@ -29,6 +26,7 @@ class Routing(Market):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.rests = 0
+        self.gated = 0  # outputs that the gate has seen
 
     # ---- saying
 
@@ -169,10 +167,6 @@ class Routing(Market):
         """Put a parent on the queue."""
         raise NotImplementedError
 
-    def venue_session(self, venue: int) -> int:
-        """The session that reaches a venue."""
-        raise NotImplementedError
-
     def new_child(self, p: Parent, venue: int, px: int, qty: int, tif: str) -> None:
         """Make a child and send it."""
         child = Child(self.id_base + (1 << 39) + len(self.children) + 1, p, venue, px, qty, tif)
@@ -280,44 +274,48 @@ class Routing(Market):
 
     # ---- the gate
 
-    def gate(self, mark: int) -> None:
-        """Stop each child among the outputs from `mark` on that breaks a rule."""
-        for k in range(mark, len(self.out)):
-            if self.out[k][0] == "REPLACE":
+    def gate(self) -> None:
+        """Stop each order and replace among the outputs since the last time that breaks a rule; count what passes."""
+        for k in range(self.gated, len(self.out)):
+            kind = self.out[k][0]
+            if kind == "CHILD":
+                self.gate_child(k)
+            elif kind == "REPLACE":
                 self.gate_replace(k)
-            if self.out[k][0] != "CHILD":
-                continue
-            child = self.children[self.out[k][1]]
-            p = child.parent
-            broken = self.kill_of(p, child.venue) or self.size(child.px, child.qty)
-            if not broken and self.venue_session(child.venue) not in self.up:
-                broken = ("VENUE_DOWN", child.venue, 0)
-            broken = broken or self.collar(p.instrument, p.side, child.px)
-            if broken:
-                self.out[k] = ("BLOCK", child.order_id, *broken)
-                if child.tif == "IOC":
-                    self.quotes[p.instrument, child.venue].taken[opposite(p.side)] -= child.qty
-                self.end(child, "REJECTED")
+            elif kind == "CANCEL":
+                self.count(self.children[self.out[k][1]])
+        self.gated = len(self.out)
+
+    def gate_child(self, k: int) -> None:
+        """A new child: passed and counted, or rejected."""
+        child = self.children[self.out[k][1]]
+        broken = self.broken(child, child.px, child.qty, bold=True, before=[])
+        if not broken:
+            child.passed = True
+            self.count(child)
+            return
+        self.out[k] = ("BLOCK", child.order_id, *broken)
+        if child.tif == "IOC":
+            self.quotes[child.parent.instrument, child.venue].taken[opposite(child.parent.side)] -= child.qty
+        self.end(child, "REJECTED")
 
     def gate_replace(self, k: int) -> None:
-        """Stop a replace that asks for more, or comes nearer to the other side, where that breaks a rule."""
+        """A replace: one that neither asks for more nor comes nearer to the other side only has the rates."""
         _, order_id, px, qty = self.out[k]
         child = self.children[order_id]
         nearer = px > child.px if child.parent.side == Side.BUY else px < child.px
-        if qty <= child.qty and not nearer:
+        bold = qty > child.qty or nearer
+        broken = self.broken(child, px, qty, bold=bold, before=child.amends[:-1])
+        if not broken:
+            self.count(child)
             return
-        broken = self.kill_of(child.parent, child.venue) or self.size(px, qty)
-        if not broken and self.venue_session(child.venue) not in self.up:
-            broken = ("VENUE_DOWN", child.venue, 0)
-        broken = broken or self.collar(child.parent.instrument, child.parent.side, px)
-        if broken:
-            self.out[k] = ("BLOCK", order_id, *broken)
-            child.amends.pop()
-            child.asked = child.asked and bool(child.amends)
-            if child.accepted:
-                self.hear(child)
-            else:
-                child.rank()
+        self.out[k] = ("BLOCK", order_id, *broken)
+        child.amends.pop()
+        child.asked = child.asked and bool(child.amends)
+        if child.accepted:
+            self.hear(child)
+        else:
+            child.rank()
 
     def hear(self, child: Child) -> None:
         """Its venue says that it lives; a timer is for what waits for an answer."""

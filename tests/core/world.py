@@ -75,6 +75,7 @@ def make_config(
         orders=c.Orders(endpoint="ipc:///unused"),
         risk=c.Risk(
             **{
+                **c.ALL_OFF,
                 "max_qty": "100000",
                 "max_notional": "10000000",
                 "collar_bps": 5000,

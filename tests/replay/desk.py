@@ -91,7 +91,7 @@ def config(run_dir: str = "unused", **routing: Any) -> c.Config:
         capacity=c.Capacity(instruments=1, venues=12, parents=512, children=2048, executions=4096, accounts=1),
         journal=c.Journal(segment_mib=1),
         routing=c.Routing(**settings),
-        risk=c.Risk(max_qty="20000", max_notional="2000000", collar_bps=500, reference_age_ms=600_000),
+        risk=c.Risk(**c.ALL_OFF, max_qty="20000", max_notional="2000000", collar_bps=500, reference_age_ms=600_000),
         simulation=c.Simulation(
             seed=7, orders=1 << 13, reject_ppm=50_000, partial_ppm=100_000, lost_order_ppm=20_000, lost_ack_ppm=20_000
         ),

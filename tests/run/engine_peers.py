@@ -24,7 +24,7 @@ def make_config(
     return c.Config(
         engine=c.Engine(run_dir=str(run_dir), idle="yield", peer_timeout_ms=400, heartbeat_ms=50),
         orders=c.Orders(endpoint=f"ipc://{sockets}/orders"),
-        risk=c.Risk(max_qty="100000", max_notional="100000000", collar_bps=500, reference_age_ms=60_000),
+        risk=c.Risk(**c.ALL_OFF, max_qty="100000", max_notional="100000000", collar_bps=500, reference_age_ms=60_000),
         feed=[c.Feed(name="day", endpoint=f"shm://{sockets}/feed" if shm else f"ipc://{sockets}/feed")],
         session=[
             c.Session(name="desk", role="client", endpoint=f"shm://{sockets}/desk" if shm else "zmq"),

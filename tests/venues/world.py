@@ -7,7 +7,19 @@ from typing import Any
 import numpy as np
 
 from engine.record.records import OrdType, Side, Template, Tif, blank
-from engine.run.config import Config, Engine, Faults, Instrument, Orders, Risk, Session, Simulation, TickTable, Venue
+from engine.run.config import (
+    ALL_OFF,
+    Config,
+    Engine,
+    Faults,
+    Instrument,
+    Orders,
+    Risk,
+    Session,
+    Simulation,
+    TickTable,
+    Venue,
+)
 from gateways.inbox import Array, Inbox, view_inbox
 
 #: Two venues of one session (cent ticks, lots of 10 at the second) and one of another; two instruments.
@@ -24,7 +36,7 @@ def config(simulation: Simulation | None = None, venues: tuple[Venue, ...] = VEN
     return Config(
         engine=more.pop("engine", Engine(run_dir="unused")),
         orders=more.pop("orders", Orders(endpoint="ipc:///unused")),
-        risk=Risk(max_qty="1000000", max_notional="1000000", collar_bps=1000, reference_age_ms=1000),
+        risk=Risk(**ALL_OFF, max_qty="1000000", max_notional="1000000", collar_bps=1000, reference_age_ms=1000),
         feed=[],
         session=[
             Session(name="client", role="client"),
