@@ -55,6 +55,11 @@ class Processes:
                 cwd=Path(__file__).resolve().parent.parent,
             )
 
+    @property
+    def names(self) -> list[str]:
+        """Those that were started and not stopped."""
+        return list(self._running)
+
     def check(self) -> None:
         """DemoError where one of them has died with an error."""
         for name, process in self._running.items():

@@ -227,6 +227,14 @@ COMMANDS: dict[str, Command] = {
             ("tickroute quality runs/2026-11-* --json quality.json", "a month of runs, added up, kept as JSON"),
         ),
     ),
+    "stress": Command(
+        "cli.stress:stress",
+        "the busiest recorded interval, faster and faster, until the engine falls behind",
+        (
+            ("tickroute stress quotes.csv.gz trades.csv.gz", "the headroom over a recorded day's peak"),
+            ("tickroute stress runs/today --require 2 --html stress.html", "fail unless twice the peak held"),
+        ),
+    ),
     "doctor": Command(
         "cli.doctor:doctor",
         "what this machine would cost you: settings, and measured stalls",

@@ -11,11 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 from rich.console import Console
 
 from cli.output import JsonOption, table, wide_console, write_json
 from cli.verify import byte_bar, readable
+from engine.errors import UsageError
+
+#: Kinds of what is missing that are printed.
+_MOST_MISSING = 16
 
 if TYPE_CHECKING:
     from replay.quality.measure import Begin
@@ -36,6 +41,12 @@ def quality(
         Path | None,
         typer.Option(help="TOML file of LEIs, person codes, classes, rates of exchange.", show_default=False),
     ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write tables and records as CSV files.", show_default=False)
+    ] = None,
+    parquet: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the same as Parquet files.", show_default=False)
+    ] = None,
     json: JsonOption = None,
 ) -> None:
     """Say how well orders were executed: fill rates, times, spreads, price improvement, markouts, fees, rejects.
@@ -43,37 +54,56 @@ def quality(
     By venue, strategy and client, and in the shape of Rules 605 and 606 and of RTS 28. Many runs are read one after
     another and added up exactly. What a figure leaves out is counted. docs/quality.md says what is measured against
     what.
+
+    --csv and --parquet write these tables, order records in the shape of RTS 24 and events in the shape of CAT;
+    docs/quality-columns.md is the dictionary of their columns.
     """
     from replay.quality.reference import Reference
     from replay.quality.settings import load
 
     load(buckets)  # a mistake in a file is wrong use, and said before the work
-    Reference.load(reference)
+    known = Reference.load(reference)
+    for folder in (csv, parquet):
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder}: is a file; name a directory to write into")
     out = wide_console(json)
-    with readable(), reading(out, runs) as begin:
+    files: list[Path] = []
+    with readable(), reading(out, runs, 2 if csv is None and parquet is None else 3) as begin:
         from replay.quality.measure import measure
 
         found = measure(runs, buckets=buckets, reference=reference, begin=begin)
+        if csv is not None or parquet is not None:
+            from replay.quality.export import export
+
+            files = export(found, runs, known, csv, parquet, begin)
+            missing = {f"rows without {name}": count for name, count in sorted(known.missing.items())}
+            found = msgspec.structs.replace(found, missing=found.missing | missing)
     if json is not None:
         write_json(json, found)
     if json != "-":
         show(out, found)
+        for file in files:
+            out.print(f"written   {file}", soft_wrap=True, markup=False)
 
 
 @contextmanager
-def reading(out: Console, runs: Sequence[Path]) -> Iterator[Begin]:
-    """A progress bar over the bytes of all runs' journals, which are read twice; gone when it is done."""
+def reading(out: Console, runs: Sequence[Path], passes: int) -> Iterator[Begin]:
+    """A progress bar over the bytes of all runs' journals, which are read so often; gone when it is done.
+
+    A run is measured in two passes; its records are a third.
+    """
     from replay.verify import journal_bytes
 
     sizes = {path: journal_bytes(path) for path in runs}
     with byte_bar(out) as bar:
-        task = bar.add_task("reading", total=2 * sum(map(sum, sizes.values())) or None)
-        before = 0
+        task = bar.add_task("reading", total=passes * sum(map(sum, sizes.values())) or None)
+        before, seen = 0, list[Path]()
 
         def begin(path: Path) -> Progress:
             nonlocal before
             mine, start, last, again = sizes[path], before, -1, 0
-            before += 2 * sum(mine)
+            seen.append(path)
+            before += sum(mine) * (2 if len(seen) <= len(runs) else 1)
             bar.update(task, completed=start, description=path.name)
 
             def tell(segment: int, offset: int) -> None:
@@ -103,8 +133,12 @@ def show(out: Console, found: Quality) -> None:
         _priced(out, rows, found.horizons_ms)
     for name, count in found.refused_orders.items():
         out.print(f"refused   {count:,} orders: {name}", markup=False)
-    for name, count in found.missing.items():
+    for name, count in list(found.missing.items())[:_MOST_MISSING]:
         out.print(f"left out  {count:,} {name}", markup=False)
+    if len(found.missing) > _MOST_MISSING:
+        out.print(
+            f"          and {len(found.missing) - _MOST_MISSING} more kinds: see `missing` in the JSON", markup=False
+        )
 
 
 def _name(row: Row) -> str:

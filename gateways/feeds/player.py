@@ -169,6 +169,11 @@ class Player:
             if endpoint.startswith(SHM):
                 self._rings.append(Ring.create(endpoint.removeprefix(SHM), ring_slots, PRODUCER))
 
+    @property
+    def origin_ns(self) -> int:
+        """CLOCK_MONOTONIC, ns, at which the first record was due; 0 before `run`. Cut gaps move it."""
+        return int(self._state[0].origin_real_ns)
+
     def count_subscribers(self) -> int:
         """Subscriptions on the socket and live readers of rings, now."""
         now_ns = monotonic_ns()

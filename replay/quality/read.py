@@ -92,8 +92,8 @@ def read(path: Path, horizons_ms: list[int], progress: Progress | None = None) -
     run = manifest.from_bytes(found.manifest)
     config = run.read_config()
     book = Book(found, config, run.initial_state())
-    strategies, strategy = _strategies(book, config)
-    clients, client = _clients(book, config)
+    strategies, strategy = strategies_of(book.orders, config)
+    clients, client = clients_of(book.orders, config)
     parents = _orders(book.orders, book.orders["ts_recv_ns"], (book.bid, book.ask), strategy, client)
     own, _ = places(book.ids, book.children["parent_id"])
     references = _references(book)
@@ -178,16 +178,16 @@ def _later(path: Path, book: Book, horizons_ms: list[int], config: Config, progr
     return [Touches(bid[:, h], ask[:, h]) for h in range(n)]
 
 
-def _strategies(book: Book, config: Config) -> tuple[list[str], Array]:
+def strategies_of(orders: Array, config: Config) -> tuple[list[str], Array]:
     """Names, and the index of each order's: the run's strategy, with the order's algo_id where it has one."""
-    ids, index = np.unique(book.orders["algo_id"], return_inverse=True)
+    ids, index = np.unique(orders["algo_id"], return_inverse=True)
     name = Path(config.routing.strategy).stem if config.routing.strategy.endswith(".py") else config.routing.strategy
     return [f"{name}#{at}" if at else name for at in ids.tolist()], index
 
 
-def _clients(book: Book, config: Config) -> tuple[list[str], Array]:
+def clients_of(orders: Array, config: Config) -> tuple[list[str], Array]:
     """Names, and the index of each order's: the session that it came on, with the order's client_id."""
-    keys = book.orders["stream_id"].astype(np.int64) << 16 | book.orders["client_id"].astype(np.int64) & 0xFFFF
+    keys = orders["stream_id"].astype(np.int64) << 16 | orders["client_id"].astype(np.int64) & 0xFFFF
     ids, index = np.unique(keys, return_inverse=True)
     names = []
     for key in ids.tolist():

@@ -139,14 +139,14 @@ class Reference:
         document.complain(_problems(file))
         return cls(file, Source(path=str(path), sha256=sha256_of(path)))
 
-    def get(self, table: str, name: str, field: str) -> str:
-        """A code of an entry; empty, and counted, where it is not there."""
+    def get(self, table: str, name: str, field: str, rows: int = 1) -> str:
+        """A code of an entry, for so many rows; empty, and counted, where it is not there."""
         entry: Any = getattr(self.file, table)
         if isinstance(entry, dict):
             entry = entry.get(name)
         code = str(getattr(entry, field)) if entry is not None else ""
-        if not code:
-            self.missing[f"{table}.{name}.{field}" if name else f"{table}.{field}"] += 1
+        if not code and rows:
+            self.missing[f"{table}.{name}.{field}" if name else f"{table}.{field}"] += rows
         return code
 
     def instrument_class(self, symbol: str) -> str:

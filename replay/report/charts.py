@@ -62,7 +62,7 @@ def percentile_curve(measures: Measures) -> str:
         shown = [(at, text) for at, text in ticks if at <= most * 1.5]
         axes.set_xticks([at for at, _ in shown], [text for _, text in shown])
         axes.set_xlabel("percentile")
-        _time_axis(axes)
+        time_axis(axes)
         axes.legend(loc="upper left", ncols=3, fontsize=10)
 
     return svg(draw, 5.0)
@@ -83,7 +83,7 @@ def over_time(series: Series) -> str:
         axes.set_yscale("log")
         axes.set_xlabel(f"seconds since the start ({series.clock})")
         axes.set_xlim(0, series.bin_s * len(series.start_s))
-        _time_axis(axes)
+        time_axis(axes)
         axes.legend(loc="upper right", ncols=3, fontsize=10)
 
     return svg(draw, 3.6)
@@ -108,7 +108,8 @@ def by_venue(venues: list[Venue]) -> str:
     return svg(draw, 0.9 + 0.3 * len(used))
 
 
-def _time_axis(axes: Axes) -> None:
+def time_axis(axes: Axes) -> None:
+    """Times on the y axis, in their own units."""
     axes.yaxis.set_major_formatter(lambda value, _: f"{value / _unit(value)[0]:g} {_unit(value)[1]}")
     axes.minorticks_off()
 

@@ -195,9 +195,16 @@ def gather_parts(
 ) -> Iterator[dict[tuple[Kind, Template], Array]]:
     """As `gather`, a chunk of the journal at a time: for what is looked at once and too much to be kept."""
     with JournalReader(run_dir) as reader:
-        found = _Gatherer(kept, manifest.from_bytes(reader.manifest).schema_version)
-        for chunk in reader.chunks(1 << 15):
-            found.take(chunk)
-            if progress is not None:
-                progress(chunk.segment, int(chunk.rows["offset"][-1]))
-            yield found.tables()
+        yield from parts_of(reader, kept, progress)
+
+
+def parts_of(
+    reader: JournalReader, kept: Kept, progress: Progress | None = None
+) -> Iterator[dict[tuple[Kind, Template], Array]]:
+    """The same from where a reader stands; of a live journal, as far as it goes now."""
+    found = _Gatherer(kept, manifest.from_bytes(reader.manifest).schema_version)
+    for chunk in reader.chunks(1 << 15):
+        found.take(chunk)
+        if progress is not None:
+            progress(chunk.segment, int(chunk.rows["offset"][-1]))
+        yield found.tables()
