@@ -28,6 +28,8 @@ class Checkpoint(msgspec.Struct, kw_only=True):
     format: int = FORMAT
     run_id: str = ""
     mark: Mark | None = None
+    #: The last input before it, and its template.
+    causes: dict[int, int] = {}
     #: Alerts that wait to be told with others like them.
     waiting: list[dict[str, Any]] = []
     #: Counters of the stats file that were told, and the life that they are of.

@@ -12,8 +12,10 @@ Worst case: a subscriber that does not take its messages loses them at the high-
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -54,20 +56,35 @@ class DropCopy:
             if n >= self.counts[stream]
         }
         os.lseek(self._fd, size, os.SEEK_SET)
+        self._waiting: deque[Execution] = deque()
 
     def take(self, executions: Iterable[Execution]) -> None:
-        """Write and publish; what the file has already is held against it. DropCopyError; OSError: a full disk."""
-        for execution in executions:
-            number = self.counts[execution.stream] + 1
-            data = self._numbered(execution, number)
-            if number <= self._written[execution.stream]:
-                self._hold(execution.stream, number, data)
-            else:
-                self._write(data)
-                self._written[execution.stream] = number
-                if self._publisher is not None:
-                    self._publisher.send(data)
-            self.counts[execution.stream] = number
+        """Write and publish; what the file has already is held against it. DropCopyError.
+
+        On a full disk they wait, and go out in their order when there is room.
+        """
+        self._waiting.extend(executions)
+        with contextlib.suppress(OSError):
+            while self._waiting:
+                self._take(self._waiting[0])
+                self._waiting.popleft()
+
+    @property
+    def behind(self) -> int:
+        """Executions that wait for room on the disk."""
+        return len(self._waiting)
+
+    def _take(self, execution: Execution) -> None:
+        number = self.counts[execution.stream] + 1
+        data = self._numbered(execution, number)
+        if number <= self._written[execution.stream]:
+            self._hold(execution.stream, number, data)
+        else:
+            self._write(data)
+            self._written[execution.stream] = number
+            if self._publisher is not None:
+                self._publisher.send(data)
+        self.counts[execution.stream] = number
 
     def _numbered(self, execution: Execution, number: int) -> bytes:
         data = bytearray(execution.data)

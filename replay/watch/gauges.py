@@ -65,6 +65,8 @@ class Gauges:
         self.life, self.told = 0, dict.fromkeys(COUNTED, 0)
         #: Figures of the last look.
         self.figures: dict[str, int] = {}
+        #: Whether the loop has ended in order: it is not silent then.
+        self.over = False
 
     def look(self) -> Iterator[Event]:
         """What has happened since the last look. Without a stats file: nothing."""
@@ -136,7 +138,7 @@ class Gauges:
             text="no sign of the loop", first=now_ns, last=now_ns, event_ns=began_ns, last_event_ns=began_ns,
             clock_ns=self.figures["clock_ns"], value=quiet_ns, limit=SILENT_NS,
         )  # fmt: skip
-        holds = working and beat_ns > 0 and quiet_ns > SILENT_NS
+        holds = working and not self.over and beat_ns > 0 and quiet_ns > SILENT_NS
         yield from _given(self._conditions.update(event, holds))
 
     def _levels(self) -> Iterator[Level]:

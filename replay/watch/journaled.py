@@ -23,6 +23,10 @@ from replay.watch.tail import Array, records
 
 T = Template
 R = Reason
+#: Templates of inputs by their numbers, -1 where one is not known.
+Causes = Callable[[Array], Array]
+#: Up to which number the events of a source and key were told; -1: none.
+Covered = Callable[[str, tuple[str, str, str]], int]
 _INFO, _WARNING, _CRITICAL = Severity.INFO, Severity.WARNING, Severity.CRITICAL
 
 
@@ -87,17 +91,20 @@ class JournalAlerts:
     def __init__(self, names: Names, clock: UtcClock) -> None:
         self._names, self._clock = names, clock
         #: Template of the last input, for alerts whose cause is in the chunk before.
-        self._causes: dict[int, int] = {}
+        self.causes: dict[int, int] = {}
 
-    def look(self, chunk: Chunk, found: Array) -> Iterator[Event]:
-        """The events of a chunk, in no order; `found` are its templates (`tail.templates`)."""
+    def look(self, chunk: Chunk, found: Array, covered: Covered) -> Iterator[Event]:
+        """The events of a chunk, in no order; `found` are its templates (`tail.templates`).
+
+        `covered` says up to which frame those of a key were told before: they are left out.
+        """
         self._samples(chunk, found)
         kinds = chunk.rows["kind"]
         causes = self._inputs(chunk, found)
         for (kind, template), rule in RULES.items():
             rows = np.flatnonzero((found == template) & (kinds == kind))
             if rows.size:
-                yield from self._group(chunk, rows, template, rule, causes)
+                yield from self._group(chunk, rows, template, rule, causes, covered)
 
     def _samples(self, chunk: Chunk, found: Array) -> None:
         rows = np.flatnonzero(found == T.CLOCK_SAMPLE)
@@ -106,27 +113,29 @@ class JournalAlerts:
             last = records(chunk, rows[-1:], T.CLOCK_SAMPLE)[0]
             self._clock.sample(int(last["clock_ns"]), int(last["realtime_ns"]))
 
-    def _inputs(self, chunk: Chunk, found: Array) -> Callable[[int], int]:
-        """Template of an input by its number: of this chunk, or the last of the one before; -1 where it is neither."""
+    def _inputs(self, chunk: Chunk, found: Array) -> Causes:
+        """Templates of inputs by number: of this chunk, or the last of the one before; -1 where it is neither."""
         rows = np.flatnonzero(chunk.rows["kind"] == Kind.INPUT)
-        seqs, kinds, before = chunk.rows["seq"][rows], found[rows], self._causes
+        seqs, kinds, before = chunk.rows["seq"][rows], found[rows], self.causes
         if rows.size:
-            self._causes = {int(seqs[-1]): int(kinds[-1])}
+            self.causes = {int(seqs[-1]): int(kinds[-1])}
 
-        def template_of(seq: int) -> int:
-            at = int(np.searchsorted(seqs, seq))
-            if at < len(seqs) and seqs[at] == seq:
-                return int(kinds[at])
-            return before.get(seq, -1)
+        def templates_of(causes: Array) -> Array:
+            told = np.array([before.get(seq, -1) for seq in causes.tolist()], dtype=np.int64)
+            if len(seqs):
+                at = np.minimum(np.searchsorted(seqs, causes), len(seqs) - 1)
+                told = np.where(seqs[at] == causes, kinds[at], told)
+            return told
 
-        return template_of
+        return templates_of
 
     def _group(
-        self, chunk: Chunk, rows: Array, template: Template, rule: Rule, causes: Callable[[int], int]
+        self, chunk: Chunk, rows: Array, template: Template, rule: Rule, causes: Causes, covered: Covered
     ) -> Iterator[Event]:
         """One event for all records of the same code and subject."""
         data = records(chunk, rows, template)
-        keys = np.zeros((len(rows), 3), dtype=np.int64)
+        keys = np.zeros((len(rows), 4), dtype=np.int64)
+        cause = np.full(len(rows), -1, dtype=np.int64)
         keys[:, 0] = data[rule.code]
         if rule.subject:
             keys[:, 1] = data[rule.subject]
@@ -134,17 +143,23 @@ class JournalAlerts:
             # Most say what they are about in `value` and have no instrument.
             keys[:, 1] = np.where(data["instrument_id"] >= 0, data["instrument_id"], -1)
             keys[:, 2] = np.where(data["instrument_id"] >= 0, 0, data["value"])
-        _, firsts, inverse, counts = np.unique(keys, axis=0, return_index=True, return_inverse=True, return_counts=True)
-        lasts = np.zeros(len(firsts), dtype=np.int64)
-        lasts[inverse.reshape(-1)] = np.arange(len(rows))
-        for first, last, count in zip(firsts.tolist(), lasts.tolist(), counts.tolist(), strict=True):
-            cause = causes(int(chunk.rows["input_seq"][rows[first]])) if template == T.ALERT else -1
-            event = self._event(data[first], template, rule, cause)
+            cause = causes(chunk.rows["input_seq"][rows])
+            keys[:, 3] = (cause > 0) & (cause < _FEED_TEMPLATES)
+        _, inverse = np.unique(keys, axis=0, return_inverse=True)
+        seqs, inverse = chunk.rows["seq"][rows], inverse.reshape(-1)
+        for members in np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1]):
+            first = int(members[0])
+            event = self._event(data[first], template, rule, int(cause[first]))
+            new = members[seqs[members] > covered("journal", event.key)]
+            if not new.size:
+                continue
+            if int(new[0]) != first:
+                event = self._event(data[int(new[0])], template, rule, int(cause[int(new[0])]))
             yield event._replace(
-                first=int(chunk.rows["seq"][rows[first]]),
-                last=int(chunk.rows["seq"][rows[last]]),
-                last_event_ns=self._utc(data[last], rule),
-                times=count,
+                first=int(seqs[new[0]]),
+                last=int(seqs[new[-1]]),
+                last_event_ns=self._utc(data[int(new[-1])], rule),
+                times=len(new),
             )
 
     def _utc(self, record: Any, rule: Rule) -> int:

@@ -29,7 +29,7 @@ import msgspec
 import numpy as np
 
 from engine.errors import TickrouteError
-from engine.io.journal_format import Kind
+from engine.io.journal_format import JournalError, Kind
 from engine.io.journal_reader import Chunk
 from engine.io.mapping import try_lock
 from engine.run import manifest
@@ -105,7 +105,8 @@ class Watch:
             stack.callback(self.sampler.close)
             self.sampler.start()
         self._figures_s = self._keep_s = 0.0
-        self._kept = (self._tail.mark, [*self._copy.counts])
+        self._alerts.causes = self._state.causes
+        self._keep_place()
         self.stream.resume(self._state.waiting)
         if self._tail.trouble:
             self._tell("journal", "RECORDS_GONE", Severity.CRITICAL, self._tail.trouble)
@@ -146,17 +147,32 @@ class Watch:
             self.keep()
         return busy
 
+    def damaged(self, error: JournalError) -> None:
+        """Tell that the journal is damaged: once, however often it is tried again."""
+        now_ns, place = time.time_ns(), f"byte {error.offset} of {error.file}"
+        event = Event(
+            kind="journal", code="JOURNAL_DAMAGED", severity=Severity.CRITICAL, subject=place, text=str(error),
+            source="watch", first=now_ns, last=now_ns, event_ns=now_ns, last_event_ns=now_ns, seen=True,
+        )  # fmt: skip
+        told = self.stream.conditions.update(event, holds=True)
+        if told is not None:
+            self.stream.tell(told)
+
     def _take(self, chunk: Chunk) -> None:
         """Everything that one chunk says."""
         for row in np.flatnonzero(chunk.rows["kind"] == Kind.RECOVERED).tolist():
             self._offset_ns = from_bytes(chunk.payload(row).tobytes()).clock_offset_ns
         found = templates(chunk)
         self._stale.look(chunk, found)
-        for event in sorted(self._alerts.look(chunk, found), key=lambda event: event.first):
+        for event in sorted(self._alerts.look(chunk, found, self.stream.covered), key=lambda event: event.first):
             self.stream.tell(event)
         self._copy.take(self._executions.look(chunk, found))
-        if not self._executions.waiting:
-            self._kept = (self._tail.mark, [*self._copy.counts])
+        self._keep_place()
+
+    def _keep_place(self) -> None:
+        """Remember this place, where nothing is open that a reader who goes on from here would not see again."""
+        if not self._executions.waiting and not self._copy.behind:
+            self._kept = self._tail.mark, [*self._copy.counts], self._alerts.causes
 
     def _look(self) -> None:
         """What is not on the journal: counters, levels, silence, clocks."""
@@ -197,14 +213,14 @@ class Watch:
 
     def keep(self, *, closed: bool = False) -> None:
         """Write the checkpoint; a full disk is said, no more."""
-        mark, counts = self._kept
+        mark, counts, causes = self._kept
         heads = {ALERTS_FILE: self.stream.head} | self._breaks.heads
         if self.sampler is not None:
             heads[CLOCK_FILE] = self.sampler.head
         elif CLOCK_FILE in self._state.heads:
             heads[CLOCK_FILE] = self._state.heads[CLOCK_FILE]
         state = checkpoint.Checkpoint(
-            run_id=self.run_id, mark=mark, waiting=self.stream.waiting(), life=self._gauges.life,
+            run_id=self.run_id, mark=mark, causes=causes, waiting=self.stream.waiting(), life=self._gauges.life,
             counters=self._gauges.told, heard_ns=self._stale.heard_ns, delta_ns=self._clock.delta_ns,
             offset_ns=self._offset_ns, executions=counts, closed=closed, heads=heads,
         )  # fmt: skip
@@ -215,10 +231,10 @@ class Watch:
 
     def close(self) -> None:
         """Tell all that waits, keep the place and the heads of the logs, and give everything back."""
+        self._gauges.over = self._tail.ended
         if self._tail.ended:
             self._copy.take(self._executions.settle())
-            if not self._executions.waiting:
-                self._kept = (self._tail.mark, [*self._copy.counts])
+            self._keep_place()
         self._look()
         self.stream.turn(everything=True)
         self.stream.beat()
@@ -296,6 +312,9 @@ def main(argv: list[str] | None = None) -> int:
                 once(watching)
             else:
                 watch(watching, options.parent)
+        except JournalError as error:
+            watching.damaged(error)
+            raise
         finally:
             watching.close()
     except (TickrouteError, OSError) as error:

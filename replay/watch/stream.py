@@ -43,8 +43,11 @@ class AlertStream:
             if event.state == State.MOMENT:
                 place = event.source, event.key
                 self._covered[place] = max(self._covered.get(place, -1), event.last)
-        for row in waiting:
-            self.tell(from_row(row))
+        for event in map(from_row, waiting):
+            self.tell(event)
+            # The journal may be read again from before it: what waits is as good as told.
+            place = event.source, event.key
+            self._covered[place] = max(self._covered.get(place, -1), event.last)
 
     def _lines(self) -> Iterator[bytes]:
         with self._log.path.open("rb") as file:
@@ -64,14 +67,22 @@ class AlertStream:
         """What waits to be told, for a checkpoint."""
         return [event.row(0, 0) for event in [*self._unwritten, *self._collapser.waiting()]]
 
+    def covered(self, source: str, key: tuple[str, str, str]) -> int:
+        """Up to which number the events of a source and key were told in an earlier life of the watch; -1: none."""
+        return self._covered.get((source, key), -1)
+
     def tell(self, event: Event) -> None:
         """Tell an event now, or count it with those like it. What was told before is left out."""
-        if event.state == State.MOMENT and event.last <= self._covered.get((event.source, event.key), -1):
-            return
+        told = self.covered(event.source, event.key)
+        if event.state == State.MOMENT and event.first <= told:
+            if event.last <= told:
+                return
+            # Of a counter: what is beyond the value that was told. (Frames are left out where they are read.)
+            event = event._replace(first=told + 1, times=event.last - told)
         # A condition is told when it begins and ends: both matter, and there cannot be many.
-        told = event if event.state != State.MOMENT else self._collapser.add(event, time.monotonic_ns())
-        if told is not None:
-            self._send(told)
+        now = event if event.state != State.MOMENT else self._collapser.add(event, time.monotonic_ns())
+        if now is not None:
+            self._send(now)
 
     def turn(self, *, everything: bool = False) -> None:
         """Tell what has waited long enough (`everything`: all that waits), and answer subscribers."""

@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 
 from cli import main as cli
-from engine.io.journal_format import Kind
+from engine.io.journal import NOT_READY, append
+from engine.io.journal_format import LAST, Kind
 from engine.io.journal_reader import JournalReader
+from engine.io.journal_writer import JournalWriter
 from engine.io.ring import CONSUMER, Ring, ring_push
 from engine.io.stats_file import StatsWriter
 from engine.jit import ROOT
 from engine.record.records import DTYPES, ControlAction, ExecType, Reason, RiskRule, Template, blank
+from engine.run import manifest
 from engine.run.publish import PUBLISHED
 from engine.run.wiring import PROGRESS, STAGES
 from replay.watch import checkpoint
@@ -107,31 +110,92 @@ def test_every_event_of_the_journal_is_told_and_counted(run_dir):
     assert result["events"] == sum(row["count"] for row in rows)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_a_watch_that_is_killed_anywhere_loses_and_repeats_nothing(seed, day, run_dir, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def crowded(day, tmp_path_factory):
+    """A journal of much trouble of few kinds: what is told as one alert is of many frames, in and across chunks."""
+    path = tmp_path_factory.mktemp("crowded") / "run"
+    draw = random.Random(1)
+    with JournalReader(day) as reader:
+        text = reader.manifest
+    with JournalWriter(path, 1 << 20, text) as writer:
+        for _ in range(1500):
+            template = draw.choice((Template.QUOTE, Template.FILL, Template.CANCEL_REJECT, Template.ORDER_NEW))
+            seq = put(writer, Kind.INPUT, template, -1, 0, LAST, venue_id=draw.randrange(2))
+            outputs = draw.choice(([], [Template.ALERT], [Template.RISK_BLOCK, Template.REJECT], [Template.REFUSAL]))
+            if template == Template.FILL:
+                outputs = draw.choice(([], [Template.REFUSAL], [Template.FILL], [Template.ALERT, Template.FILL]))
+            for n, output in enumerate(outputs):
+                fields = {"code": Reason.SEQUENCE_GAP, "instrument_id": -1, "value": draw.randrange(3)}
+                fields |= {"rule": RiskRule.COLLAR, "reason": draw.choice((1, 2)), "stream_id": 0}
+                put(writer, Kind.OUTPUT, output, seq, n, LAST if n == len(outputs) - 1 else 0, **fields)
+    return path
+
+
+def put(writer, kind, template, input_seq, place, flags, **fields):
+    """Append one record; its number."""
+    record = blank(template)
+    for name in set(fields) & set(record.dtype.names or ()):
+        record[name] = fields[name]
+    address, size = int(record.ctypes.data), record.dtype.itemsize
+    until_s = time.monotonic() + 20
+    while (seq := append(writer.table, int(kind), flags, place, input_seq, address, size)) == NOT_READY:
+        assert time.monotonic() < until_s
+        time.sleep(0.001)
+    return int(seq)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_watch_that_is_killed_anywhere_loses_and_repeats_nothing(seed, crowded, tmp_path, monkeypatch):
     """Kills are between any two reads; the checkpoint is of any moment before, or gone."""
-    whole = shutil.copytree(day, tmp_path / "whole")
-    wanted = told(watched(whole))
+    run_dir = shutil.copytree(crowded, tmp_path / "run")
     draw = random.Random(seed)
     read = Tail.read
-    monkeypatch.setattr(Tail, "read", lambda tail, limit=0: read(tail, draw.choice((1, 3, 17, 100))))
-    for _ in range(6):
-        watching = Watch(run_dir, sample=False)
-        for _ in range(draw.randrange(30)):
-            watching._take(chunk) if (chunk := watching._tail.read()) is not None else None
+    with monkeypatch.context() as cut:
+        cut.setattr(Tail, "read", lambda tail, limit=0: read(tail, draw.choice((1, 3, 17, 100, 500))))
+        for _ in range(12):
+            watching = Watch(run_dir, sample=False)
+            for _ in range(draw.randrange(12)):
+                if (chunk := watching._tail.read()) is not None:
+                    watching._take(chunk)
+                if draw.random() < 0.2:
+                    watching.stream.turn(everything=draw.random() < 0.5)
+                if draw.random() < 0.2:
+                    watching.keep()
+            watching._closing.close()  # as a SIGKILL does: nothing is written, descriptors and locks go
             if draw.random() < 0.2:
-                watching.stream.turn()
-            if draw.random() < 0.2:
-                watching.keep()
-        watching._closing.close()  # as a SIGKILL does: nothing is written, descriptors and locks go
-        if draw.random() < 0.3:
-            (run_dir / checkpoint.FILE).unlink(missing_ok=True)
-    rows = watched(run_dir)
-    assert told(rows) == wanted
-    assert (run_dir / FILE).read_bytes() == (whole / FILE).read_bytes()
-    assert check(
-        run_dir / "alerts.jsonl", Watch(run_dir, sample=False).run_id, checkpoint.heads(run_dir)["alerts.jsonl"]
-    )
+                (run_dir / checkpoint.FILE).unlink(missing_ok=True)
+        rows = watched(run_dir)
+    assert told(rows) == expected(run_dir)
+    subjects: Counter[str] = Counter()
+    for row in rows:
+        subjects[row["subject"]] += row["count"] if row["code"] == "SEQUENCE_GAP" else 0
+    assert +subjects == gaps(run_dir)
+    kept = np.fromfile(run_dir / FILE, dtype=DTYPES[Template.FILL])
+    assert [row.tobytes()[24:] for row in kept] == [data[24:] for _, data in slow_executions(run_dir)]
+    assert check(run_dir / "alerts.jsonl", run_id_of(run_dir), checkpoint.heads(run_dir)["alerts.jsonl"])
+
+
+def run_id_of(run_dir):
+    with JournalReader(run_dir) as reader:
+        return reader.run_id.hex()
+
+
+def gaps(run_dir):
+    """Gaps by whom they are of, as the alert's cause says: a record of the feed, or one of a session."""
+    found: Counter[str] = Counter()
+    causes = {}
+    with JournalReader(run_dir) as reader:
+        settings = manifest.from_bytes(reader.manifest).read_config()
+    for frame, record in frames_of(run_dir):
+        if record is not None and frame.kind == Kind.INPUT:
+            causes = {frame.seq: int(record["template_id"])}
+        elif record is not None and record["template_id"] == Template.ALERT:
+            value = int(record["value"])
+            of_feed = causes[frame.input_seq] < Template.ORDER_NEW
+            names = [row.mic for row in settings.venue] if of_feed else [row.name for row in settings.session]
+            name = names[value] if value < len(names) else str(value)
+            found[f"feed {name}" if of_feed else f"session {name}"] += 1
+    return found
 
 
 def test_a_second_watch_is_refused_and_a_finished_run_is_told_once(run_dir):
