@@ -28,9 +28,10 @@ from gateways.feeds.names import Symbol
 from gateways.feeds.report import FeedError
 from gateways.formats import fit_kernels as k
 from gateways.formats.batch import Batch, make_batch
+from gateways.formats.fit_pass import fit_pass
 from gateways.formats.known import open_file
 from gateways.formats.reader import Instrument, Reader
-from gateways.formats.watch import DEEP, MOST_BOOKS, TOUCH, make_feed_books, make_watch, watch_batch
+from gateways.formats.watch import MOST_BOOKS, make_feed_books
 
 if TYPE_CHECKING:
     from engine.run.config import Config
@@ -201,31 +202,21 @@ class Fitted:
         line = fit.line[0]
         line.skew_ns, line.play, line.epoch = self.skew_ns, int(self._play), max(self.first_ns // 10**9, 1)
         line.depth = int(self._depth)
-        books: Any = None
-        watch: Any = None
+        followed = max(min(self._sizes[0] * self._sizes[1], MOST_BOOKS), 1) if (self._use == k.BOOK).any() else 1
+        books = make_feed_books(followed)
         with self.open() as reader:
             names = _Names(self, fit, reader)
-            selected = out = make_batch(3)
+            out = make_batch(3)
             for batch in reader.batches():
                 names.update()
-                if len(selected.head) < len(batch.head):
-                    selected, out = make_batch(len(batch.head)), make_batch(3 * len(batch.head))
-                k.select_batch(fit, batch, selected)
-                ready = selected
-                if line.moves:
-                    if watch is None:
-                        followed = max(min(self._sizes[0] * self._sizes[1], MOST_BOOKS), 1)
-                        watch, books = make_watch(followed), make_feed_books(followed)
-                    out.used[0] = 0
-                    watch_batch(watch, books, selected, out, DEEP if self._depth else TOUCH)
-                    ready = out
-                k.fit_batch(fit, ready)
-                if ready.used[0]:
-                    yield ready
+                if len(out.head) < 3 * len(batch.head):
+                    out = make_batch(3 * len(batch.head))
+                fit_pass(fit, books, batch, out)
+                if out.used[0]:
+                    yield out
                 if line.backwards:
                     break
-            unfollowed = int(watch.seen[0].turned_away + books.core[0].full) if watch is not None else 0
-            self.told = self._account(fit, reader, unfollowed)
+            self.told = self._account(fit, reader, int(line.unfollowed + books.core[0].full))
         if line.backwards:
             why = f"its times run backwards by {int(line.most_back_ns) / 1e9:.3f} s after {int(line.last_ns)} ns"
             raise FeedError(self.path, 0, "", why, "sort it by time, or play its parts one by one")
@@ -303,8 +294,10 @@ class _Names:
         px, qty = symbol.px_decimals - row.px_decimals, symbol.qty_decimals - row.qty_decimals
         if max(abs(px), abs(qty)) > 18:
             raise FeedError(self._reader.path, 0, row.symbol, "its decimals are no units of a price", "check the file")
-        values = (ours, 10 ** max(px, 0), 10 ** max(-px, 0), 10 ** max(qty, 0), 10 ** max(-qty, 0))
-        for name, value in zip(k.FACTORS.names or (), (*values, most[ours] if most else _MAX_PX), strict=True):
+        px_mul, px_div, qty_mul, qty_div = 10 ** max(px, 0), 10 ** max(-px, 0), 10 ** max(qty, 0), 10 ** max(-qty, 0)
+        largest = ((most[ours] if most else _MAX_PX) // px_mul, k.MAX_QTY // qty_mul)
+        values = (ours, px_mul, px_div, qty_mul, qty_div, *largest, 1 / px_div, 1 / qty_div)
+        for name, value in zip(k.FACTORS.names or (), values, strict=True):
             fit.of_file[n][name] = value
         before = fit.ours[ours].copy()
         fit.ours[ours] = fit.of_file[n]

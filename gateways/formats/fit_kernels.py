@@ -1,11 +1,10 @@
 """What `fit` does to each record: names to indices, decimals to decimals, one time that does not fall, dense numbers.
 
-`look` goes through a file once without changing anything: times under way, and what shows a touch. `select_batch`
-copies what is configured, with the configuration's indices. `fit_batch` changes prices, quantities, times and numbers
-in place.
+`look` goes through a file once without changing anything: times under way, and what shows a touch. `mapped`, `scale`
+and `set_times` are what becomes of one record afterwards; `gateways.formats.fit_pass` goes through a file with them.
 
-Worst case: a record costs a copy of its 64 or 128 bytes. What cannot be fitted is counted by reason, the first of each
-with its place.
+Worst case: a division for each price and quantity that the configuration has in coarser units. What cannot be fitted
+is counted by reason, the first of each with its place.
 """
 
 from __future__ import annotations
@@ -32,8 +31,6 @@ MAX_QTY: Final = 1 << 53
 OTHER_VENUE, OTHER_SYMBOL, TOO_FINE, TOO_LARGE, NOT_POSITIVE, NO_TIME, OTHER_KIND, BESIDE = range(8)
 #: Bits of a slot: what the file has of it. ORDERS comes with BOOK.
 QUOTES, BOOK, ORDERS = 1, 2, 4
-#: A bit of `flags` on the way from `select_batch` to `fit_batch`: a level or order that does not show the touch.
-ASIDE: Final = 1 << 14
 
 LINE: Final = table("""
 records     i8  of the file, so far
@@ -51,6 +48,8 @@ first_recv  i8  1 where that is the recorder's
 skew_ns     i8  added to the recorder's times
 moves       i8  levels and orders selected
 quotes      i8  records that show a touch, and trades and the like
+unfollowed  i8  levels and orders of which no book could be made
+books       i8  in use
 instruments i8  of the configuration
 depth       i8  1: levels and orders are given too
 play        i8  1: the time on our side becomes the time of the event
@@ -70,11 +69,14 @@ px_mul      i8
 px_div      i8
 qty_mul     i8
 qty_div     i8
-max_px      i8
+most_px     i8  largest price, before px_mul
+most_qty    i8
+px_lines    f8  1 / px_div: a guess to be checked, see _scaled
+qty_lines   f8
 """)
 
-_QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
-_LEVEL, _DELTA, _STATUS = int(Template.LEVEL), int(Template.ORDER_DELTA), int(Template.INSTRUMENT_STATUS)
+_QUOTE, _TRADE = int(Template.QUOTE), int(Template.TRADE)
+_LEVEL, _DELTA = int(Template.LEVEL), int(Template.ORDER_DELTA)
 
 
 @memory
@@ -82,7 +84,15 @@ class Fit(Memory):
     """See `make_fit`."""
 
     LAYOUT = packed(
-        line=LINE, skipped=SKIPPED, venues="<i8", of_file=FACTORS, ours=FACTORS, has="<i8", use="<i8", seqs="<i8"
+        line=LINE,
+        skipped=SKIPPED,
+        venues="<i8",
+        of_file=FACTORS,
+        ours=FACTORS,
+        has="<i8",
+        use="<i8",
+        books="<i8",
+        seqs="<i8",
     )
     line: Array  # one row
     skipped: Array  # by reason
@@ -91,6 +101,7 @@ class Fit(Memory):
     ours: Array  # the same by instrument of the configuration; two instruments of a file never become one
     has: Array  # venue * instruments + instrument, of the configuration: QUOTES, BOOK
     use: Array  # the one of these that shows the touch
+    books: Array  # by the same: its book + 1, of those that show a touch
     seqs: Array  # last number of each venue's stream
 
 
@@ -104,6 +115,7 @@ def make_fit(venues: int, instruments: int) -> Fit:
         ours=aligned_zeros(max(instruments, 1), FACTORS),
         has=np.zeros(max(venues * instruments, 1), dtype=np.int64),
         use=np.zeros(max(venues * instruments, 1), dtype=np.int64),
+        books=np.zeros(max(venues * instruments, 1), dtype=np.int64),
         seqs=np.zeros(max(venues, 1), dtype=np.int64),
     )
     fit.of_file["instrument"] = -1
@@ -180,165 +192,74 @@ def _look_at_times(fit: Fit, event_ns: int, recv_ns: int) -> None:
 
 
 @kernel
-def select_batch(fit: Fit, batch: Batch, to: Batch) -> None:
-    """Copy what is configured, and shows the touch, into `to`, which has as many units and is emptied."""
-    line = fit.line[0]
-    to.used[0] = 0
-    i, end = 0, int(batch.used[0])
-    while i < end:
-        line.records += 1
-        units = units_of(batch, i)
-        if _take(fit, batch, i, units, to):
-            to.used[0] += units
-        i += units
-
-
-@kernel
-def _take(fit: Fit, batch: Batch, i: int, units: int, to: Batch) -> bool:
-    """Copy record i behind the records of `to`; False where it is not wanted."""
-    line, head = fit.line[0], batch.head[i]
-    template = int(head.template_id)
-    venue, instrument = mapped(fit, int(head.venue_id), int(batch.trade[i].instrument_id))
-    if venue < 0:
-        return False
-    moves, aside = template == _LEVEL or template == _DELTA, False
-    if not (moves or template == _QUOTE or template == _TRADE or template == _CLEAR or template == _STATUS):
-        skip(fit, OTHER_KIND, template, venue, instrument)
-        return False
-    if moves or template == _QUOTE:
-        use = int(fit.use[venue * line.instruments + instrument]) if instrument >= 0 else 0
-        aside = use != (BOOK if moves else QUOTES)
-        if aside and (line.depth == 0 or not moves):
-            skip(fit, BESIDE, 0, venue, instrument)
-            return False
-    if moves:
-        line.moves += 1
-    k = int(to.used[0])
-    copy_units(batch, i, units, to, k)
-    to.head[k].venue_id = venue
-    to.trade[k].instrument_id = instrument
-    if aside and template == _LEVEL:
-        to.level[k]["flags"] = int(to.level[k]["flags"]) | ASIDE
-    elif aside:
-        to.delta[k]["flags"] = int(to.delta[k]["flags"]) | ASIDE
-    return True
-
-
-@kernel
-def copy_units(batch: Batch, i: int, units: int, to: Batch, k: int) -> None:
-    """Copy units from i on to k on; `to` may be the same batch where k is below i."""
-    for n in range(8 * units):
-        to.words[8 * k + n] = batch.words[8 * i + n]
-
-
-@kernel
-def fit_batch(fit: Fit, batch: Batch) -> None:
-    """Give the records of a batch the configuration's units, times and numbers; what does not fit is left out."""
-    line = fit.line[0]
-    i, k, end = 0, 0, int(batch.used[0])
-    while i < end and line.backwards == 0:
-        units = units_of(batch, i)
-        if _scale(fit, batch, i) and _time(fit, batch, i):
-            venue = int(batch.head[i].venue_id)
-            head = batch.head[i]
-            fit.seqs[venue] += 1
-            if head.template_id == _QUOTE and batch.quote[i].source_seq == 0:
-                batch.quote[i].source_seq = head.stream_seq
-            head.stream_id, head.stream_seq, head.stream_epoch = venue, fit.seqs[venue], line.epoch
-            if head.template_id == _LEVEL or head.template_id == _DELTA:
-                line.deep += 1
-            else:
-                line.given += 1
-            if k < i:
-                copy_units(batch, i, units, batch, k)
-            k += units
-        i += units
-    batch.used[0] = k
-
-
-@kernel
-def _scale(fit: Fit, batch: Batch, i: int) -> bool:
+def scale(fit: Fit, batch: Batch, i: int) -> bool:
     """Prices and quantities of a record, exactly; False, and counted, where that cannot be."""
-    head = batch.head[i]
-    template, venue, instrument = int(head.template_id), int(head.venue_id), int(batch.trade[i].instrument_id)
-    if template == _QUOTE:
-        row, q = fit.ours[instrument], batch.quote[i]
-        bid, ask = int(q.bid_px) if q.bid_qty != 0 else 0, int(q.ask_px) if q.ask_qty != 0 else 0
-        why = max(_wrong(bid, int(row.px_mul), int(row.px_div), int(row.max_px)),
-                  _wrong(ask, int(row.px_mul), int(row.px_div), int(row.max_px)),
-                  _wrong(int(q.bid_qty), int(row.qty_mul), int(row.qty_div), MAX_QTY),
-                  _wrong(int(q.ask_qty), int(row.qty_mul), int(row.qty_div), MAX_QTY))  # fmt: skip
-        if why == 0 and ((bid == 0 and q.bid_qty != 0) or (ask == 0 and q.ask_qty != 0)):
-            why = NOT_POSITIVE
-        if why != 0:
-            skip(fit, why, bid, venue, instrument)
-            return False
-        q.bid_px = _scaled(bid, int(row.px_mul), int(row.px_div))
-        q.ask_px = _scaled(ask, int(row.px_mul), int(row.px_div))
-        q.bid_qty = _scaled(int(q.bid_qty), int(row.qty_mul), int(row.qty_div))
-        q.ask_qty = _scaled(int(q.ask_qty), int(row.qty_mul), int(row.qty_div))
-    elif template == _TRADE:
-        row, t = fit.ours[instrument], batch.trade[i]
-        why = max(
-            _wrong(int(t.px), int(row.px_mul), int(row.px_div), int(row.max_px)),
-            _wrong(int(t.qty), int(row.qty_mul), int(row.qty_div), MAX_QTY),
-        )
-        if why == 0 and (t.px == 0 or t.qty == 0):
-            why = NOT_POSITIVE
-        if why != 0:
-            skip(fit, why, int(t.px), venue, instrument)
-            return False
-        t.px = _scaled(int(t.px), int(row.px_mul), int(row.px_div))
-        t.qty = _scaled(int(t.qty), int(row.qty_mul), int(row.qty_div))
-    elif template == _LEVEL:
+    template, instrument = int(batch.head[i].template_id), int(batch.trade[i].instrument_id)
+    px, why = 0, 0
+    if template == _LEVEL:
         level = batch.level[i]
-        level.px, level.qty, good = _fitted(fit, venue, instrument, int(level.px), int(level.qty))
-        level["flags"] = int(level["flags"]) & ~ASIDE
-        return good
+        px = int(level.px)
+        level.px, level.qty, why = _fitted(fit, instrument, px, int(level.qty))
+    elif template == _QUOTE:
+        q = batch.quote[i]
+        px, ask = int(q.bid_px) if q.bid_qty != 0 else 0, int(q.ask_px) if q.ask_qty != 0 else 0
+        bare = (px == 0 and q.bid_qty != 0) or (ask == 0 and q.ask_qty != 0)
+        q.bid_px, q.bid_qty, why = _fitted(fit, instrument, px, int(q.bid_qty))
+        q.ask_px, q.ask_qty, other = _fitted(fit, instrument, ask, int(q.ask_qty))
+        why = max(why, other)
+        if why == 0 and bare:
+            why = NOT_POSITIVE
+    elif template == _TRADE:
+        t = batch.trade[i]
+        px = int(t.px)
+        bare = px == 0 or t.qty == 0
+        t.px, t.qty, why = _fitted(fit, instrument, px, int(t.qty))
+        if why == 0 and bare:
+            why = NOT_POSITIVE
     elif template == _DELTA:
         delta = batch.delta[i]
-        delta.px, delta.qty, good = _fitted(fit, venue, instrument, int(delta.px), int(delta.qty))
-        delta.exec_px, _, fine = _fitted(fit, venue, instrument, int(delta.exec_px), 0)
-        delta["flags"] = int(delta["flags"]) & ~ASIDE
-        return good and fine
+        px = int(delta.px)
+        delta.px, delta.qty, why = _fitted(fit, instrument, px, int(delta.qty))
+        delta.exec_px, _, other = _fitted(fit, instrument, int(delta.exec_px), 0)
+        why = max(why, other)
+    if why != 0:
+        skip(fit, why, px, int(batch.head[i].venue_id), instrument)
+        return False
     return True
 
 
 @kernel
-def _fitted(fit: Fit, venue: int, instrument: int, px: int, qty: int) -> tuple[int, int, bool]:
-    """Price and quantity of a level or an order in our units, and whether they can be."""
+def _fitted(fit: Fit, instrument: int, px: int, qty: int) -> tuple[int, int, int]:
+    """A price and a quantity in our units, and why they cannot be; 0 where they can."""
     row = fit.ours[instrument]
-    why = max(
-        _wrong(px, int(row.px_mul), int(row.px_div), int(row.max_px)),
-        _wrong(qty, int(row.qty_mul), int(row.qty_div), MAX_QTY),
-    )
-    if why != 0:
-        skip(fit, why, px, venue, instrument)
-        return px, qty, False
-    px, qty = _scaled(px, int(row.px_mul), int(row.px_div)), _scaled(qty, int(row.qty_mul), int(row.qty_div))
-    return px, qty, True
+    px, why = _scaled(px, int(row.px_mul), int(row.px_div), row.px_lines, int(row.most_px))
+    qty, other = _scaled(qty, int(row.qty_mul), int(row.qty_div), row.qty_lines, int(row.most_qty))
+    return px, qty, max(why, other)
 
 
 @kernel
-def _wrong(value: int, mul: int, div: int, most: int) -> int:
-    """Why a value cannot be value * mul / div within 0 to most; 0 where it can. One of mul and div is 1."""
+def _scaled(value: int, mul: int, div: int, lines: float, most: int) -> tuple[int, int]:
+    """value * mul / div, and why that cannot be; one of mul and div is 1. most: of it, before the multiplication.
+
+    The quotient is guessed by a multiplication with lines = 1 / div, and integers decide whether the guess is right: a
+    division takes ten times as long, and four of them a record would be most of what fitting costs.
+    """
     if value < 0:
-        return NOT_POSITIVE
-    if div != 1 and value % div != 0:
-        return TOO_FINE
-    if _scaled(value, 1, div) > (most if mul == 1 else most // mul):
-        return TOO_LARGE
-    return 0
+        return value, NOT_POSITIVE
+    if div != 1:
+        quotient = int(value * lines + 0.5)
+        if quotient * div != value:
+            quotient = value // div
+            if quotient * div != value:
+                return value, TOO_FINE
+        value = quotient
+    if value > most:
+        return value, TOO_LARGE
+    return value * mul, 0
 
 
 @kernel
-def _scaled(value: int, mul: int, div: int) -> int:
-    """value * mul / div, without a division where it needs none: they are most of what fitting costs."""
-    return value * mul if div == 1 else value // div
-
-
-@kernel
-def _time(fit: Fit, batch: Batch, i: int) -> bool:
+def set_times(fit: Fit, batch: Batch, i: int) -> bool:
     """The two times of a record; False where it has none, or its time is too far back."""
     line, head = fit.line[0], batch.head[i]
     event_ns, recv_ns = int(head.ts_event_ns), int(head.ts_recv_ns)

@@ -4,8 +4,7 @@
 kinds of records, crossed and locked touches, changes of orders that are not there, times that run backwards, and how
 long records were under way (`ts_recv_ns - ts_event_ns`). With `derive` it also writes what a router takes: the records
 that are no levels and orders, and a QUOTE each time that a touch has changed at the end of an event (no flag MORE), or
-is seen for the first time after a CLEAR or an INSTRUMENT_STATUS, which void what a router had; with DEEP the levels and
-orders too, each before the quote that follows from it.
+is seen for the first time after a CLEAR or an INSTRUMENT_STATUS, which void what a router had.
 
 Worst case: more books than `MOST_BOOKS` or more levels and orders than there is room for: counted, and those books show
 nothing.
@@ -26,7 +25,6 @@ from engine.jit import kernel
 from engine.memory import Memory, memory, packed
 from engine.record.records import SBE_HEADER_SIZE, UNIT, Flag, Side, Template
 from gateways.formats.batch import Batch, new_quote
-from gateways.formats.fit_kernels import ASIDE
 from gateways.inbox import table
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -44,7 +42,7 @@ _QUOTE, _TRADE, _LEVEL, _DELTA = (
 )
 _CLEAR, _STATUS = int(Template.CLEAR), int(Template.INSTRUMENT_STATUS)
 #: What `derive` asks for.
-NOTHING, TOUCH, DEEP = 0, 1, 2
+NOTHING, TOUCH = 0, 1
 #: A state that no touch has.
 _UNSHOWN: Final = -1
 _MORE, _SNAPSHOT = int(Flag.MORE), int(Flag.SNAPSHOT)
@@ -112,10 +110,7 @@ def make_feed_books(books: int = MOST_BOOKS, *, orders: int = 1 << 21) -> Books:
 
 @kernel
 def watch_batch(w: Watch, b: Books, batch: Batch, out: Batch, derive: int) -> None:
-    """Look at all records of a batch. `out` is empty, with room for three times as many units; see the module.
-
-    With DEEP, a level or order that has fit_kernels.ASIDE is given on, and nothing else.
-    """
+    """Look at all records of a batch. `out` is empty, with room for three times as many units; see the module."""
     i, end = 0, int(batch.used[0])
     while i < end:
         head = batch.head[i]
@@ -125,9 +120,7 @@ def watch_batch(w: Watch, b: Books, batch: Batch, out: Batch, derive: int) -> No
         _look_at_times(w, int(head.ts_event_ns), int(head.ts_recv_ns))
         book = _book(w, int(head.venue_id), int(batch.trade[i].instrument_id))
         if template == _LEVEL or template == _DELTA:
-            if derive == DEEP:
-                _pass_on(batch, i, units, out)
-            if book >= 0 and not _aside(batch, i, derive):
+            if book >= 0:
                 _change(w, b, batch, i, book, out, derive)
         else:
             if template == _CLEAR:
@@ -142,16 +135,6 @@ def watch_batch(w: Watch, b: Books, batch: Batch, out: Batch, derive: int) -> No
             if derive != 0:
                 _pass_on(batch, i, units, out)
         i += units
-
-
-@kernel
-def _aside(batch: Batch, i: int, derive: int) -> bool:
-    """Whether a level or order does not show the touch."""
-    if derive != DEEP:
-        return False
-    if batch.head[i].template_id == _LEVEL:
-        return int(batch.level[i]["flags"]) & ASIDE != 0
-    return int(batch.delta[i]["flags"]) & ASIDE != 0
 
 
 @kernel

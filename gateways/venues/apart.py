@@ -5,7 +5,7 @@ the venues' own loop: each would have all of it linked and optimised again. `sta
 call a kernel of the venues before there is an Exchange. The books' own kernels are not among them: who inspects a feed
 calls those too, and has no Exchange.
 
-Worst case: a call that is not inlined, a nanosecond or two; some three for a level that reaches its venue.
+Worst case: a call that is not inlined, a nanosecond or two; some three for an order that reaches its venue.
 """
 
 from __future__ import annotations
@@ -30,3 +30,4 @@ def settle() -> None:
     set_apart(exchange.submit, Exchange, Inbox, int)
     set_apart(exchange.advance, Exchange, reports, int)
     set_apart(exchange.ingest, Exchange, Inbox, int, int, int, reports)
+    set_apart(exchange.ingest_depth, Exchange, Inbox, *[int] * 3)

@@ -93,6 +93,30 @@ def set_level(ex: Exchange, side: int, px: int, action: int, qty: int) -> None:
 
 
 @kernel
+def set_unwatched(ex: Exchange, inbox: Inbox, at: int) -> bool:
+    """What a LEVEL says of a pair in which nothing of ours rests, and nothing was taken on its side; False for others.
+
+    It is what `on_level` does, without the calls: most records of a feed of depth come this way.
+    """
+    level, core = inbox.level[at], ex.core[0]
+    venue, instrument, px = int(level.venue_id), int(level.instrument_id), int(level.px)
+    if venue < 0 or venue >= len(ex.venues) or instrument < 0 or instrument >= core.instruments or px <= 0:
+        return False
+    if core.deep == 0 or ex.venues[venue].served == 0 or (level.side != _BUY and level.side != _SELL):
+        return False
+    pair_index = int(venue * core.instruments + instrument)
+    pair = ex.pairs[pair_index]
+    side = 2 * pair_index + (0 if level.side == _BUY else 1)
+    if pair.bids >= 0 or pair.asks >= 0 or ex.taken_of[side] >= 0:
+        return False
+    pair.told_by = LEVELS
+    begin_side(ex.books, side, px)
+    apply_level(ex.books, pair_index, int(level.side), int(level.action), px, int(level.qty), 0)
+    keep_grid(ex.books, side)
+    return True
+
+
+@kernel
 def on_level(ex: Exchange, inbox: Inbox, at: int, pair_index: int) -> None:
     """A LEVEL of a pair."""
     level = inbox.level[at]

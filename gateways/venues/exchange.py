@@ -20,7 +20,7 @@ from __future__ import annotations
 from engine.jit import kernel
 from engine.record.records import ExecType, Flag, Reason, Template, Tif
 from gateways.inbox import Array, Inbox, units_of
-from gateways.venues.depth import clear_depth, on_delta, on_level, on_touch, on_trade
+from gateways.venues.depth import clear_depth, on_delta, on_level, on_touch, on_trade, set_unwatched
 from gateways.venues.fills import unrest
 from gateways.venues.flight import arrival_ns, dequeue, enqueue, give_slot, room, take_slot
 from gateways.venues.matching import cross, show
@@ -29,7 +29,7 @@ from gateways.venues.second import change, forget
 from gateways.venues.state import LEVELS, NEVER, ORDERS, RESERVE, TOUCH, Exchange
 
 _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
-_LEVEL, _STATUS_OF = int(Template.LEVEL), int(Template.INSTRUMENT_STATUS)
+_LEVEL, _DELTA, _STATUS_OF = int(Template.LEVEL), int(Template.ORDER_DELTA), int(Template.INSTRUMENT_STATUS)
 _CLOCK = int(Template.CLOCK_SAMPLE)
 _MORE = int(Flag.MORE)
 _NEW, _REPLACE = int(Template.ORDER_NEW), int(Template.ORDER_REPLACE)
@@ -328,5 +328,25 @@ def ingest(ex: Exchange, inbox: Inbox, first: int, stop: int, now_ns: int, out: 
                 _apply(ex, inbox, at)
             elif template != _CLOCK:
                 ex.core[0].ignored += 1
+        at += units_of(inbox, at)
+    return at
+
+
+@kernel
+def ingest_depth(ex: Exchange, inbox: Inbox, first: int, stop: int, until_ns: int) -> int:
+    """Take levels and orders from unit `first` on as `ingest` would in feed-clock mode, as long as nothing is due.
+
+    Returns the unit of the first record not taken: `stop`, or one of another kind, later than `until_ns`, earlier than
+    the clock, or not before what is due next.
+    """
+    core, at = ex.core[0], first
+    while at < stop:
+        head = inbox.head[at]
+        template, at_ns = int(head.template_id), int(head.ts_event_ns)
+        if not _LEVEL <= template <= _DELTA or at_ns < core.clock_ns or at_ns > until_ns or next_due(ex) <= at_ns:
+            break
+        core.clock_ns = at_ns
+        if template != _LEVEL or not set_unwatched(ex, inbox, at):
+            _apply(ex, inbox, at)
         at += units_of(inbox, at)
     return at

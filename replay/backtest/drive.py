@@ -30,7 +30,7 @@ from engine.run.journaling import INPUT, OUTPUT
 from engine.run.transport import length_in
 from engine.run.wiring import L_INPUTS, L_OUTPUTS, L_SENT, Wiring
 from gateways.inbox import Inbox
-from gateways.venues.exchange import advance, ingest, next_due, submit
+from gateways.venues.exchange import advance, ingest, ingest_depth, next_due, submit
 from gateways.venues.ids import draw
 from gateways.venues.latency import SHIFT
 from gateways.venues.state import Exchange
@@ -115,7 +115,7 @@ def _next(
         if ingest(ex, feed, at, at + size, 0, c.reports) == at + size:
             line.venue_at = at + size
             if _LEVEL <= market.head[at].template_id <= _DELTA:
-                _more_depth(market, feed, ex, c, min(market_ns, parent_ns, timer_ns, int(line.end_ns)))
+                _more_depth(at, feed, ex, c, min(market_ns, parent_ns, timer_ns, int(line.end_ns)))
     elif market_ns == first:
         _market(state, market, engine_at, outbox, w, c)
         line.market_ns = 0
@@ -143,21 +143,18 @@ def _market_ns(market: Events, engine_at: int, c: Course) -> int:
 
 
 @kernel
-def _more_depth(market: Events, feed: Inbox, ex: Exchange, c: Course, until_ns: int) -> None:
-    """The levels and orders that follow at their venues, as long as nothing else comes before them."""
+def _more_depth(first: int, feed: Inbox, ex: Exchange, c: Course, until_ns: int) -> None:
+    """After that at unit `first`, the levels and orders that follow at their venues, as long as nothing else does."""
     line = c.line[0]
-    at = int(line.venue_at)
-    while at < line.stop and ex.core[0].out_count == 0 and _LEVEL <= market.head[at].template_id <= _DELTA:
-        record_ns = int(market.head[at].ts_event_ns)
-        if record_ns < line.last_ns or record_ns > until_ns or next_due(ex) <= record_ns:
-            break
-        size = _units(market, at)
-        if ingest(ex, feed, at, at + size, 0, c.reports) != at + size:
-            break
-        line.last_ns = record_ns
-        line.now_ns = max(record_ns, int(line.now_ns))
-        at += size
-    line.venue_at = at
+    end = int(line.venue_at)
+    if ex.core[0].out_count == 0:
+        end = ingest_depth(ex, feed, end, int(line.stop), until_ns)
+    if end > line.venue_at:
+        line.last_ns = ex.core[0].clock_ns
+        line.now_ns = max(int(line.last_ns), int(line.now_ns))
+        line.venue_at = end
+    if line.engine_at == first:
+        line.engine_at = end
 
 
 @kernel

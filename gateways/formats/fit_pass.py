@@ -1,0 +1,181 @@
+"""A file's records become a configuration's own in one pass: chosen, followed by books, rescaled, timed and numbered.
+
+`fit_pass` takes a batch and writes what is given on. Levels and orders change the book of their instrument at its
+venue, in the units of the file; where its touch is another at the end of an event (no flag MORE), or is seen for the
+first time after a CLEAR or an INSTRUMENT_STATUS, which void what a router had, a QUOTE follows. With `depth` the levels
+and orders are given too, each before the quote that follows from it.
+
+Worst case: a record costs a copy of its 64 or 128 bytes, and a level or an order what it costs its book.
+"""
+
+from __future__ import annotations
+
+from engine.book.apply import apply_delta, apply_level, clear_book
+from engine.book.grid import begin_side, keep_grid
+from engine.book.memory import Books
+from engine.book.view import touch
+from engine.io.atomics import address_of, copy
+from engine.jit import kernel
+from engine.record.records import RECORD_MAX, UNIT, Flag, Side, Template
+from gateways.formats.batch import Batch, new_quote
+from gateways.formats.fit_kernels import (
+    BESIDE,
+    BOOK,
+    OTHER_KIND,
+    OTHER_SYMBOL,
+    QUOTES,
+    Fit,
+    mapped,
+    scale,
+    set_times,
+    skip,
+    units_of,
+)
+
+_BUY = int(Side.BUY)
+_QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
+_LEVEL, _DELTA, _STATUS = int(Template.LEVEL), int(Template.ORDER_DELTA), int(Template.INSTRUMENT_STATUS)
+_MORE, _SNAPSHOT = int(Flag.MORE), int(Flag.SNAPSHOT)
+#: A state that no touch has.
+_UNSHOWN = -1
+
+
+@kernel
+def fit_pass(fit: Fit, b: Books, batch: Batch, out: Batch) -> None:
+    """Fit the records of a batch into `out`, which is emptied first and has three times as many units.
+
+    It stops where the file's times run backwards by far (`line.backwards`). b: `of_books` places.
+    """
+    line = fit.line[0]
+    out.used[0] = 0
+    i, end = 0, int(batch.used[0])
+    while i < end and line.backwards == 0:
+        line.records += 1
+        head, units = batch.head[i], units_of(batch, i)
+        venue, instrument = mapped(fit, int(head.venue_id), int(batch.trade[i].instrument_id))
+        if venue >= 0:
+            if head.template_id == _LEVEL or head.template_id == _DELTA:
+                _move(fit, b, batch, i, units, venue, instrument, out)
+            else:
+                _other(fit, b, batch, i, units, venue, instrument, out)
+        i += units
+
+
+@kernel
+def _other(fit: Fit, b: Books, batch: Batch, i: int, units: int, venue: int, instrument: int, out: Batch) -> None:
+    """A record that is no level and no order."""
+    template = int(batch.head[i].template_id)
+    if not (template == _QUOTE or template == _TRADE or template == _CLEAR or template == _STATUS):
+        skip(fit, OTHER_KIND, template, venue, instrument)
+        return
+    if template == _QUOTE and (instrument < 0 or fit.use[venue * fit.line[0].instruments + instrument] != QUOTES):
+        skip(fit, BESIDE, 0, venue, instrument)
+        return
+    if template == _CLEAR:
+        _void(fit, b, venue, instrument)
+    elif template == _STATUS and instrument >= 0:
+        book = int(fit.books[venue * fit.line[0].instruments + instrument]) - 1
+        if book >= 0:
+            b.books[book].state = _UNSHOWN
+    _give(fit, batch, i, units, venue, instrument, out)
+
+
+@kernel
+def _void(fit: Fit, b: Books, venue: int, instrument: int) -> None:
+    """The books of a venue in one instrument, or in all where that is -1, are void."""
+    instruments = int(fit.line[0].instruments)
+    for n in range(instruments) if instrument < 0 else range(instrument, instrument + 1):
+        book = int(fit.books[venue * instruments + n]) - 1
+        if book >= 0:
+            clear_book(b, book)
+            b.books[book].state = _UNSHOWN
+
+
+@kernel
+def _move(fit: Fit, b: Books, batch: Batch, i: int, units: int, venue: int, instrument: int, out: Batch) -> None:
+    """A level or an order."""
+    line = fit.line[0]
+    if instrument < 0:
+        skip(fit, OTHER_SYMBOL, 0, venue, instrument)
+        return
+    slot = int(venue * line.instruments + instrument)
+    shows = fit.use[slot] == BOOK
+    if not shows and line.depth == 0:
+        skip(fit, BESIDE, 0, venue, instrument)
+        return
+    line.moves += 1
+    if line.depth != 0:
+        _give(fit, batch, i, units, venue, instrument, out)
+    if shows and line.backwards == 0:
+        _follow(fit, b, batch, i, slot, venue, instrument, out)
+
+
+@kernel
+def _give(fit: Fit, batch: Batch, i: int, units: int, venue: int, instrument: int, out: Batch) -> None:
+    """Copy record i behind the records of `out`, and fit it; what cannot be fitted is written over."""
+    k = int(out.used[0])
+    to, at = address_of(out.words) + UNIT * k, address_of(batch.words) + UNIT * i
+    if units == 1:
+        copy(to, at, UNIT)
+    else:
+        copy(to, at, RECORD_MAX)
+    out.head[k].venue_id = venue
+    out.trade[k].instrument_id = instrument
+    _finish(fit, out, k, units, venue)
+
+
+@kernel
+def _finish(fit: Fit, out: Batch, k: int, units: int, venue: int) -> None:
+    """Give the record behind the records of `out` its units, times and numbers, and make it one of them."""
+    line = fit.line[0]
+    if not (scale(fit, out, k) and set_times(fit, out, k)):
+        return
+    head = out.head[k]
+    fit.seqs[venue] += 1
+    if head.template_id == _QUOTE and out.quote[k].source_seq == 0:
+        out.quote[k].source_seq = head.stream_seq
+    head.stream_id, head.stream_seq, head.stream_epoch = venue, fit.seqs[venue], line.epoch
+    if head.template_id == _LEVEL or head.template_id == _DELTA:
+        line.deep += 1
+    else:
+        line.given += 1
+    out.used[0] = k + units
+
+
+@kernel
+def _follow(fit: Fit, b: Books, batch: Batch, i: int, slot: int, venue: int, instrument: int, out: Batch) -> None:
+    """Change the book of a level or an order, and give what it shows now where that is another touch."""
+    book = int(fit.books[slot]) - 1
+    if book < 0:
+        if fit.line[0].books >= len(b.books):
+            fit.line[0].unfollowed += 1
+            return
+        book = int(fit.line[0].books)
+        fit.line[0].books = book + 1
+        fit.books[slot] = book + 1
+    if batch.head[i].template_id == _LEVEL:
+        level = batch.level[i]
+        px, marks = int(level.px), int(level["flags"])
+        side = 2 * book + (0 if level.side == _BUY else 1)
+        begin_side(b, side, px)
+        apply_level(b, book, int(level.side), int(level.action), px, int(level.qty), 0)
+        keep_grid(b, side)
+    else:
+        delta = batch.delta[i]
+        px, marks = int(delta.px), int(delta["flags"])
+        if px != 0:
+            begin_side(b, 2 * book + (0 if delta.side == _BUY else 1), px)
+        number, new_number = int(delta.venue_order), int(delta.new_order)
+        apply_delta(b, book, int(delta.side), int(delta.action), number, new_number, px, int(delta.qty))
+        keep_grid(b, 2 * book)
+        keep_grid(b, 2 * book + 1)
+    head = batch.head[i]
+    if marks & _MORE == 0 and touch(b, book, int(head.ts_event_ns)):
+        k = new_quote(out, venue, instrument, int(head.ts_event_ns), int(head.ts_recv_ns))
+        quote, row = out.quote[k], b.books[book]
+        quote.bid_px, quote.bid_qty, quote.bid_orders = row.bid_px, row.bid_qty, row.bid_orders
+        quote.ask_px, quote.ask_qty, quote.ask_orders = row.ask_px, row.ask_qty, row.ask_orders
+        quote.source_seq = head.stream_seq
+        quote["flags"] = marks & _SNAPSHOT
+        out.used[0] = k
+        _finish(fit, out, k, 2, venue)
