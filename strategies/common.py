@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from engine.core.books import available, fresh, marketable, opposite_px, renew_best
 from engine.core.children import new_child
-from engine.core.emit import left_of, new_record
+from engine.core.emit import left_of, min_left, new_record
 from engine.core.limits import MAX_CHILDREN_A_TURN
 from engine.core.state import C_DECISIONS, NONE, Outbox, State
 from engine.jit import kernel
@@ -22,10 +22,11 @@ _IOC, _FOK = int(Tif.IOC), int(Tif.FOK)
 _DECISION = int(Template.DECISION)
 _ROUTED, _NOTHING, _NO_FRESH = int(Outcome.ROUTED), int(Outcome.NOTHING_MARKETABLE), int(Outcome.NO_FRESH_VENUE)
 _EXHAUSTED, _NO_FOK = int(Outcome.ROUNDS_EXHAUSTED), int(Outcome.NOT_ENOUGH_FOR_FOK)
+_NO_MIN = int(Outcome.NOT_ENOUGH_FOR_MIN_QTY)
 _NO_CAPACITY = int(Outcome.NO_CAPACITY)
 _R_NOT_MARKETABLE, _R_NO_FRESH = int(Reason.NOT_MARKETABLE), int(Reason.NO_FRESH_VENUE)
 _R_EXHAUSTED, _R_FOK = int(Reason.ROUNDS_EXHAUSTED), int(Reason.FOK_NOT_FILLABLE)
-_R_FULL = int(Reason.TABLE_FULL)
+_R_FULL, _R_MIN = int(Reason.TABLE_FULL), int(Reason.MIN_QTY_NOT_FILLABLE)
 #: Columns of a scratch row.
 VENUE, NET, QTY, PX = 0, 1, 2, 3
 WIDTH = 4
@@ -36,8 +37,9 @@ def take_best(state: State, p: int, event: int, qty: int, rounds: int, outbox: O
     """Take up to `qty` for parent p now: immediate children to the best venues, and a DECISION that says why.
 
     `qty` is in quantity units, and no more than is left. An episode of routing has `rounds` of these at most; a
-    fill-or-kill order has one, and only where all of `qty` is displayed. Returns the decision's Outcome; where that is
-    not ROUTED nothing was sent, and the parent's row holds the Reason.
+    fill-or-kill order has one, and only where all of `qty` is displayed. An order whose MinQty is not reached takes
+    nothing where less than what it lacks is displayed; where one venue has all of it, the child has that as its MinQty.
+    Returns the decision's Outcome; where that is not ROUTED nothing was sent, and the parent's row holds the Reason.
     """
     parent, order = state.parents[p], state.parent_orders[p]
     parent.rounds += 1
@@ -66,7 +68,9 @@ def take_best(state: State, p: int, event: int, qty: int, rounds: int, outbox: O
             outcome, reason = _NO_FOK, _R_FOK
         elif order.tif == _FOK and len(state.children) - state.core[0].live_children < used:
             outcome, reason = _NO_CAPACITY, _R_FULL
-        elif send(state, p, candidates, k, outbox) > 0:
+        elif allotted < min_left(state, p):
+            outcome, reason = _NO_MIN, _R_MIN
+        elif send(state, p, candidates, min_left(state, p) if used == 1 else 0, k, outbox) > 0:
             outcome = _ROUTED
         else:
             outcome, reason = _NO_CAPACITY, _R_FULL
@@ -95,8 +99,8 @@ def allot(state: State, p: int, candidates: int, left: int) -> tuple[int, int]:
 
 
 @kernel
-def send(state: State, p: int, candidates: int, k: int, outbox: Outbox) -> int:
-    """Send a child for each allotted quantity; returns the quantity sent, and notes it in decision k."""
+def send(state: State, p: int, candidates: int, min_qty: int, k: int, outbox: Outbox) -> int:
+    """Send a child of that MinQty for each allotted quantity; returns the quantity sent, and notes it in decision k."""
     rows = state.scratch
     note = outbox.decision[k]
     sent, used, mask = 0, 0, 0
@@ -104,8 +108,12 @@ def send(state: State, p: int, candidates: int, k: int, outbox: Outbox) -> int:
         qty, venue = int(rows[row * WIDTH + QTY]), int(rows[row * WIDTH + VENUE])
         if qty == 0:
             continue
-        if new_child(state, outbox, p, venue, int(rows[row * WIDTH + PX]), qty, _IOC) == NONE:
+        child = new_child(state, outbox, p, venue, int(rows[row * WIDTH + PX]), qty, _IOC)
+        if child == NONE:
             break
+        if min_qty > 0:
+            state.child_orders[child].min_qty = min_qty
+            outbox.order[int(outbox.count[0]) - 1].min_qty = min_qty
         net = rows[row * WIDTH + NET]
         if used == 0:
             note.best_net = net

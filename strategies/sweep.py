@@ -10,7 +10,7 @@ size would do, in whole lots; as children run at several venues, it cannot promi
 from __future__ import annotations
 
 from engine.core.children import new_child
-from engine.core.emit import left_of
+from engine.core.emit import left_of, min_left
 from engine.core.state import NONE, Outbox, State
 from engine.jit import kernel
 from engine.record.records import Outcome, Side, Tif
@@ -42,6 +42,8 @@ def _post(state: State, p: int, left: int, outbox: Outbox) -> int:
     """Rest what is left: at the posting venue where the configuration says so and it can be, else in the engine."""
     parent, order, params = state.parents[p], state.parent_orders[p], state.params[0]
     venue = int(params.post_venue)
+    if min_left(state, p) > 0:
+        return RESTED  # in parts at a venue it could execute less than its MinQty
     if params.rest_at == 0 or order.px == 0 or venue < 0 or (int(parent.excluded) >> venue) & 1:
         return RESTED
     if state.sessions[int(state.venues[venue].session)].up == 0:

@@ -300,13 +300,31 @@ def _admit_order(state: State, events: Events, i: int, template: int, session: i
         return _R_TYPE, int(order.ord_type), _LIMIT
     if order.tif != _DAY and order.tif != _GTC and order.tif != _IOC and order.tif != _FOK:
         return _R_TIF, int(order.tif), _DAY
-    if order.min_qty != 0 or order.display_qty != 0:
-        return _R_UNSUPPORTED, int(order.min_qty), 0
     if order.algo_id < 0 or order.algo_id >= MAX_STRATEGIES:
         return _R_UNSUPPORTED, int(order.algo_id), MAX_STRATEGIES
     if order["flags"] != 0:
         return _R_UNSUPPORTED, int(order["flags"]), 0
-    return check_terms(state, instrument, int(order.ord_type), int(order.px), int(order.qty))
+    reason, value, limit = check_terms(state, instrument, int(order.ord_type), int(order.px), int(order.qty))
+    if reason == 0 and (order.min_qty != 0 or order.display_qty != 0):
+        return _check_parts(state, events, i)
+    return reason, value, limit
+
+
+@kernel
+def _check_parts(state: State, events: Events, i: int) -> tuple[int, int, int]:
+    """MinQty and DisplayQty are parts of OrderQty, and what never stands in a book displays nothing there."""
+    order = events.order[i]
+    qty, min_qty, display_qty = int(order.qty), int(order.min_qty), int(order.display_qty)
+    if min_qty < 0 or min_qty > qty:
+        return _R_QTY, min_qty, qty
+    if display_qty < 0 or display_qty > qty:
+        return _R_QTY, display_qty, qty
+    if display_qty > 0 and (order.ord_type == _MARKET or order.tif == _IOC or order.tif == _FOK):
+        return _R_UNSUPPORTED, display_qty, 0
+    row = state.instruments[int(order.instrument_id)]
+    if row.odd_lots == 0 and display_qty % row.lot_qty != 0:
+        return _R_LOT, display_qty, int(row.lot_qty)
+    return 0, 0, 0
 
 
 @kernel

@@ -74,6 +74,7 @@ def replace_child(state: State, outbox: Outbox, c: int, px: int, qty: int) -> in
     k = child_request(state, outbox, c, _REPLACE)
     outbox.order[k].px = px
     outbox.order[k].qty = qty
+    outbox.order[k].display_qty = min(int(order.display_qty), qty)
     arm_child(state, c, 1)
     state.counts[C_REPLACES_SENT] += 1
     return 1

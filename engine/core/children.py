@@ -106,6 +106,7 @@ def new_child(state: State, outbox: Outbox, p: int, venue: int, px: int, qty: in
     order.qty = qty
     order.tif = tif
     order.min_qty = 0
+    order.display_qty = 0 if immediate(tif) else _displayed(state, c)
     order.ttl_ms = _ttl_ms(state) if immediate(tif) else 0
     child = state.children[c]
     child.cum_qty = 0
@@ -128,6 +129,16 @@ def new_child(state: State, outbox: Outbox, p: int, venue: int, px: int, qty: in
     arm_child(state, c, 1)
     child_order(state, outbox, c)
     return c
+
+
+@kernel
+def _displayed(state: State, c: int) -> int:
+    """DisplayQty of a child that rests: its parent's, in whole lots of its venue; 0 shows all."""
+    order = state.child_orders[c]
+    if order.display_qty == 0:
+        return 0
+    lot = int(state.lots[quote_slot(state, c)])
+    return min(max(int(order.display_qty) // lot * lot, lot), int(order.qty))
 
 
 @kernel

@@ -179,6 +179,16 @@ def is_open(state: State, p: int) -> bool:
 
 
 @kernel
+def min_left(state: State, p: int) -> int:
+    """How much parent p has still to execute, or to have at venues, before what it takes is its MinQty (110)."""
+    parent, order = state.parents[p], state.parent_orders[p]
+    if order.min_qty == 0:
+        return 0
+    done = int(parent.cum_qty + parent.busted_qty + parent.live_qty)
+    return max(min(int(order.min_qty), int(order.qty)) - done, 0)
+
+
+@kernel
 def left_of(state: State, p: int) -> int:
     """What of parent p is neither executed nor busted: all that may still be routed, or is at venues now."""
     left = state.parent_orders[p].qty - state.parents[p].cum_qty - state.parents[p].busted_qty

@@ -177,6 +177,8 @@ def _same_order(state: State, events: Events, i: int, p: int) -> bool:
         and new.px == parent.first_px
         and new.ord_type == old.ord_type
         and new.tif == old.tif
+        and new.min_qty == old.min_qty
+        and new.display_qty == old.display_qty
         and new.account_id == old.account_id
     )
 

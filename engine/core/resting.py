@@ -1,5 +1,8 @@
 """Parents that rest in the engine: they watch their instrument's quotes and are woken when one becomes marketable.
 
+A quote of a venue whose session is down wakes nobody, for nothing could be sent there; when the session comes up, the
+fresh quotes of its venues do.
+
 A doubly linked list an instrument, and the best limit a side as a quick "nobody cares": most quotes compare two prices
 and go on. Worst case: a quote through many limits walks the instrument's whole list; the wakes are bounded by the work
 queue, which holds each parent at most once.
@@ -83,9 +86,9 @@ def unrest(state: State, p: int) -> None:
 
 @kernel
 def wake_on_quote(state: State, instrument: int, venue: int) -> None:
-    """Wake the resting parents for which the quote just taken in from `venue` is marketable."""
+    """Wake the resting parents for which the quote of `venue` is marketable, where orders can go there."""
     row = state.instruments[instrument]
-    if row.rest_count == 0:
+    if row.rest_count == 0 or state.sessions[int(state.venues[venue].session)].up == 0:
         return
     slot = instrument * int(state.params[0].venue_stride) + venue
     quote = state.quotes[slot]
@@ -102,3 +105,12 @@ def wake_on_quote(state: State, instrument: int, venue: int) -> None:
             state.counts[C_WAKES] += 1
             wake(state, p, W_QUOTE)
         p = int(state.parents[p].rest_next)
+
+
+@kernel
+def wake_for_session(state: State, session: int) -> None:
+    """A session is up: wake the resting parents for which what its venues quote is marketable."""
+    for v in range(state.params[0].n_venues):
+        if state.venues[v].session == session:
+            for n in range(state.params[0].n_instruments):
+                wake_on_quote(state, n, v)

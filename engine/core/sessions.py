@@ -12,6 +12,7 @@ from engine.core.children import lose_session, regain_session
 from engine.core.emit import alert, new_record
 from engine.core.limits import MAX_STREAM_SEQ
 from engine.core.mass_cancel import cancel_session
+from engine.core.resting import wake_for_session
 from engine.core.state import C_GAPS, C_LOST_RECORDS, FROM_VENUE, Events, Outbox, State
 from engine.jit import kernel
 from engine.record.records import UNIT, Reason, Template
@@ -73,6 +74,7 @@ def on_session_up(state: State, events: Events, i: int, outbox: Outbox) -> None:
     """A peer says hello: its session is up, and what was UNKNOWN there is asked for."""
     session = int(events.head[i].stream_id)
     line = state.sessions[session]
+    back = line.up == 0
     line.up = 1
     line.capability = events.session[i].capability
     k = new_record(state, outbox, _SESSION_UP, UNIT)
@@ -83,6 +85,8 @@ def on_session_up(state: State, events: Events, i: int, outbox: Outbox) -> None:
     hello.session_id = session
     if line.role == FROM_VENUE:
         regain_session(state, session)
+        if back:
+            wake_for_session(state, session)
 
 
 @kernel

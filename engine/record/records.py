@@ -690,6 +690,7 @@ class Outcome(IntEnum):
     RESTED = 7
     CANCELED = 8
     NO_CAPACITY = 9
+    NOT_ENOUGH_FOR_MIN_QTY = 10
 
 
 class Reason(IntEnum):
@@ -774,6 +775,8 @@ class Reason(IntEnum):
     CLOCK_EXCURSION = 69
     NEAR_CAPACITY = 70
     STALE_FEED = 71
+    #: Less than the order's MinQty could be had.
+    MIN_QTY_NOT_FILLABLE = 72
 
 
 N_REASONS: Final = 96

@@ -94,7 +94,7 @@ def told(row: Any) -> tuple[Any, ...]:
     template = Template(int(row.template_id))
     if template == Template.ORDER_NEW:
         terms = (int(row.order_id), int(row.parent_id), int(row.venue_id), int(row.side), int(row.px), int(row.qty))
-        return ("CHILD", *terms, Tif(int(row.tif)).name)
+        return ("CHILD", *terms, Tif(int(row.tif)).name, int(row.min_qty), int(row.display_qty))
     if template == Template.ORDER_REPLACE:
         return ("REPLACE", int(row.order_id), int(row.px), int(row.qty))
     if template in (Template.ORDER_CANCEL, Template.STATUS_REQUEST):

@@ -65,6 +65,7 @@ class Both(SideBySide):
             px=px,
             ord_type=OrdType.LIMIT if px else OrdType.MARKET,
             tif=TIFS[d],
+            **self.parts(a, b, d),
             instrument_id=a // 7,
             account_id=d & 1,
             client_id=a % 2,
@@ -78,6 +79,13 @@ class Both(SideBySide):
         if self.twin.latched or b == 7:
             strategy = min(self.twin.latched, default=a % 4)
             self.do("CONTROL", action="ENABLE", scope=Scope.STRATEGY, target=strategy, actor_id=1000)
+
+    @staticmethod
+    def parts(a: int, b: int, d: int) -> dict[str, int]:
+        """MinQty and DisplayQty, of some orders; DisplayQty is for orders that may rest, with a limit."""
+        qty = max(QTYS[(a + b + d) % 8], 5)
+        shown = qty // 4 if b == 3 and TIFS[d] in (Tif.DAY, Tif.GTC) else 0
+        return {"min_qty": qty // 2 if b in (1, 3) and a % 2 else 0, "display_qty": shown}
 
     def name(self, a: int, d: int) -> int:
         """The name of an order that lives, mostly; else of any, or of none."""

@@ -138,3 +138,39 @@ def test_posting_goes_nowhere_when_the_session_is_down():
     w.silent(w.venue_session(2))
     assert children(w.new("a")) == []
     assert w.parent("a")[1].phase == RESTING
+
+
+def test_what_is_posted_displays_what_its_order_does_in_whole_lots():
+    venues = [c.Venue(mic="XA", code="A", session="v1", lot="10")]
+    w = World(make_config(venues, sweep={"rest": "venue"}))
+    w.offers((0, 10_000, 30))
+    (child,) = children(w.new("a", qty=100, display_qty=25))
+    assert (child.tif, child.display_qty) == (IOC, 0)
+    (posted,) = children(w.fill(child))
+    assert (posted.qty, posted.display_qty) == (70, 20)
+    w.offers((0, 10_100, 30))
+    assert [row.display_qty for row in children(w.new("small", qty=100, display_qty=5))] == [10], "a lot at the least"
+
+
+def test_an_order_again_with_another_display_quantity_is_another_order():
+    w = World()
+    w.new("a", qty=100, display_qty=20)
+    assert reports(w.new("a", qty=100, display_qty=20)) == [("ACK", "a", "I", "0")]
+    assert reports(w.new("a", qty=100, display_qty=30)) == [("REJECT", "a", "8", "8")]
+
+
+def test_quotes_of_a_venue_that_cannot_be_reached_wake_nobody():
+    w = World()
+    w.new("a", qty=100)
+    w.silent(w.venue_session(0))
+    assert w.quote(0, 9_900, 1, 10_000, 40) == []
+    outputs = w.on_session(Template.SESSION_UP, w.venue_session(0))
+    assert sent(outputs) == [(0, 40, 10_000)], "its session came up, and the quote is fresh"
+
+
+def test_a_session_that_says_hello_twice_wakes_nobody_again():
+    w = World()
+    w.quote(0, 9_900, 100, 10_100, 100)
+    w.new("a", qty=100, min_qty=60)
+    assert decision(w.quote(0, 9_900, 1, 10_000, 40)).outcome == Outcome.NOT_ENOUGH_FOR_MIN_QTY
+    assert of(w.on_session(Template.SESSION_UP, w.venue_session(0)), Template.DECISION) == []

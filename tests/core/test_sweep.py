@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.state import RESTING
-from engine.record.records import ExecType, OrdStatus, Outcome, Reason, Template
+from engine.record.records import ExecType, OrdStatus, Outcome, Reason, Template, Tif
 from engine.run import config as c
 from tests.core.scenes import decision, sent
 from tests.core.world import (
@@ -225,6 +225,39 @@ def test_fill_or_kill_is_not_routed_twice():
     outputs = w.done(child)
     assert children(outputs) == []
     assert reports(outputs) == [("ACK", "a", "4", "4")]
+
+
+def test_min_qty_takes_nothing_where_less_is_displayed():
+    w = World()
+    w.offers((0, 10_000, 60), (1, 10_000, 50))
+    outputs = w.new("a", qty=200, tif=IOC, min_qty=111)
+    assert decision(outputs).outcome == Outcome.NOT_ENOUGH_FOR_MIN_QTY
+    assert of(outputs, Template.ACK)[1].reason == Reason.MIN_QTY_NOT_FILLABLE
+    outputs = w.new("b", qty=200, tif=IOC, min_qty=110)
+    assert sent(outputs) == [(0, 60, 10_000), (1, 50, 10_000)]
+    assert [row.min_qty for row in children(outputs)] == [0, 0], "no venue of two can hold to it"
+
+
+def test_min_qty_is_held_by_the_one_venue_that_has_it():
+    w = World()
+    w.offers((0, 10_000, 60))
+    (child,) = children(w.new("a", qty=200, tif=IOC, min_qty=50))
+    assert (child.qty, child.min_qty) == (60, 50)
+    w.offers((0, 10_000, 40))
+    (rest,) = children(w.fill(child))
+    assert (rest.qty, rest.min_qty) == (40, 0), "what was executed is its minimum already"
+
+
+def test_min_qty_rests_in_the_engine_until_that_much_is_displayed():
+    w = World(make_config(sweep={"rest": "venue"}))
+    w.quote(0, 9_900, 100, 10_100, 100)
+    assert children(w.new("a", qty=100, min_qty=50)) == []
+    assert w.parent("a")[1].phase == RESTING
+    assert decision(w.quote(0, 9_900, 100, 10_000, 49)).outcome == Outcome.NOT_ENOUGH_FOR_MIN_QTY
+    (child,) = children(w.quote(0, 9_900, 100, 10_000, 50))
+    assert (child.qty, child.min_qty) == (50, 50)
+    (posted,) = children(w.fill(child))
+    assert (posted.tif, posted.qty, posted.min_qty) == (Tif.DAY, 50, 0)
 
 
 def test_no_more_venues_than_a_turn_has_room_for():

@@ -74,9 +74,12 @@ class Twin(Control, Market):
         """A quote wakes the resting parents that it is marketable for, the newest first."""
         self.take_quote(e)
         self.note_reference(e["instrument_id"])
-        instrument, venue = e["instrument_id"], e["venue_id"]
+        self.wake_resting(e["instrument_id"], e["venue_id"])
+
+    def wake_resting(self, instrument: int, venue: int) -> None:
+        """Wake those that a venue's quote is marketable for, if orders can go there."""
         quote = self.quotes[instrument, venue]
-        if not self.is_fresh(quote):
+        if not self.is_fresh(quote) or self.venue_session(venue) not in self.up:
             return
         for p in self.resting(instrument):
             px = quote.px[opposite(p.side)]
@@ -141,6 +144,7 @@ class Twin(Control, Market):
         if known and known.phase == "DONE" and not self.of_today(known.order_id):
             known = None
         terms = tuple(e[name] for name in ("instrument_id", "side", "qty", "px", "ord_type", "tif", "account_id"))
+        terms += (e.get("min_qty", 0), e.get("display_qty", 0))
         if known:
             if terms == known.terms:
                 self.tell(known, "ACK", "ORDER_STATUS", "DUPLICATE_ORDER", "ORDER_NEW")
@@ -228,6 +232,7 @@ class Twin(Control, Market):
     def on_session_up(self, e: dict[str, Any]) -> None:
         """A peer is there: ask for what is UNKNOWN."""
         session = e["stream_id"]
+        back = session not in self.up
         self.up.add(session)
         self.said_hello(e)
         self.out.append(("HELLO", session))
@@ -235,6 +240,10 @@ class Twin(Control, Market):
             if child.status == "UNKNOWN":
                 child.cancels = self.config.routing.max_cancels
                 self.arm(child, self.now_ns)
+        for venue in range(len(self.config.venue)) if back else ():
+            for instrument in range(len(self.config.instrument)):
+                if self.venue_session(venue) == session and (instrument, venue) in self.quotes:
+                    self.wake_resting(instrument, venue)
 
     def of_session(self, session: int) -> list[Child]:
         """The live children at a session, as the core walks them."""

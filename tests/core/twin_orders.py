@@ -27,6 +27,7 @@ class Parent:
         self.instrument, self.side, self.account = e["instrument_id"], e["side"], e["account_id"]
         self.client, self.strategy, self.trader = (e.get(name, 0) for name in ("client_id", "algo_id", "trader_id"))
         self.qty, self.px = e["qty"], e["px"]
+        self.min_qty, self.display_qty = e.get("min_qty", 0), e.get("display_qty", 0)
         self.tif, self.ord_type = Tif(e["tif"]).name, OrdType(e["ord_type"]).name
         self.cum = self.busted = self.money = self.fee = self.rounds = 0
         self.status, self.phase = "NEW", "ROUTING"
@@ -41,6 +42,10 @@ class Parent:
     def left(self) -> int:
         """What is neither executed nor busted."""
         return int(max(self.qty - self.cum - self.busted, 0))
+
+    def lacking(self) -> int:
+        """What it has still to execute before that is its MinQty."""
+        return max(min(self.min_qty, self.qty) - self.cum - self.busted, 0)
 
     def leaves(self) -> int:
         """What is neither executed, busted nor given up."""

@@ -167,7 +167,9 @@ class Routing(Controls):
         """Put a parent on the queue."""
         raise NotImplementedError
 
-    def new_child(self, p: Parent, venue: int, px: int, qty: int, tif: str) -> None:
+    def new_child(
+        self, p: Parent, venue: int, px: int, qty: int, tif: str, *, min_qty: int = 0, display_qty: int = 0
+    ) -> None:
         """Make a child and send it."""
         child = Child(self.id_base + (1 << 39) + len(self.children) + 1, p, venue, px, qty, tif)
         self.children[child.order_id] = child
@@ -175,7 +177,7 @@ class Routing(Controls):
         if tif == "IOC":
             self.quotes[p.instrument, venue].taken[opposite(p.side)] += qty
         self.arm(child, self.now_ns + self.timeout())
-        self.out.append(("CHILD", child.order_id, p.order_id, venue, p.side, px, qty, tif))
+        self.out.append(("CHILD", child.order_id, p.order_id, venue, p.side, px, qty, tif, min_qty, display_qty))
 
     def cancel_child(self, child: Child) -> None:
         """Ask its venue to cancel it."""
@@ -241,6 +243,8 @@ class Routing(Controls):
             outcome, reason = "NO_FRESH_VENUE", "NO_FRESH_VENUE"
         elif plan and p.tif == "FOK" and (event != "START" or allotted < left):
             outcome, reason = "NOT_ENOUGH_FOR_FOK", "FOK_NOT_FILLABLE"
+        elif plan and allotted < p.lacking():
+            outcome, reason = "NOT_ENOUGH_FOR_MIN_QTY", "MIN_QTY_NOT_FILLABLE"
         elif plan:
             outcome = "ROUTED"
         plan = plan if outcome == "ROUTED" else []
@@ -249,7 +253,7 @@ class Routing(Controls):
         seen = (len(fresh), len(shown) - len(fresh))
         self.out.append(("DECISION", p.order_id, left, *sums, *best, p.rounds, *seen, outcome, event))
         for v, px, qty, _ in plan:
-            self.new_child(p, v, px, qty, "IOC")
+            self.new_child(p, v, px, qty, "IOC", min_qty=p.lacking() if len(plan) == 1 else 0)
         if outcome != "ROUTED":
             p.reason = reason
             if p.tif in ("IOC", "FOK"):
@@ -266,10 +270,19 @@ class Routing(Controls):
         mic = sweep.post_venue or order[0].mic
         venue = [v.mic for v in self.config.venue].index(mic)
         lot = self.lot(p.instrument, venue)
-        can = sweep.rest == "venue" and p.px != 0 and venue not in p.excluded and p.rounds <= sweep.max_rounds + 1
+        can = (
+            sweep.rest == "venue"
+            and not p.lacking()
+            and p.px != 0
+            and venue not in p.excluded
+            and p.rounds <= sweep.max_rounds + 1
+        )
         if not can or self.venue_session(venue) not in self.up or left < lot:
             return False
-        self.new_child(p, venue, p.px, left // lot * lot, "DAY")
+        qty, shown = left // lot * lot, 0
+        if p.display_qty:
+            shown = min(max(p.display_qty // lot * lot, lot), qty)
+        self.new_child(p, venue, p.px, qty, "DAY", display_qty=shown)
         return True
 
     # ---- the gate
