@@ -63,6 +63,8 @@ class Desk:
             px=parent.px,
             ord_type=parent.ord_type,
             tif=parent.tif,
+            min_qty=parent.min_qty,
+            display_qty=parent.display_qty,
         )
 
     def wait(self, until: Callable[[], bool], seconds: float) -> bool:

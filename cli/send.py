@@ -21,7 +21,8 @@ from engine.errors import UsageError
 def send(
     config: Annotated[Path, typer.Argument(help="The run's TOML configuration: endpoint, sessions, instruments.")],
     csv: Annotated[
-        Path | None, typer.Argument(help="Parents: cl_ord_id, symbol, side, qty, px, ord_type, tif, account, at.")
+        Path | None,
+        typer.Argument(help="Parents: cl_ord_id, symbol, side, qty, px, ord_type, tif, account, at ..."),
     ] = None,
     symbol: Annotated[str, typer.Option(help="Instrument of a single parent.")] = "",
     side: Annotated[str, typer.Option(help="BUY, SELL or SELL_SHORT.")] = "BUY",
@@ -116,6 +117,8 @@ def _follow(screen: Any, client: Any, parents: list[Any], wait: float) -> None:
                     ord_type=one.ord_type,
                     tif=one.tif,
                     account_id=one.account_id,
+                    min_qty=one.min_qty,
+                    display_qty=one.display_qty,
                 )
                 deadline = time.monotonic() + wait
             client.poll(0.01)

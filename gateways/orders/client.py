@@ -187,14 +187,15 @@ class OrderClient:
         ord_type: OrdType = OrdType.LIMIT,
         tif: Tif = Tif.DAY,
         account_id: int | None = None,
+        min_qty: int = 0,
+        display_qty: int = 0,
     ) -> Order:
         """Send an order (price and quantity in the instrument's units) and return what will be known of it."""
         if cl_ord_id in self.orders:
             raise self._wrong(f"cl_ord_id = {cl_ord_id!r}: this session has used it; give each order its own")
         account = self.account_id if account_id is None else account_id
-        order = Order(
-            cl_ord_id, instrument_id, side, qty, px, ord_type, tif, account, sent_ns=monotonic_ns(), leaves_qty=qty
-        )
+        terms = (cl_ord_id, instrument_id, side, qty, px, ord_type, tif, account, monotonic_ns(), min_qty, display_qty)
+        order = Order(*terms, leaves_qty=qty)
         self._send(requests.new_order, order, self.client_id)
         self.orders[cl_ord_id] = order
         return order

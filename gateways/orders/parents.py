@@ -57,6 +57,8 @@ class Parent:
     tif: Tif = Tif.DAY
     account_id: int = 0
     at_ns: int = 0
+    min_qty: int = 0
+    display_qty: int = 0
 
 
 class Best(NamedTuple):

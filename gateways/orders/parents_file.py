@@ -1,8 +1,9 @@
 """Parent orders from a CSV file, and to one.
 
-Columns, named in the header: cl_ord_id, symbol, side, qty, px, ord_type, tif, account, at. The last five may be missing
-or empty: a limit order for the day, account 0, at once. Quantities and prices are decimals of shares (coins) and of the
-currency. `at` is a time of day in UTC (14:30:00.250) or an offset in seconds (+12.5).
+Columns, named in the header: cl_ord_id, symbol, side, qty, px, ord_type, tif, account, at, min_qty, display_qty. All
+after px may be missing or empty: a limit order for the day, account 0, at once, no minimum, nothing hidden. Quantities
+and prices are decimals of shares (coins) and of the currency. `at` is a time of day in UTC (14:30:00.250) or an offset
+in seconds (+12.5).
 
 All that is wrong with a file is told at once, each with file, line, column, value and what is allowed.
 Worst case: a file of 100,000 parents takes about two seconds.
@@ -23,7 +24,9 @@ from engine.record.units import UnitError, from_units, to_units, trading_day
 from engine.run.config import Config, Instrument
 from gateways.orders.parents import Parent, ParentError
 
-COLUMNS: Final = ("cl_ord_id", "symbol", "side", "qty", "px", "ord_type", "tif", "account", "at")
+COLUMNS: Final = (
+    "cl_ord_id", "symbol", "side", "qty", "px", "ord_type", "tif", "account", "at", "min_qty", "display_qty",
+)  # fmt: skip
 REQUIRED: Final = COLUMNS[:4]
 _DAY_NS: Final = 86_400_000_000_000
 _MOST_PROBLEMS: Final = 20
@@ -60,7 +63,8 @@ def write_parents(path: Path | str, parents: Iterable[Parent], config: Config) -
             px = from_units(p.px, instrument.px_decimals) if p.ord_type != OrdType.MARKET else ""
             qty = from_units(p.qty, instrument.qty_decimals)
             at = _clock_text(p.at_ns - midnight_ns) if p.at_ns else ""
-            names = (p.side.name, qty, px, p.ord_type.name, p.tif.name, p.account_id, at)
+            parts = (from_units(n, instrument.qty_decimals) if n else "" for n in (p.min_qty, p.display_qty))
+            names = (p.side.name, qty, px, p.ord_type.name, p.tif.name, p.account_id, at, *parts)
             out.writerow((p.cl_ord_id, instrument.symbol, *names))
 
 
@@ -118,6 +122,7 @@ class _Table:
             self._read("tif", values, lambda text: _member(Tif, text), Tif.DAY),
             self._read("account", values, self._account, 0),
             self._read("at", values, self._when, 0),
+            *(self._read(name, values, lambda text: _part(text, place.qty_decimals, qty), 0) for name in COLUMNS[-2:]),
         )
         return parent if len(self.problems) == before else None
 
@@ -186,6 +191,13 @@ def _positive(text: str, decimals: int) -> int:
         raise ValueError(str(error)) from error
     if units <= 0:
         raise ValueError("a number above 0 is needed")
+    return units
+
+
+def _part(text: str, decimals: int, qty: int | None) -> int:
+    units = _positive(text, decimals)
+    if qty is not None and units > qty:
+        raise ValueError("no more than qty is allowed")
     return units
 
 

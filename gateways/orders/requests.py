@@ -70,6 +70,6 @@ def mass_cancel(instrument_id: int | None) -> Record:
 
 def _about(template: Template, order: Order, client_id: int, **changes: int) -> Record:
     """An order's terms, with `changes`."""
-    names = ("instrument_id", "side", "qty", "px", "ord_type", "tif", "account_id")
+    names = ("instrument_id", "side", "qty", "px", "ord_type", "tif", "account_id", "min_qty", "display_qty")
     terms = {name: getattr(order, name) for name in names}
     return _named(template, order.cl_ord_id, **{**terms, "client_id": client_id, **changes})

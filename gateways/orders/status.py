@@ -96,6 +96,9 @@ class Order:
     tif: Tif
     account_id: int
     sent_ns: int
+    #: MinQty (110) and DisplayQty (1138); 0 is no minimum, and all is displayed.
+    min_qty: int = 0
+    display_qty: int = 0
     #: The engine's id; 0 until it has given one.
     order_id: int = 0
     ord_status: OrdStatus | int = OrdStatus.PENDING_NEW

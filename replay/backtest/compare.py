@@ -99,6 +99,8 @@ def again(run_dir: str | Path) -> tuple[Settings, list[Parent]]:
             Tif(int(row["tif"])),
             int(row["account_id"]),
             int(row["ts_recv_ns"]),
+            int(row["min_qty"]),
+            int(row["display_qty"]),
         )
         for n, row in ((n, rows[n]) for n in np.sort(first).tolist())
     ]

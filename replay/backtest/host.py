@@ -361,6 +361,7 @@ def _parent_records(config: Config, parents: list[Parent], first_ns: int) -> Arr
             raise ParentError(f"{text}; add it to the accounts of a [[session]]")
         row["cl_ord_id"] = text16(parent.cl_ord_id)
         row["side"], row["px"], row["qty"] = parent.side, parent.px, parent.qty
+        row["min_qty"], row["display_qty"] = parent.min_qty, parent.display_qty
         row["ord_type"], row["tif"], row["capacity"] = parent.ord_type, parent.tif, ord("A")
         row["instrument_id"], row["account_id"] = parent.instrument_id, parent.account_id
         row["stream_id"] = by_account[parent.account_id]

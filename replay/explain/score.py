@@ -31,13 +31,15 @@ class Books(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """The order at the decision: price 0 is a market order; `excluded` is a set of venues as bits."""
+    """The order at the decision: price 0 is a market order; `excluded` is a set of venues as bits; `min_left` what it
+    lacks of its MinQty."""
 
     side: int
     px: int
     tif: int
     left: int
     excluded: int
+    min_left: int
 
 
 class Sent(NamedTuple):
@@ -206,6 +208,9 @@ class _Judge:
             if self.allotted >= self.terms.left:
                 told = "what came back of a fill-or-kill order is not routed again"
             return "fok", f"fill or kill: {told}"
+        if outcome == Outcome.NOT_ENOUGH_FOR_MIN_QTY:
+            least, had = self.units.amount(self.terms.min_left), self.units.amount(self.allotted)
+            return "min_qty", f"minimum quantity: {had} could be had at once, and {least} is the least to be taken"
         if outcome == Outcome.NO_CAPACITY:
             return "capacity", "the table of child orders was full"
         if venue.allotted or last is None or (venue.place or 0) < (last.place or 0):

@@ -177,7 +177,9 @@ class _Teller:
                 notes[-1][1].append(self._sent(template, row, step))
         for note, sent in notes:
             order = fired.order
-            terms = Terms(int(order["side"]), int(order["px"]), int(order["tif"]), fired.left_qty, fired.excluded)
+            least = min(int(order["min_qty"]), int(order["qty"])) - (int(order["qty"]) - fired.left_qty)
+            asked = (int(order["side"]), int(order["px"]), int(order["tif"]))
+            terms = Terms(*asked, fired.left_qty, fired.excluded, max(least, 0))
             venues, agrees = score(self.state, self.config, self.instrument, fired.books, terms, note, sent)
             units = self.say.units
             decision = s.Decision(

@@ -38,7 +38,7 @@ class Score(Struct, frozen=True):
     sent_qty: str | None
     sent_px: str | None
     #: chosen, blocked, posted, no_quote, void, halted, stale, excluded, down, not_marketable, taken, below_lot,
-    #: enough, lot_left, most_children, rounds, fok, capacity or own_rule.
+    #: enough, lot_left, most_children, rounds, fok, min_qty, capacity or own_rule.
     verdict: str
     why: str
 

@@ -122,6 +122,7 @@ def test_what_is_written_is_read_back(tmp_path):
     cfg = day_config()
     parents = generate_parents(recorded_day(cfg), cfg, 30, 3)
     parents.append(Parent("M", 1, Side.SELL_SHORT, 5, 0, OrdType.MARKET, Tif.IOC, 3, 0))
+    parents.append(Parent("D", 1, Side.BUY, 50, 700, min_qty=20, display_qty=10))
     write_parents(tmp_path / "p.csv", parents, cfg)
     assert read_parents(tmp_path / "p.csv", cfg) == parents
 
