@@ -8,7 +8,8 @@
     definition, symbol mapping   symbols and decimals of instruments
     all else                 counted
 
-`ts_event` becomes ts_event_ns, `ts_recv` ts_recv_ns, `sequence` stream_seq, the flag SNAPSHOT ours. `ts_recv` is passed
+`ts_event` becomes ts_event_ns, `ts_recv` ts_recv_ns, `sequence` stream_seq, the flag SNAPSHOT ours. Levels and orders
+carry MORE until the record that ends their event (LAST), or one of another time. `ts_recv` is passed
 on where DBN's BAD_TS_RECV says that it is no time of receipt: that is so in snapshots, which are marked. Gaps are
 counted where an instrument's records begin to say that the book may be bad (MAYBE_BAD_BOOK). A venue is a publisher's,
 an instrument an instrument id while it has one symbol.
@@ -29,7 +30,7 @@ import numpy as np
 
 from gateways.feeds.report import FeedError
 from gateways.formats.batch import Batch, make_batch
-from gateways.formats.dbn_kernels import decode
+from gateways.formats.dbn_kernels import carry, decode, end_events, held_from
 from gateways.formats.dbn_layout import (
     DEFINITION,
     MAGIC,
@@ -156,8 +157,10 @@ class DbnReader(Reader):
                 at = self._step(window, at)
                 code = int(self._state.heads[0].code)
                 if code == FULL:
+                    used, first = int(batch.used[0]), int(held_from(self._state, batch))
+                    batch.used[0] = first
                     yield self._given()
-                    batch.used[0] = 0
+                    carry(self._state, first, batch, used)
                 elif code == MORE and self.source.ended:
                     break
                 elif code == MORE:
@@ -169,14 +172,16 @@ class DbnReader(Reader):
                     at, window[at : at + 16].tobytes().hex(), "the file ends within a record", "fetch it again"
                 )
         except FeedError:
-            if int(batch.used[0]):
-                yield self._given()
-                batch.used[0] = 0
-            self._given()
+            yield from self._last()
             raise
-        if int(batch.used[0]):
+        yield from self._last()
+
+    def _last(self) -> Iterator[Batch]:
+        """What is left, and the counts of all."""
+        end_events(self._state, self.batch)
+        if int(self.batch.used[0]):
             yield self._given()
-            batch.used[0] = 0
+            self.batch.used[0] = 0
         self._given()
 
     def _step(self, window: Array, at: int) -> int:

@@ -44,10 +44,13 @@ LATEST_NS: Final = 2**63 - 2
 MIX: Final = 0x1E3779B97F4A7C15
 
 SLOT: Final = np.dtype(
-    (np.record, [(n, "<i8") for n in "key dense venue unit begin_ns end_ns tag ladder broken".split()])
+    (
+        np.record,
+        [(n, "<i8") for n in "key dense venue unit begin_ns end_ns tag ladder broken open open_ns snapshot".split()],
+    )
 )
 ORDER: Final = np.dtype((np.record, [(n, "<i8") for n in "number tag left filled px side".split()]))
-NOW: Final = np.dtype((np.record, [(n, "<i8") for n in "venue dense unit event_ns recv_ns seq mark".split()]))
+NOW: Final = np.dtype((np.record, [(n, "<i8") for n in "venue dense unit event_ns recv_ns seq mark slot last".split()]))
 SKIP: Final = np.dtype((np.record, [(n, "<i8") for n in "times first_at first_value".split()]))
 HEADS: Final = np.dtype((np.record, [(n, "<i8") for n in "code origin orders tag gaps".split()]))
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.record.records import DTYPES, UNIT, Template
+from engine.record.records import DTYPES, UNIT, Flag, Template
 
 UNDEF = 2**63 - 1
 SIDE = {"B": ord("1"), "A": ord("2")}
@@ -60,6 +60,28 @@ class Twin:
         self.tops: dict[tuple[int, int], list[int]] = {}
         self.ladders: dict[tuple[int, int], list[dict[int, int]]] = {}
         self.skipped: dict[str, int] = {}
+        #: Places of the levels and orders of an event, by event; the one that an instrument is in, and its time.
+        self.events: list[list[int]] = []
+        self.now: dict[tuple[int, int], tuple[list[int], tuple[bool, int]]] = {}
+
+    def marked(self) -> list[tuple[Any, ...]]:
+        """`out`, with Flag.MORE on all levels and orders of an event but the last."""
+        found = list(self.out)
+        for event in self.events:
+            for place in event[:-1]:
+                name, event_ns, recv, seq, mark, *own = found[place]
+                found[place] = (name, event_ns, recv, seq, mark | int(Flag.MORE), *own)
+        return found
+
+    def event_of(self, m: Msg, key: tuple[int, int]) -> list[int]:
+        """The event that a message goes on with, or begins."""
+        time = (True, 0) if m.flags & 32 else (False, m.ts_event)
+        event, was = self.now.get(key, ([], (False, -1)))
+        if was != time or key not in self.now:
+            event = []
+            self.events.append(event)
+        self.now[key] = (event, time)
+        return event
 
     def skip(self, why: str) -> None:
         self.skipped[why] = self.skipped.get(why, 0) + 1
@@ -88,7 +110,14 @@ class Twin:
         return None
 
     def take(self, m: Msg) -> None:
-        key = (m.publisher_id, m.instrument_id)
+        key, before = (m.publisher_id, m.instrument_id), len(self.out)
+        event = self.event_of(m, key)
+        self._take(m, key)
+        event += [n for n in range(before, len(self.out)) if self.out[n][0] in ("LEVEL", "ORDER_DELTA")]
+        if m.flags & 128:
+            del self.now[key]
+
+    def _take(self, m: Msg, key: tuple[int, int]) -> None:
         if m.rtype != 0 and m.action == "R":
             self.emit(m, "CLEAR")
             self.orders = {k: v for k, v in self.orders.items() if k[:2] != key}
