@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from replay.report.structs import Compared, Measured
 
 
+#: Instruments whose quantities are shown.
+_MOST_SYMBOLS = 12
+
+
 def backtest(
     config: Annotated[
         Path,
@@ -151,10 +155,15 @@ def _show(screen: Console, result: Result, summary: dict[str, Any]) -> None:
         _show_feed(screen, row)
     states = ", ".join(f"{count:,} {state}" for state, count in s["parents"].items()) or "none"
     screen.print(f"parents   {sum(s['parents'].values()):,}: {states}")
-    q = s["quantity"]
-    parts = " + ".join(f"{quantity(q[name])} {name}" for name in ("filled", "cancelled", "rejected", "busted", "open"))
-    mark = "[green]adds up[/]" if q["adds_up"] else "[bold red]does not add up[/]"
-    screen.print(f"quantity  {quantity(q['ordered'])} ordered = {parts}: {mark}")
+    several = s["quantities"] if len(s["quantities"]) > 1 else {"": s["quantity"]}
+    for symbol, q in list(several.items())[:_MOST_SYMBOLS]:
+        names = ("filled", "cancelled", "rejected", "busted", "open")
+        parts = " + ".join(f"{quantity(q[name])} {name}" for name in names)
+        mark = "[green]adds up[/]" if q["adds_up"] else "[bold red]does not add up[/]"
+        of = f" {symbol}" if symbol else ""
+        screen.print(f"quantity  {quantity(q['ordered'])}{of} ordered = {parts}: {mark}")
+    if len(several) > _MOST_SYMBOLS:
+        screen.print(f"          and {len(several) - _MOST_SYMBOLS:,} more instruments: see --json")
     with_fees = bps(s["shortfall_with_fees_bps"])
     screen.print(f"cost      {bps(s['shortfall_bps'])} against the arrival mid, {with_fees} with fees")
     screen.print(f"fees      {money(s['fees'])} {s['currency']} on {money(s['notional'])} traded\n")

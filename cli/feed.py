@@ -18,7 +18,7 @@ def feed(
     config: Annotated[Path, typer.Argument(help="The run's TOML configuration: venues, instruments, feed endpoints.")],
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="TAQ quotes and trades, or a recording of version 1; none is the synthetic day."),
+        typer.Argument(help="TAQ quotes and trades, or a recording; none is the synthetic day."),
     ] = None,
     rate: Annotated[float, typer.Option(help="Times the recorded pace; 0 is as fast as it goes.", min=0)] = 1.0,
     subscribers: Annotated[int, typer.Option(help="Start when so many have subscribed.", min=0)] = 1,
@@ -41,11 +41,17 @@ def feed(
     from gateways.feeds.names import Names
     from gateways.feeds.player import Player
     from gateways.feeds.synthetic import generate
+    from gateways.formats.day import in_blocks, read_blocks
+    from gateways.formats.fit import Target
 
     settings = load(config)
     names = Names.of(settings)
     screen = console(json)
-    if files:
+    if files and len(files) == 1 and in_blocks(files[0]):
+        day, told = read_blocks(files[0], Target.of(settings), names)
+        left_out = f", {sum(told.skipped.values())} records left out" if told.skipped else ""
+        screen.print(f"{told.given} records read from {files[0]}{left_out}")
+    elif files:
         day, report = read_files(files, names)
         screen.print(f"{report.quotes} quotes, {report.trades} trades read from {', '.join(map(str, files))}")
     else:

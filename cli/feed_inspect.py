@@ -49,7 +49,8 @@ def _show(out: Console, found: Inspection) -> None:
     if found.first_recv_ns:
         out.print(f"received  {_span(found.first_recv_ns, found.last_recv_ns)}, {found.late_recv:,} out of order")
     out.print(f"gaps {found.gaps:,} ({found.lost:,} messages lost), repeated {found.repeated:,}")
-    out.print(f"changes of orders that were never added {found.dangling:,}")
+    later = f", of orders that replaced one of these {found.dangling_after_replace:,}"
+    out.print(f"changes of orders that were never added {found.dangling:,}{later if found.dangling else ''}")
     out.print(f"touches {found.touches:,}, crossed {found.crossed:,}, locked {found.locked:,}")
     if found.latency is not None:
         each = " / ".join(

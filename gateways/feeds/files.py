@@ -38,7 +38,7 @@ def kind_of(path: str | Path) -> str:
     if head.startswith(recording.MAGIC):
         if int.from_bytes(head[8:12], "little") > recording.VERSION:
             raise FeedError(
-                path, 0, "", "is a recording in blocks, which is not played", "name one of version 1, or TAQ"
+                path, 0, "", "is a recording in blocks, which is played by itself", "name it alone, or TAQ files"
             )
         return "recording"
     first = head.split(b"\n")[0].rstrip(b"\r")

@@ -18,19 +18,25 @@ from engine.errors import TickrouteError
 class FeedError(TickrouteError):
     """A feed or recording that cannot be used. Names the file, the line or byte, the value and the remedy.
 
-    `line` is 0 where there is none; `offset` is the byte in the file as unpacked, -1 where none is meant.
+    `line` is 0 where there is none; `offset` the byte of what the file holds, -1 where none is meant. Of a packed file
+    that is the byte as unpacked, and `packed` how many of its own bytes had been read by then; -1 of a plain one.
     """
 
-    def __init__(self, path: str | Path, line: int, value: str, why: str, remedy: str, *, offset: int = -1) -> None:
+    def __init__(
+        self, path: str | Path, line: int, value: str, why: str, remedy: str, *, offset: int = -1, packed: int = -1
+    ) -> None:
         self.path = str(path)
         self.line = line
         self.value = value
         self.why = why
         self.remedy = remedy
         self.offset = offset
+        self.packed = packed
         where = f"{path}:{line}" if line else f"{path}"
         if offset >= 0:
             where += f" at byte {offset}"
+            if packed >= 0:
+                where += f" as unpacked (within the first {packed} bytes of the file)"
         shown = f" (found {value!r})" if value else ""
         super().__init__(f"{where}: {why}{shown}; {remedy}")
 

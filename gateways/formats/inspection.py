@@ -74,6 +74,8 @@ class Inspection:
     repeated: int
     #: Changes of orders that were never added: from before the file's beginning.
     dangling: int
+    #: Beside these, changes of orders that had replaced such ones.
+    dangling_after_replace: int
     #: Changes of a touch, and how many of them left it crossed, or locked.
     touches: int
     crossed: int
@@ -135,7 +137,8 @@ def _found(reader: Reader, watch: Watch, core: Any) -> Inspection:
         gaps=counts.gaps,
         lost=counts.lost,
         repeated=counts.repeated + int(core["repeated"]),
-        dangling=int(core["dangling"]),
+        dangling=int(core["dangling"] - seen["of_ghosts"]),
+        dangling_after_replace=int(seen["of_ghosts"]),
         latency=latency,
         skew_ns=max(-latency.least_ns, 0) if latency is not None else 0,
         skipped=counts.skipped,

@@ -124,8 +124,9 @@ class Source:
         return self._window
 
     def wrong(self, at: int, value: str, why: str, remedy: str) -> FeedError:
-        """The error of what is wrong at byte `at` of the window; it names the place in the (unpacked) file."""
-        return FeedError(self.path, 0, value, why, remedy, offset=self.offset + at)
+        """The error of what is wrong at byte `at` of the window; it names the place as unpacked, and the file's own."""
+        packed = self._raw.tell() if self.packing and not self._raw.closed else -1
+        return FeedError(self.path, 0, value, why, remedy, offset=self.offset + at, packed=packed)
 
     def close(self) -> None:
         """Close the file. Twice is once."""

@@ -19,6 +19,7 @@ import numpy as np
 from engine.book.apply import apply_delta, apply_level, clear_book
 from engine.book.grid import begin_side, keep_grid
 from engine.book.memory import Books, make_books, window_width
+from engine.book.orders import find
 from engine.book.view import CROSSED, LOCKED, touch
 from engine.io.mapping import aligned_zeros
 from engine.jit import kernel
@@ -31,6 +32,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MOST_VENUES: Final = 64
 MOST_INSTRUMENTS: Final = 1 << 14
 MOST_BOOKS: Final = 1 << 14
+#: Places for orders that replaced unknown ones; what finds none counts as unknown itself.
+_GHOSTS: Final = 1 << 16
+_REPLACE, _ADD = 5, 0
 #: Latencies that are kept for their median.
 _SAMPLES: Final = 1 << 14
 _BUY = int(Side.BUY)
@@ -66,6 +70,8 @@ locked       i8
 touches      i8  changes of a touch
 books        i8  in use
 turned_away  i8  records for which there was no book
+of_ghosts    i8  changes of orders that took the place of unknown ones
+ghosts       i8  such orders
 """)
 #: A book's own counts.
 OF_BOOK: Final = table("""
@@ -78,16 +84,23 @@ crossed      i8
 """)
 
 
+GHOST: Final = table("""
+number       i8  the venue's; 0 is an empty place
+book         i8
+""")
+
+
 @memory
 class Watch(Memory):
     """What is seen, see `make_watch`."""
 
-    LAYOUT = packed(seen=SEEN, kinds="<i8", index="<i8", of_book=OF_BOOK, samples="<i8")
+    LAYOUT = packed(seen=SEEN, kinds="<i8", index="<i8", of_book=OF_BOOK, samples="<i8", ghosts=GHOST)
     seen: Array  # one row
     kinds: Array  # 64: records by template
     index: Array  # venue * MOST_INSTRUMENTS + instrument -> book + 1
     of_book: Array
     samples: Array
+    ghosts: Array  # a power of two, open addressing: orders that replaced unknown ones; three quarters are used
 
 
 def make_watch(books: int = MOST_BOOKS) -> Watch:
@@ -98,6 +111,7 @@ def make_watch(books: int = MOST_BOOKS) -> Watch:
         index=aligned_zeros(MOST_VENUES * MOST_INSTRUMENTS, np.dtype("<i8")),
         of_book=aligned_zeros(books, OF_BOOK),
         samples=aligned_zeros(_SAMPLES, np.dtype("<i8")),
+        ghosts=aligned_zeros(_GHOSTS, GHOST),
     )
     watch.seen["stride"] = 1
     return watch
@@ -209,6 +223,7 @@ def _change(w: Watch, b: Books, batch: Batch, i: int, book: int, out: Batch, der
         side, px, flags = int(delta.side), int(delta.px), int(delta["flags"])
         if px != 0:
             begin_side(b, 2 * book + (0 if side == _BUY else 1), px)
+        _look_for_ghosts(w, b, batch, i, book)
         apply_delta(b, book, side, int(delta.action), int(delta.venue_order), int(delta.new_order), px, int(delta.qty))
     keep_grid(b, 2 * book)
     keep_grid(b, 2 * book + 1)
@@ -219,6 +234,32 @@ def _change(w: Watch, b: Books, batch: Batch, i: int, book: int, out: Batch, der
         _count_touch(w, int(b.books[book].state), book)
         if derive != 0:
             _derive(b, book, batch, i, out, flags & _SNAPSHOT)
+
+
+@kernel
+def _ghost(w: Watch, book: int, number: int) -> int:
+    """The place of a ghost, or the free one where it would be."""
+    mask = len(w.ghosts) - 1
+    i = (number ^ (number >> 16) ^ book) & mask
+    while w.ghosts[i].number != 0 and (w.ghosts[i].number != number or w.ghosts[i].book != book):
+        i = (i + 1) & mask
+    return i
+
+
+@kernel
+def _look_for_ghosts(w: Watch, b: Books, batch: Batch, i: int, book: int) -> None:
+    """Count a change of an order that is unknown because it replaced an unknown one; and note those that now do."""
+    delta, seen = batch.delta[i], w.seen[0]
+    number, new_number = int(delta.venue_order), int(delta.new_order)
+    if delta.action == _ADD or number == 0 or find(b, book, number) != -1:
+        return
+    if w.ghosts[_ghost(w, book, number)].number != 0:
+        seen.of_ghosts += 1
+    if delta.action == _REPLACE and new_number != 0 and 4 * seen.ghosts < 3 * len(w.ghosts):
+        place = _ghost(w, book, new_number)
+        if w.ghosts[place].number == 0:
+            seen.ghosts += 1
+            w.ghosts[place].number, w.ghosts[place].book = new_number, book
 
 
 @kernel

@@ -137,7 +137,10 @@ def summary(table: pa.Table, a: str | Path, b: Result, found: Measured) -> Compa
     rows = zip(*(table[name].to_pylist() for name in ("cl_ord_id", "cause", "why")), strict=True)
     told = [Result(a).summary(), b.summary()]
     names = ("fills", "children", "notional", "fees", "shortfall_bps", "shortfall_with_fees_bps")
-    totals = [Total(name="filled quantity", a=told[0]["quantity"]["filled"], b=told[1]["quantity"]["filled"])]
+    symbols = list(dict.fromkeys([*told[0]["quantities"], *told[1]["quantities"]]))
+    filled = [[one["quantities"].get(symbol, {}).get("filled", 0) for one in told] for symbol in symbols]
+    of = [f" of {symbol}" if len(symbols) > 1 else "" for symbol in symbols]
+    totals = [Total(name=f"filled quantity{text}", a=a, b=b) for text, (a, b) in zip(of, filled, strict=True)]
     totals += [Total(name=name.replace("_", " "), a=told[0][name], b=told[1][name]) for name in names]
     terms = msgspec.json.decode((b.run_dir / "backtest.json").read_bytes())
     return Compared(

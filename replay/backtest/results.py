@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -114,8 +115,8 @@ class Result:
     def summary(self) -> dict[str, Any]:
         """The run in numbers: plain values, as `tickroute backtest --json` writes them."""
         _, book, found = self._read
-        shares, outcome, config = book.shares(), book.outcome(), book.config
-        names = ("ordered", "filled", "cancelled", "rejected", "busted", "open", "overfilled", "adds_up")
+        outcome, config = book.outcome(), book.config
+        quantities = {config.instrument[n].symbol: msgspec.to_builtins(book.shares(n)) for n in book.traded}
         told: dict[str, Any] = {
             "run_dir": str(self.run_dir),
             "strategy": config.routing.strategy,
@@ -123,7 +124,8 @@ class Result:
             "from_utc": utc(found.first_ns),
             "to_utc": utc(found.last_ns),
             "parents": book.parents().by_state,
-            "quantity": {name: getattr(shares, name) for name in names},
+            "quantity": _quantity(quantities, msgspec.to_builtins(book.shares())),
+            "quantities": quantities,
             "fills": len(book.fills),
             "children": len(book.children),
             "notional": outcome.notional,
@@ -154,6 +156,14 @@ class Result:
                     digest.update(rows[name].astype("<i8").tobytes())
                 digest.update(_payloads(chunk.memory, rows).tobytes())
         return digest.hexdigest()
+
+
+def _quantity(quantities: dict[str, dict[str, Any]], shares: dict[str, Any]) -> dict[str, Any]:
+    """Quantities of the one product that was ordered; of several no sum means anything, and each is null."""
+    if len(quantities) <= 1:
+        return shares
+    adds_up = all(row["adds_up"] for row in quantities.values())
+    return dict.fromkeys(shares, None) | {"adds_up": adds_up}
 
 
 def _payloads(memory: Array, rows: Array) -> Array:

@@ -182,19 +182,27 @@ class Book:
             share_2_or_more=round(fresh["2+"] / len(seen), 4) if len(seen) else None,
         )
 
-    def shares(self) -> s.Shares:
-        """Quantities over all parents, and whether they add up with what the venues filled."""
-        ids = self.orders["instrument_id"]
-        ordered, cum = self.scaled(self.ordered, ids), self.scaled(self.cum, ids)
-        busted = self.scaled(self.busted, ids)
+    @property
+    def traded(self) -> list[int]:
+        """Instruments that there were orders in."""
+        asked = np.concatenate((self.orders["instrument_id"], self.rejected["instrument_id"]))
+        return [n for n in np.unique(asked).tolist() if 0 <= n < len(self._scale)]
+
+    def shares(self, instrument: int | None = None) -> s.Shares:
+        """Quantities over all parents, or those of one instrument, and whether they add up with what venues filled."""
+        mine = np.isin(self.orders["instrument_id"], self.traded if instrument is None else [instrument])
+        ids = self.orders["instrument_id"][mine]
+        ordered, cum = self.scaled(self.ordered[mine], ids), self.scaled(self.cum[mine], ids)
+        busted, done = self.scaled(self.busted[mine], ids), self.done[mine]
         left = np.maximum(ordered - cum - busted, 0)
         bad = self.rejected[(self.rejected["instrument_id"] >= 0) & (self.rejected["qty"] > 0)]
-        bad = bad[bad["instrument_id"] < len(self._scale)]
+        bad = bad[np.isin(bad["instrument_id"], self.traded if instrument is None else [instrument])]
         rejected = _exact(self.scaled(bad["qty"], bad["instrument_id"]))
         filled, over = _exact(cum), _exact(np.maximum(cum - ordered, 0))
-        cancelled, still = _exact(left[self.done]), _exact(left[~self.done])
+        cancelled, still = _exact(left[done]), _exact(left[~done])
         total, gone = _exact(ordered) + rejected, _exact(busted)
-        of_venues = _exact(self.scaled(self.fills["last_qty"], self.fills["instrument_id"]))
+        fills = self.fills[np.isin(self.fills["instrument_id"], self.traded if instrument is None else [instrument])]
+        of_venues = _exact(self.scaled(fills["last_qty"], fills["instrument_id"]))
         adds_up = total + over == filled + cancelled + rejected + still + gone and filled == of_venues
         parts = {"ordered": total, "filled": filled, "cancelled": cancelled, "rejected": rejected, "busted": gone}
         amounts = {name: self.amount(value) for name, value in parts.items()}

@@ -34,7 +34,7 @@ COLUMNS: Final = (
     ("parents", _I, "clients' orders"),
     ("children", _I, "orders sent to venues"),
     ("fills", _I, "executions"),
-    ("ordered_qty", _F, "quantity of the clients' orders"),
+    ("ordered_qty", _F, "quantity of the clients' orders; null where they are in several instruments"),
     ("filled_qty", _F, "of it executed and standing"),
     ("fill_rate", _F, "filled_qty / ordered_qty"),
     ("notional", _F, "traded, in the currency"),

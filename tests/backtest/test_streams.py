@@ -51,6 +51,12 @@ def test_three_products_are_routed_each_to_its_venue(played):
     assert verdict.result == "identical"
     summary = played.summary()
     assert summary["quantity"]["adds_up"]
+    assert summary["quantity"]["ordered"] is None, "coins and contracts are not added up"
+    assert set(summary["quantities"]) == {"BTCUSDT", "BTCUSDT-PERP", "BTCUSD-PERP"}
+    for symbol, told in summary["quantities"].items():
+        orders = [row for row in played.orders().to_pylist() if row["symbol"] == symbol]
+        assert told["ordered"] == pytest.approx(sum(row["qty"] for row in orders))
+        assert told["filled"] == pytest.approx(sum(row["filled_qty"] for row in orders))
     assert summary["refusals"] == summary["alerts"] == {}
     assert sum(summary["parents"].values()) == 60
     pairs = set(zip(played.children()["symbol"].to_pylist(), played.children()["mic"].to_pylist(), strict=True))
@@ -87,7 +93,7 @@ def test_what_was_converted_plays_as_its_source_does(played, files, tmp_path):
     again = backtest.run(tmp_path / "bt.toml", recordings, run_dir=tmp_path / "run", orders=60)
     assert again.journal_hash() == played.journal_hash()
     assert {row["format"] for row in feeds_of(again.run_dir)} == {"tickroute"}
-    with pytest.raises(FeedError, match="a recording in blocks, which is not played"):
+    with pytest.raises(FeedError, match="a recording in blocks, which is played by itself"):
         kind_of(recordings[0])
 
 

@@ -45,7 +45,7 @@ class Parent:
 
     def lacking(self) -> int:
         """What it has still to execute before that is its MinQty."""
-        return max(min(self.min_qty, self.qty) - self.cum - self.busted, 0)
+        return int(max(min(self.min_qty, self.qty) - self.cum - self.busted, 0))
 
     def leaves(self) -> int:
         """What is neither executed, busted nor given up."""

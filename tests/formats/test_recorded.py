@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateways.feeds.names import Names
+from engine.record.records import Side, Template
+from gateways.feeds.names import Names, Symbol
 from gateways.feeds.recording import build, load
 from gateways.feeds.report import FeedError
 from gateways.formats import known
 from gateways.formats.batch import make_batch, new_clear, new_delta, new_level, new_quote, new_trade, taken
 from gateways.formats.blocks import Blocks, Named
+from gateways.formats.day import in_blocks, read_blocks
+from gateways.formats.fit import Target
 from gateways.formats.reader import Instrument
 from gateways.formats.recorded import RecordedReader
 from gateways.formats.recorded_write import RecordingWriter
@@ -161,9 +164,29 @@ def test_records_that_cannot_be_are_refused(tmp_path):
             Blocks(None, 64).take(batch, NAMES)
 
 
-def test_the_player_says_which_recording_it_does_not_play(tmp_path):
-    written(tmp_path / "day.rec", 60, zstd=False)
-    with pytest.raises(FeedError, match="a recording in blocks, which is not played"):
+def test_a_recording_in_blocks_is_a_day_of_touches_to_the_player(tmp_path):
+    batch = make_batch(64)
+    for n in range(12):
+        i = new_trade(batch, n % 2, 3, 10**18 + n, 10**18 + 5 + n)
+        batch.trade[i].px, batch.trade[i].qty = 10_000, 3
+        i = new_level(batch, 0, 3, 10**18 + n, 10**18 + 5 + n)
+        batch.level[i].side, batch.level[i].px, batch.level[i].qty = Side.BUY, 9_000 + n, 5
+    written(tmp_path / "day.rec", 0, zstd=True, batches=[batch])
+    names = Names.listed(["XNYS", "XNAS"], ["S4", "S3"])
+    target = Target({"XNYS": 0, "XNAS": 1}, {"S3": Symbol(1, 4, 1)})
+    assert in_blocks(tmp_path / "day.rec")
+    day, told = read_blocks(tmp_path / "day.rec", target, names)
+    quotes, trades = day.records(Template.QUOTE), day.records(Template.TRADE)
+    assert (told.given, day.count) == (24, 24)
+    assert quotes["bid_px"].tolist() == [9_000 + n for n in range(12)]
+    assert set(zip(quotes["venue_id"].tolist(), quotes["instrument_id"].tolist(), strict=True)) == {(1, 1)}
+    assert day.times.tolist() == [10**18 + 5 + n // 2 for n in range(24)]
+    assert [sorted(trades["stream_seq"][trades["venue_id"] == 0]), sorted(quotes["stream_seq"])] == [
+        list(range(1, 7)), [seq for seq in range(1, 19) if seq not in trades["stream_seq"][trades["venue_id"] == 1]]
+    ]  # fmt: skip
+    day.save(tmp_path / "day.v1")
+    assert load(tmp_path / "day.v1").data.tobytes() == day.data.tobytes()
+    with pytest.raises(FeedError, match="a recording in blocks; read it by its own reader"):
         load(tmp_path / "day.rec")
 
 

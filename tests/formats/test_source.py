@@ -67,6 +67,8 @@ def test_a_cut_file_is_refused_with_its_place(tmp_path, packing):
         drained(source, lambda n: n)
     assert f"at byte {caught.value.offset}" in str(caught.value)
     assert 0 < caught.value.offset <= len(DATA)
+    assert f"as unpacked (within the first {caught.value.packed} bytes of the file)" in str(caught.value)
+    assert 0 < caught.value.packed <= len(packed) - 40
 
 
 def test_what_is_no_file_or_of_no_format_is_refused(tmp_path):
