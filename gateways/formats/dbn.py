@@ -72,7 +72,7 @@ from gateways.formats.dbn_state import (
     find_slot,
     slot_key,
 )
-from gateways.formats.reader import Instrument, Reader
+from gateways.formats.reader import Instrument, Reader, last_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MOST_VENUES: Final = 1000
@@ -172,17 +172,11 @@ class DbnReader(Reader):
                     at, window[at : at + 16].tobytes().hex(), "the file ends within a record", "fetch it again"
                 )
         except FeedError:
-            yield from self._last()
+            end_events(self._state, batch)
+            yield from last_of(batch, self._given)
             raise
-        yield from self._last()
-
-    def _last(self) -> Iterator[Batch]:
-        """What is left, and the counts of all."""
-        end_events(self._state, self.batch)
-        if int(self.batch.used[0]):
-            yield self._given()
-            self.batch.used[0] = 0
-        self._given()
+        end_events(self._state, batch)
+        yield from last_of(batch, self._given)
 
     def _step(self, window: Array, at: int) -> int:
         self._state.heads[0].origin = self.source.offset

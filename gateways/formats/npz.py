@@ -27,7 +27,7 @@ import numpy as np
 from gateways.feeds.report import FeedError
 from gateways.formats.batch import Batch, make_batch
 from gateways.formats.npz_kernels import EVENT, KINDS, REASONS, ROW, SKIP, TALLY, NpzDecoder, decode
-from gateways.formats.reader import Instrument, Reader
+from gateways.formats.reader import Instrument, Reader, last_of
 
 _MAGIC: Final = b"PK\x03\x04"
 _ROWS: Final = 1 << 14
@@ -83,15 +83,9 @@ class NpzReader(Reader):
                         batch.used[0] = 0
                 self._rows += len(rows)
         except FeedError:
-            if int(batch.used[0]):
-                yield self._given()
-                batch.used[0] = 0
-            self._given()
+            yield from last_of(batch, self._given)
             raise
-        if int(batch.used[0]):
-            yield self._given()
-            batch.used[0] = 0
-        self._given()
+        yield from last_of(batch, self._given)
 
     def _blocks(self) -> Iterator[np.ndarray[Any, np.dtype[Any]]]:
         try:

@@ -14,7 +14,7 @@ reason, and the first of each is kept.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
@@ -59,6 +59,14 @@ class Counts:
         if count > 0:
             self.skipped[reason] = self.skipped.get(reason, 0) + count
             self.examples.setdefault(reason, example)
+
+
+def last_of(batch: Batch, given: Callable[[], Batch]) -> Iterator[Batch]:
+    """What a batch still holds at the end of a file, or before damage; `given` brings the counts up to date."""
+    if int(batch.used[0]):
+        yield given()
+        batch.used[0] = 0
+    given()
 
 
 class Reader(ABC):
