@@ -244,7 +244,7 @@ def test_all_reasons_of_admission_are_reached():
         Reason.STEP_FAILED, Reason.BROKEN_INVARIANT, Reason.WORKFLOW_TIMEOUT, Reason.DISK_FULL, Reason.DISK_ERROR,
         Reason.CORRECTED, Reason.RECOVERED, Reason.UNSOLICITED, Reason.RECORDS_GONE,
         Reason.MARKET_CLOSED, Reason.TRADING_HALTED, Reason.OVERRIDE_EXPIRED, Reason.RECONCILIATION_BREAK,
-        Reason.CLOCK_EXCURSION, Reason.NEAR_CAPACITY, Reason.STALE_FEED,
+        Reason.CLOCK_EXCURSION, Reason.NEAR_CAPACITY, Reason.STALE_FEED, Reason.MIN_QTY_NOT_FILLABLE,
     }  # fmt: skip
     assert reached | elsewhere | not_refusals == set(Reason)
     assert not reached & not_refusals
