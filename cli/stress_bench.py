@@ -27,7 +27,7 @@ from gateways.feeds.recording import Recording
 from replay.stress import judge
 
 #: The engine may have to compile first.
-_READY_S: Final = 600.0
+_READY_S: Final = 1800.0
 #: Without progress of the engine for so long, what has not come is not waited for.
 _PATIENCE_S: Final = 3.0
 _NAME: Final = "engine"

@@ -64,19 +64,23 @@ def measure(
     symbols = {key[CHILD.index("symbol")] for key in total.children}
     classes = {symbol: known.instrument_class(symbol) for symbol in sorted(symbols)}
     missing["instruments without a class in the reference"] = sum(not name for name in classes.values())
+    rates = known.rates(key[CHILD.index("currency")] for key in total.children)
+    missing.update({f"amounts without a rate of {name}": n for name, n in known.missing.items()})
     return Quality(
         runs=used,
         buckets=Source(path=str(buckets) if buckets is not None else DEFAULTS.name, sha256=digest),
         reference=known.source,
         horizons_ms=settings.horizons_ms,
         times_ms=settings.times_ms,
-        venues=rows.children(total, ("venue", "currency"), settings),
-        venue_strategies=rows.children(total, ("venue", "strategy", "currency"), settings),
-        venue_clients=rows.children(total, ("venue", "client", "currency"), settings),
-        strategies=rows.orders(total, ("strategy", "currency"), settings),
-        clients=rows.orders(total, ("client", "currency"), settings),
-        covered=rows.covered(total, settings),
-        routed=rows.children(total, ("category", "venue", "currency"), settings),
+        converted_into=known.file.fx.into,
+        converted_as_of=known.file.fx.as_of,
+        venues=rows.children(total, ("venue", "currency"), settings, rates),
+        venue_strategies=rows.children(total, ("venue", "strategy", "currency"), settings, rates),
+        venue_clients=rows.children(total, ("venue", "client", "currency"), settings, rates),
+        strategies=rows.orders(total, ("strategy", "currency"), settings, rates),
+        clients=rows.orders(total, ("client", "currency"), settings, rates),
+        covered=rows.covered(total, settings, rates),
+        routed=rows.children(total, ("category", "venue", "currency"), settings, rates),
         top_venues=rows.top_venues(total, classes),
         refused_orders=dict(sorted(refused.items())),
         missing={name: count for name, count in missing.items() if count},

@@ -37,6 +37,7 @@ Worst case: a mistake in a code is carried into every record; the file's SHA-256
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -154,15 +155,16 @@ class Reference:
         entry = self.file.instrument.get(symbol)
         return entry.cls if entry is not None else ""
 
-    def rate(self, currency: str) -> Fraction | None:
-        """What a unit of a currency is in `fx.into`; None where it is not known."""
-        if currency == self.file.fx.into != "":
-            return Fraction(1)
-        text = self.file.fx.rate.get(currency)
-        if text is None:
-            self.missing[f"fx.rate.{currency}"] += 1
-            return None
-        return Fraction(text)
+    def rates(self, currencies: Iterable[str]) -> dict[str, Fraction]:
+        """Of each currency what a unit is in `fx.into`; one without a rate is absent, and counted where others have."""
+        told = self.file.fx
+        found = {told.into: Fraction(1)} if told.into else {}
+        for currency in sorted(set(currencies) - set(found)) if told.into else ():
+            if currency in told.rate:
+                found[currency] = Fraction(told.rate[currency])
+            else:
+                self.missing[f"fx.rate.{currency}"] += 1
+        return found
 
 
 def _problems(file: File) -> list[Problem]:

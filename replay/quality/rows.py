@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Final
 
 from replay.quality.collect import CHILD, ORDER, Cells, rolled_up
 from replay.quality.settings import Buckets
@@ -11,6 +12,9 @@ from replay.quality.structs import Covered, Later, Row, Share, Spreads
 from replay.quality.sums import Cell, Key, percentiles
 
 _BPS = 10_000
+#: Currency -> what a unit of it is in the currency that amounts are converted into.
+Rates = Mapping[str, Fraction]
+NO_RATES: Final[Rates] = {}
 #: Venues a class of instruments.
 _TOP = 5
 
@@ -20,14 +24,16 @@ def ratio(top: Fraction, bottom: Fraction, times: int = 1) -> float | None:
     return float(top * times / bottom) if bottom else None
 
 
-def row(names: Sequence[str], key: Key, cell: Cell, buckets: Buckets) -> Row:
+def row(names: Sequence[str], key: Key, cell: Cell, buckets: Buckets, rates: Rates = NO_RATES) -> Row:
     """One cell as a row."""
     get = _Getter(cell)
     orders, fills = int(get("n_orders")), int(get("n_fills"))
     ordered, filled, fees, notional = get("q_ordered"), get("q_filled"), get("m_fees"), get("m_notional")
+    by = dict(zip(names, key, strict=True))
+    rate = rates.get(by.get("currency", ""))
     p50, p99 = percentiles(cell.times, (50.0, 99.0))
     return Row(
-        by=dict(zip(names, key, strict=True)),
+        by=by,
         orders=orders,
         orders_filled=int(get("n_filled")),
         ordered_qty=float(ordered),
@@ -40,6 +46,8 @@ def row(names: Sequence[str], key: Key, cell: Cell, buckets: Buckets) -> Row:
         removed_qty=float(get("q_removed")),
         notional=float(notional),
         fees=float(fees),
+        notional_converted=float(notional * rate) if rate is not None else None,
+        fees_converted=float(fees * rate) if rate is not None else None,
         fees_a_unit=ratio(fees, filled),
         fees_bps=ratio(fees, notional, _BPS),
         rejects=int(get("n_rejects")),
@@ -100,17 +108,17 @@ def _later(get: _Getter, n: int, horizon_ms: int) -> Later:
     )
 
 
-def children(cells: Cells, names: Sequence[str], buckets: Buckets) -> list[Row]:
+def children(cells: Cells, names: Sequence[str], buckets: Buckets, rates: Rates) -> list[Row]:
     """Rows of children, added up over all dimensions but `names`."""
-    return [row(names, key, cell, buckets) for key, cell in rolled_up(cells.children, CHILD, names)]
+    return [row(names, key, cell, buckets, rates) for key, cell in rolled_up(cells.children, CHILD, names)]
 
 
-def orders(cells: Cells, names: Sequence[str], buckets: Buckets) -> list[Row]:
+def orders(cells: Cells, names: Sequence[str], buckets: Buckets, rates: Rates) -> list[Row]:
     """Rows of clients' orders, added up over all dimensions but `names`."""
-    return [row(names, key, cell, buckets) for key, cell in rolled_up(cells.orders, ORDER, names)]
+    return [row(names, key, cell, buckets, rates) for key, cell in rolled_up(cells.orders, ORDER, names)]
 
 
-def covered(cells: Cells, buckets: Buckets) -> list[Covered]:
+def covered(cells: Cells, buckets: Buckets, rates: Rates) -> list[Covered]:
     """Clients' orders by symbol, kind and size, in the order of the buckets."""
     names = ("symbol", "currency", "category", "size")
     kinds, sizes = [c.name for c in buckets.category], [s.name for s in buckets.size]
@@ -124,7 +132,7 @@ def covered(cells: Cells, buckets: Buckets) -> list[Covered]:
         get = _Getter(cell)
         told.append(
             Covered(
-                row=row(names, key, cell, buckets),
+                row=row(names, key, cell, buckets, rates),
                 cancelled_qty=float(get("q_cancelled")),
                 within_qty=[float(get(f"q_within_{n}")) for n in range(len(buckets.times_ms) + 1)],
             )

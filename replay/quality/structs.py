@@ -66,6 +66,9 @@ class Row(Struct, frozen=True):
     notional: float
     #: Negative is a rebate received.
     fees: float
+    #: Both in `Quality.converted_into`; None where the reference has no rate.
+    notional_converted: float | None
+    fees_converted: float | None
     fees_a_unit: float | None
     fees_bps: float | None
     rejects: int
@@ -133,6 +136,9 @@ class Quality(Struct, frozen=True):
     reference: Source | None
     horizons_ms: list[int]
     times_ms: list[int]
+    #: Currency and date of the reference's rates of exchange; empty where it has none.
+    converted_into: str
+    converted_as_of: str
     #: Children, by venue and otherwise; references are the decision's that sent them.
     venues: list[Row]
     venue_strategies: list[Row]

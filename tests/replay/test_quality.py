@@ -375,13 +375,28 @@ def test_reference_counts_what_it_does_not_know(tmp_path):
     known = Reference.load(path)
     assert known.get("firm", "", "lei") == "529900T8BM49AURSDO55"
     assert known.get("client", "desk/0", "lei") == ""
-    assert known.rate("USD") == Fraction(1, 2)
-    assert known.rate("EUR") == 1
-    assert known.rate("GBP") is None
+    assert known.rates(["USD", "EUR", "GBP", "USD"]) == {"USD": Fraction(1, 2), "EUR": 1}
     assert dict(known.missing) == {"client.desk/0.lei": 1, "fx.rate.GBP": 1}
     path.write_text('[firm]\nlei = "529900T8BM49AURSDO56"\n')
     with pytest.raises(ConfigError, match="check digits"):
         Reference.load(path)
+
+
+def test_amounts_are_converted_at_the_references_rate(run_dir, measured, tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_text('[fx]\ninto = "EUR"\nas_of = "2018-01-02"\nrate.USD = "0.8125"\n')
+    found = measure([run_dir], reference=path)
+    assert (found.converted_into, found.converted_as_of) == ("EUR", "2018-01-02")
+    for row in found.venues:
+        assert row.notional_converted == pytest.approx(row.notional * 0.8125)
+        assert row.fees_converted == pytest.approx(row.fees * 0.8125)
+    assert found.reference is not None
+    assert len(found.reference.sha256) == 64
+    path.write_text('[fx]\ninto = "EUR"\nrate.GBP = "1.1"\n')
+    found = measure([run_dir], reference=path)
+    assert found.venues[0].notional_converted is None
+    assert found.missing["amounts without a rate of fx.rate.USD"] == 1
+    assert measured.venues[0].notional_converted is None
 
 
 def test_no_journal_is_said(tmp_path, capsys):
