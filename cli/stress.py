@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from cli.output import JsonOption, checked, table, wide_console, write_json, write_text
+from cli.stopping import stoppable
 from cli.verify import byte_bar, readable
 from engine.errors import TickrouteError, UsageError
 
@@ -71,10 +72,11 @@ def stress(
     with readable():
         market = open_market(source, config)
     folder = out if out is not None else Path(tempfile.mkdtemp(prefix="tickroute-stress-"))
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with Bench(market.config, folder.resolve(), core=core, spin=spin) as bench, byte_bar(screen) as bar:
-            found = run(bench, market, plan, bar)
+        with stoppable(f"the engine's run is in {out}" if out is not None else "nothing is left of the test"):
+            folder.mkdir(parents=True, exist_ok=True)
+            with Bench(market.config, folder.resolve(), core=core, spin=spin) as bench, byte_bar(screen) as bar:
+                found = run(bench, market, plan, bar)
     finally:
         if out is None:
             shutil.rmtree(folder, ignore_errors=True)

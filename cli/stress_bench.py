@@ -1,8 +1,8 @@
 """The processes of a stress test: an engine of its own, `tickroute run`, and the player of feeds in this one.
 
-The engine runs the configuration that is tested, with a journal in a folder of its own, no snapshots, the monotonic
-clock, and the feed and the orders on sockets of its own; so nothing reaches a production endpoint. One engine takes
-every rate, each in a stream epoch of its own, by which the journal tells them apart.
+The engine runs the configuration that is tested, with a journal in a folder of its own, no snapshots, no process
+beside it, the monotonic clock, and the feed and the orders on sockets of its own; so nothing reaches a production
+endpoint. One engine takes every rate, each in a stream epoch of its own, by which the journal tells them apart.
 
 Worst case: player and engine share what cores there are; where the player is late by itself, the result says so.
 """
@@ -50,6 +50,8 @@ def settings_of(config: Config, run_dir: Path, sockets: Path, core: int) -> Conf
         routing=replace(config.routing, day_end=""),
         day=replace(config.day, roll=""),
         snapshots=replace(config.snapshots, every_s=0),
+        alerts=replace(config.alerts, endpoint=""),
+        drop_copy=replace(config.drop_copy, endpoint=""),
     )
 
 
@@ -93,7 +95,7 @@ class Bench:
     def __enter__(self) -> Bench:
         path = self._processes.out / "stress.toml"
         path.write_text(as_toml(self.config), encoding="utf-8")
-        self._processes.start(_NAME, "run", str(path), "--no-snapshots")
+        self._processes.start(_NAME, "run", str(path), "--no-watch", "--no-snapshots")
         return self
 
     def __exit__(self, *_: object) -> None:
