@@ -92,12 +92,16 @@ def run(
 
 
 def _say_ready(out: Console, settings: Config, engine: Engine, seconds: float) -> None:
+    from engine.run.reference_risk import rules_off
+
     core = settings.engine.core if settings.engine.core >= 0 else "any"
     out.print(
         f"ready after {seconds:.1f} s: run {engine.run_dir}, core {core}, "
         f"idle {settings.engine.idle}, clock {settings.engine.clock}, durability {settings.journal.durability}, "
         f"orders {settings.orders.endpoint}"
     )
+    if off := rules_off(settings):
+        out.print(f"pre-trade rules that are off: {', '.join(off)}", style="yellow")
 
 
 def _say_stopped(

@@ -36,7 +36,8 @@ def status(
     from engine.io.stats_file import StatsReader
     from engine.run.shadow import is_shadow
 
-    reader, shadow = StatsReader(run_dir / "stats"), {"shadow": is_shadow(run_dir)}
+    reader = StatsReader(run_dir / "stats")
+    shadow = {"shadow": is_shadow(run_dir), "rules_off": _rules_off(run_dir)}
     try:
         if json is not None:
             write_json(json, snapshot(reader) | shadow)
@@ -57,6 +58,20 @@ def status(
         return
     finally:
         reader.close()
+
+
+def _rules_off(run_dir: Path) -> list[str]:
+    """Keys of [risk] that the run's manifest has "off"; none where it has no journal that can be read."""
+    from engine.errors import TickrouteError
+    from engine.io.journal_reader import JournalReader
+    from engine.run import manifest
+    from engine.run.reference_risk import rules_off
+
+    try:
+        with JournalReader(run_dir) as journal:
+            return rules_off(manifest.from_bytes(journal.manifest).read_config())
+    except (TickrouteError, OSError):
+        return []
 
 
 def snapshot(reader: Any) -> dict[str, Any]:
@@ -127,6 +142,8 @@ def _alarms(now: dict[str, Any]) -> list[str]:
     lines = [f"process {now['pid']}: {now['state']}, durability {now['durability']}"]
     if now["shadow"]:
         lines.append("[bold yellow]shadow[/]: simulated venues; no order leaves for the configured ones")
+    if now["rules_off"]:
+        lines.append(f"[yellow]pre-trade rules that are off[/]: {', '.join(now['rules_off'])}")
     if now["kill_flag"] != "off":
         lines.append(
             f"[bold red]kill flag {now['kill_flag']}[/]: no new order leaves until `tickroute control RUN_DIR kill-off`"

@@ -3,6 +3,7 @@
 #: Name -> what it measures. A benchmark is the module of that name with `run(progress, ...) -> Result`.
 BENCHES = {
     "core": "an event through decode, book, decide, risk, journal and encode, without a wire: ns an event, events/s",
+    "risk": "all pre-trade controls on, beside the gate without them: ns an order, and what they add to an event",
     "wire": "quote in to child order out over ZeroMQ ipc and tcp and over shared memory, beside a bare forwarder",
     "machine": "a transition of a verified machine, beside transitions, python-statemachine and xstate: ns",
     "recovery": "a million journaled events: from exec to ready, the replay alone, and with a snapshot",

@@ -106,14 +106,17 @@ class Bench:
 
 
 @contextlib.contextmanager
-def opened(core: int, segment_mib: int = 64, *, journaled: bool = True, synced: bool = False) -> Iterator[Bench]:
+def opened(
+    core: int, segment_mib: int = 64, *, journaled: bool = True, synced: bool = False, controls: str = desk.CONTROLS
+) -> Iterator[Bench]:
     """A Bench in a temporary folder; inside, the calling thread has `core` for itself (-1: any).
 
-    `journaled=False`: it plays without journaling, see `bind_driver`. `synced`: with durability `disk`.
+    `journaled=False`: it plays without journaling, see `bind_driver`. `synced`: with durability `disk`. `controls`:
+    the rules of the risk gate, as they stand in the file.
     """
     allowed = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory(prefix="tickroute-perf-") as folder:
-        path = desk.write(Path(folder), segment_mib=segment_mib)
+        path = desk.write(Path(folder), segment_mib=segment_mib, controls=controls)
         config = desk.read(path)
         bound = bind(config.routing.strategy)
         driver = bind_driver(config.routing.strategy, journaled=journaled)

@@ -21,6 +21,51 @@ _EXCHANGES = ("XNYS", "BATY", "XBOS", "ARCX", "XNAS", "BATS", "EDGX", "XPHL", "I
 _MICS = dict(zip(TAQ_CODES, _EXCHANGES, strict=True))
 
 
+#: Every rule of the risk gate on, with limits that the benchmarks' orders keep to.
+CONTROLS = """\
+period_collar_bps = 2000
+collar_period_ms = 300000
+fat_finger_bps = 5000
+max_position = "1000000000"
+gross_notional = "100000000000"
+net_notional = "100000000000"
+session_rate = 100000000
+strategy_rate = 100000000
+instrument_rate = 100000000
+duplicate_ms = 1
+repeated_executions = 100000000
+repeated_executions_ms = 60000
+restricted = []
+
+[[risk.permission]]
+client = "*"
+strategy = "*"
+instrument = "*"
+venue = "*"
+"""
+#: The oldest rules alone: kill flag, quantity, notional, venue down, reference, collar.
+CONTROLS_OFF = """\
+period_collar_bps = "off"
+collar_period_ms = 300000
+fat_finger_bps = "off"
+max_position = "off"
+gross_notional = "off"
+net_notional = "off"
+session_rate = "off"
+strategy_rate = "off"
+instrument_rate = "off"
+duplicate_ms = "off"
+repeated_executions = "off"
+repeated_executions_ms = 60000
+restricted = []
+
+[[risk.permission]]
+client = "*"
+strategy = "*"
+instrument = "*"
+venue = "*"
+"""
+
 _TOML = """
 [engine]
 run_dir = "{folder}/run"
@@ -54,26 +99,7 @@ max_qty = "20000"
 max_notional = "50000000"
 collar_bps = 1000
 reference_age_ms = 3600000
-period_collar_bps = 2000
-collar_period_ms = 300000
-fat_finger_bps = 5000
-max_position = "1000000000"
-gross_notional = "100000000000"
-net_notional = "100000000000"
-session_rate = 100000000
-strategy_rate = 100000000
-instrument_rate = 100000000
-duplicate_ms = 1
-repeated_executions = 100000000
-repeated_executions_ms = 60000
-restricted = []
-
-[[risk.permission]]
-client = "*"
-strategy = "*"
-instrument = "*"
-venue = "*"
-"""
+{controls}"""
 _DEFAULTS: dict[str, object] = {
     "clock": "feed",
     "core": -1,
@@ -85,6 +111,7 @@ _DEFAULTS: dict[str, object] = {
     "desk": "zmq",
     "venues": "zmq",
     "stale_ms": 5000,
+    "controls": CONTROLS,
 }
 
 

@@ -40,7 +40,13 @@ _TIMER = {"timer_at": 8, "timer_arm": 8, "timer_owner": 4, "timer_pos": 4}
 PARTS: dict[str, dict[str, int]] = {
     "order": {"parent_orders": ORDER.itemsize, "id_index": 2 * 4},
     "workflow": {"parents": PARENT.itemsize, "work": 4, **_TIMER},
-    "child": {"child_orders": ORDER.itemsize, "children": CHILD.itemsize, "amends": AMEND.itemsize, **_TIMER},
+    "child": {
+        "child_orders": ORDER.itemsize,
+        "children": CHILD.itemsize,
+        "amends": AMEND.itemsize,
+        "reserves": 8,
+        **_TIMER,
+    },
 }
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from engine.core.limits import COUNT_MAX, MAX_QTY
 from engine.core.positions import money_of
 from engine.core.rule_limits import limit_of
 from engine.core.rules import CURRENCIES, EXPOSURE_MAX, EXPOSURE_UNIT, GROSS, L_MAX_POSITION, NET, OFF
@@ -25,6 +26,8 @@ from engine.jit import kernel
 from engine.record.records import RiskRule, Side
 from engine.record.wide import mul_div
 
+_QTY_BITS: Final = 54
+_QTY_MASK: Final = (1 << _QTY_BITS) - 1
 _BUY: Final = int(Side.BUY)
 _MAX_POSITION, _GROSS, _NET = (
     int(RiskRule.MAX_POSITION),
@@ -44,7 +47,7 @@ def may_become(state: State, c: int) -> int:
 
 @kernel
 def _wanted(state: State, c: int) -> tuple[int, int]:
-    """(quantity, money) that child c must reserve; money in 1e-4 of the currency, rounded up."""
+    """(quantity, money) that child c must reserve; money in cents of the currency, rounded up."""
     child, order = state.children[c], state.child_orders[c]
     qty = int(child.leaves_qty)
     px = int(order.px)
@@ -72,15 +75,26 @@ def _account(state: State, place: int) -> int:
 
 
 @kernel
+def reserved_of(state: State, c: int) -> tuple[int, int]:
+    """(quantity, money) that child c has reserved.
+
+    A quantity has 54 bits (MAX_QTY is 2^53), the money of an order 39: its low half is in the child's row, the rest of
+    it above the quantity.
+    """
+    word = int(state.reserves[c])
+    return word & _QTY_MASK, (word >> _QTY_BITS) << 32 | (int(state.children[c].reserved_low) & 0xFFFFFFFF)
+
+
+@kernel
 def settle(state: State, c: int) -> None:
     """Reserve for child c what its rows say now, in place of what was reserved."""
     qty, money = _wanted(state, c)
-    held = state.reserves[c]
-    more_qty, more = qty - int(held.qty), money - int(held.money)
+    held_qty, held = reserved_of(state, c)
+    more_qty, more = qty - held_qty, money - held
     if more_qty == 0 and more == 0:
         return
-    held.qty = qty
-    held.money = money
+    state.reserves[c] = qty | (money >> 32) << _QTY_BITS
+    state.children[c].reserved_low = ((money & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
     place = _place(state, c)
     row = state.exposures[place]
     account = state.accounts[_account(state, place)]
@@ -109,7 +123,7 @@ def _renew_worst(state: State, place: int) -> None:
 
 @kernel
 def _worth(state: State, instrument: int, qty: int, px: int) -> int:
-    """Value of `qty` at `px`, 1e-4 of the currency, rounded towards zero; beyond +-EXPOSURE_MAX: no fit."""
+    """Value of `qty` at `px`, cents of the currency, rounded towards zero; beyond +-EXPOSURE_MAX: no fit."""
     row = state.instruments[instrument]
     money = mul_div(int(px * row.notional_mul), abs(qty), int(row.notional_div) * EXPOSURE_UNIT)
     if money < 0 or money > EXPOSURE_MAX:
@@ -126,7 +140,7 @@ def revalue(state: State, place: int, px: int) -> None:
 
 @kernel
 def set_value(state: State, place: int, value: int) -> None:
-    """A position is worth `value` (1e-4 of the currency) from now on."""
+    """A position is worth `value` (cents of the currency) from now on."""
     row = state.exposures[place]
     account = state.accounts[_account(state, place)]
     account.long += value - row.value
@@ -155,7 +169,8 @@ def check_exposure(state: State, c: int) -> tuple[int, int, int]:
     What is asked for is in the child's rows already, and not yet reserved. What does not add to a sum breaks no limit.
     """
     qty, money = _wanted(state, c)
-    more_qty, more = qty - int(state.reserves[c].qty), money - int(state.reserves[c].money)
+    held_qty, reserved = reserved_of(state, c)
+    more_qty, more = qty - held_qty, money - reserved
     order, place = state.child_orders[c], _place(state, c)
     row, held = state.exposures[place], int(state.positions[place].qty)
     account, buys = int(order.account_id), bool(order.side == _BUY)
@@ -184,3 +199,7 @@ def check_exposure(state: State, c: int) -> tuple[int, int, int]:
         if would > most:
             return _NET, would, most
     return 0, 0, 0
+
+
+assert MAX_QTY <= _QTY_MASK, "a quantity fits"
+assert COUNT_MAX // EXPOSURE_UNIT < 1 << 32 + 63 - _QTY_BITS, "and so does the money of an order"

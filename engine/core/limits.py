@@ -55,7 +55,7 @@ assert MAX_VENUES <= 62, "venue sets are int64 masks"
 class Limits(NamedTuple):
     """Capacities of one engine's state.
 
-    Bytes: instruments x (venues x 72 + 256), parents x 292, children x 248, executions x 72.
+    Bytes: instruments x (venues x 72 + 256), parents x 292, children x 256, executions x 72.
     """
 
     instruments: int = 64

@@ -156,7 +156,7 @@ CHILD: Final = np.dtype(
             ("marks", "<i1"),  # M_* bits of engine.core.lifecycle
             ("amends", "<i1"),  # unanswered replaces, rows of AMEND
             ("masses", "<i2"),  # bit k: it was in the scope of the mass cancel in row k
-            ("spare", "<i1", (4,)),
+            ("reserved_low", "<i4"),  # the low half of the money that it has reserved, see exposure.py
         ],
     )
 )
@@ -190,13 +190,11 @@ EXECUTION: Final = np.dtype(
     )
 )
 
-#: What of an account in an instrument could be executed (working orders at venues), and what it holds; money in 1e-4 of
-#: the currency (see exposure.py).
+#: What of an account in an instrument could be executed (working orders at venues), and what it holds; money in cents
+#: (see exposure.py).
 EXPOSURE: Final = ints("buy_qty sell_qty buy_money sell_money value worst")
 #: The sums of that over the instruments of a currency, and the furthest that each has been.
 ACCOUNT: Final = ints("gross long short gross_peak long_peak short_peak")
-#: What child orders have reserved of it.
-RESERVE: Final = ints("qty money")
 #: How many there were within a period: a slot's number and its count for each sixteenth, see rates.py. `latched` is for
 #: strategies alone.
 RATE: Final = np.dtype(
@@ -242,7 +240,7 @@ RECENT_ORDER: Final = np.dtype(
 assert (QUOTE_SLOT.itemsize, CHILD.itemsize, PARENT.itemsize, EXECUTION.itemsize) == (64, 64, 128, 64)
 _ALL = (
     PARAMS, CORE, QUOTE_SLOT, INSTRUMENT, VENUE, SESSION, PARENT, CHILD, AMEND, POSITION, EXECUTION, EXPOSURE, ACCOUNT,
-    RESERVE, RATE, PERIOD, OVERRIDE, RECENT_ORDER, KILL, MASS,
+    RATE, PERIOD, OVERRIDE, RECENT_ORDER, KILL, MASS,
 )  # fmt: skip
 assert all(len(d.names or ()) <= 30 for d in _ALL), "compile time grows with the square of the fields"
 assert not [n for d in _ALL for n in d.names or () if hasattr(np.record, n)], "np.record has attributes of these names"

@@ -1,8 +1,8 @@
 """Where the limit of each rule lies in `State.limits`: one table of integers, so that one record can change any.
 
 Limits are in the rule's own unit, in which the risk gate compares: quantity units (MAX_QTY, MAX_POSITION), 1e-9 of the
-currency (MAX_NOTIONAL), 1e-4 of the currency (GROSS_NOTIONAL, NET_NOTIONAL: sums over a day's positions need the room),
-basis points (COLLAR, PERIOD_COLLAR, FAT_FINGER), messages a second (the rates), executions (REPEATED_EXECUTION),
+currency (MAX_NOTIONAL), cents of it (GROSS_NOTIONAL, NET_NOTIONAL: sums over a year's positions need the room), basis
+points (COLLAR, PERIOD_COLLAR, FAT_FINGER), messages a second (the rates), executions (REPEATED_EXECUTION),
 nanoseconds (DUPLICATE), 0 or 1 (RESTRICTED). OFF is a rule that the configuration has switched off by that word.
 
 An instrument's limits are one cache line. Worst case: none; a place is arithmetic.
@@ -26,8 +26,8 @@ PERIOD_SLOTS: Final = 16
 CURRENCIES: Final = 8
 #: Overrides that run at a time.
 OVERRIDES: Final = 16
-#: Orders that are remembered at least, to know a duplicate.
-RECENT: Final = 1024
+#: Orders that are remembered, to know a duplicate.
+RECENT: Final = 4096
 #: Places of the limits that are not an instrument's: a row of each for sessions, strategies (twice), accounts (twice).
 MAX_ACCOUNTS: Final = 64
 SESSION_RATES: Final = 0
@@ -51,8 +51,8 @@ P_VENUES: Final = P_STRATEGIES + MAX_STRATEGIES
 P_INSTRUMENTS: Final = P_VENUES + 32
 MAX_PERMISSIONS: Final = 62
 
-#: Money of exposures is held in 1e-4 of the currency: this many of the 1e-9 in which orders are.
-EXPOSURE_UNIT: Final = 100_000
+#: Money of exposures is held in cents of the currency: this many of the 1e-9 in which orders are.
+EXPOSURE_UNIT: Final = 10_000_000
 #: No sum of exposures leaves +-EXPOSURE_MAX: what would is refused.
 EXPOSURE_MAX: Final = 1 << 60
 

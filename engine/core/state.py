@@ -43,7 +43,6 @@ from engine.core.rows import (
     QUOTE_SLOT,
     RATE,
     RECENT_ORDER,
-    RESERVE,
     SESSION,
     UNDO,
     VENUE,
@@ -198,7 +197,7 @@ class State(Memory):
         periods=PERIOD,
         exposures=EXPOSURE,
         accounts=ACCOUNT,
-        reserves=RESERVE,
+        reserves="<i8",
         overrides=OVERRIDE,
         recent=RECENT_ORDER,
         recent_index="<i8",
@@ -337,7 +336,7 @@ def allocate(limits: Limits) -> State:
         exec_index=aligned(2 * executions, np.dtype("<i4")),
         parameters=aligned(MAX_PARAMETERS, np.dtype("<i8")),
         scratch=aligned(8 * limits.venues, np.dtype("<i8")),
-        **risk_tables(limits, parents, children),
+        **risk_tables(limits, children),
         **undo_tables(len(COUNTERS)),
     )
     state.core["mass_at_ns"] = NEVER

@@ -20,7 +20,6 @@ from engine.core.rows import (
     QUOTE_SLOT,
     RATE,
     RECENT_ORDER,
-    RESERVE,
     UNDO,
     WORD,
 )  # fmt: skip
@@ -45,9 +44,9 @@ def aligned(count: int, dtype: np.dtype[Any]) -> np.ndarray:
     return raw[start : start + size].view(dtype)
 
 
-def risk_tables(limits: Limits, parents: int, children: int) -> dict[str, np.ndarray]:
+def risk_tables(limits: Limits, children: int) -> dict[str, np.ndarray]:
     """What the risk gate has, see engine.core.rules for the places."""
-    recent, words = max(parents, RECENT), np.dtype("<i8")
+    words = np.dtype("<i8")
     return {
         "limits": aligned(INSTRUMENTS + LIMIT_STRIDE * limits.instruments, words),
         "permits": aligned(P_INSTRUMENTS + limits.instruments, words),
@@ -55,10 +54,10 @@ def risk_tables(limits: Limits, parents: int, children: int) -> dict[str, np.nda
         "periods": aligned(limits.instruments, PERIOD),
         "exposures": aligned(limits.accounts * limits.instruments, EXPOSURE),
         "accounts": aligned(limits.accounts * CURRENCIES, ACCOUNT),
-        "reserves": aligned(children, RESERVE),
+        "reserves": aligned(children, words),
         "overrides": aligned(OVERRIDES, OVERRIDE),
-        "recent": aligned(recent, RECENT_ORDER),
-        "recent_index": aligned(2 * recent, words),
+        "recent": aligned(RECENT, RECENT_ORDER),
+        "recent_index": aligned(2 * RECENT, words),
     }
 
 

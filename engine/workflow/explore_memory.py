@@ -22,13 +22,27 @@ import numpy as np
 from engine.core.state import State
 from engine.workflow.explore_account import TERMINAL
 
-#: Arrays that a step does not write, or that nothing reads to decide.
-_STILL: Final = ("params", "parameters", "ticks", "lots", "refusals", "scratch", "limits", "permits", "overrides")
-#: Arrays that are saved but are no part of a name. What the risk gate sums up decides nothing where its rules are off,
-#: as they are in the small world.
+#: Arrays that a step does not write, or that nothing reads to decide. Rules of the risk gate that are off write none,
+#: and in the small world all are off that may be.
+_STILL: Final = (
+    "params",
+    "parameters",
+    "ticks",
+    "lots",
+    "refusals",
+    "scratch",
+    "limits",
+    "permits",
+    "overrides",
+    "rates",
+    "periods",
+    "recent",
+    "recent_index",
+)
+#: Arrays that are saved but are no part of a name. What is reserved decides nothing there either.
 _UNNAMED: Final = (
     "counts", "positions", "execs", "exec_index", "timer_at", "timer_arm", "timer_owner", "timer_pos", "exposures",
-    "accounts", "reserves", "rates", "periods", "recent", "recent_index",
+    "accounts", "reserves",
 )  # fmt: skip
 #: Fields that are no part of a name, by array.
 _UNNAMED_FIELDS: Final = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from engine.core.exposure import reserved_of
 from engine.core.rules import CURRENCIES, EXPOSURE_UNIT, RATE_SLOTS
 from engine.core.state import NEVER, NONE
 from engine.record.records import Side
@@ -19,19 +20,19 @@ def exposures(f: Any) -> None:
     state, width = f.state, len(f.state.instruments)
     sums: dict[int, Counter[str]] = {}
     for n, child in enumerate(f.children):
-        order, held = f.child_orders[n], state.reserves[n]
+        order, held = f.child_orders[n], reserved_of(state, n)
         if n not in f.live:
-            assert (held.qty, held.money) == (0, 0), "what has ended reserves nothing"
+            assert held == (0, 0), "what has ended reserves nothing"
             continue
         raised = max([order["qty"], *f.amends(n, "qty")]) - order["qty"]
         qty, px = child["leaves_qty"] + raised, max([order["px"], *f.amends(n, "px")])
         row = state.instruments[order["instrument_id"]]
         money = px * qty * int(row.notional_mul) // int(row.notional_div)
-        assert (held.qty, held.money) == (qty, -(-money // EXPOSURE_UNIT))
+        assert held == (qty, -(-money // EXPOSURE_UNIT))
         side = "buy" if order["side"] == Side.BUY else "sell"
         mine = sums.setdefault(order["account_id"] * width + order["instrument_id"], Counter())
         mine[f"{side}_qty"] += qty
-        mine[f"{side}_money"] += int(held.money)
+        mine[f"{side}_money"] += held[1]
     accounts: dict[int, Counter[str]] = {}
     for place, row in enumerate(state.exposures):
         found = sums.get(place, Counter())

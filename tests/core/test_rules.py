@@ -139,14 +139,14 @@ def test_position_comes_back_with_the_end_of_a_child():
 def test_gross_and_net_notional():
     w = world(gross_notional="20000", net_notional="15000")
     (child,) = children(w.new("a", qty=100, px=9_990))  # 9,990.00
-    assert blocks(w.new("b", qty=51, px=9_990)) == [(RiskRule.NET_NOTIONAL, 150_849_000, 150_000_000)]
+    assert blocks(w.new("b", qty=51, px=9_990)) == [(RiskRule.NET_NOTIONAL, 1_508_490, 1_500_000)]
     assert blocks(w.new("c", side=SELL, qty=90, px=10_010)) == [], "the other side of the account nets nothing away"
     w.fill(child)
     assert blocks(w.new("d", side=SELL, qty=100, px=10_000, instrument_id=0)) == [], "closes what was bought"
     w.quote(0, 9_999, 100, 10_001, 100, instrument_id=1)
     w.quote(1, 9_999, 100, 10_001, 100, instrument_id=1)
     outputs = w.new("e", side=SELL, qty=110, px=10_010, instrument_id=1)
-    assert blocks(outputs) == [(RiskRule.GROSS_NOTIONAL, 99_900_000 + 110_110_000, 200_000_000)]
+    assert blocks(outputs) == [(RiskRule.GROSS_NOTIONAL, 999_000 + 1_101_100, 2_000_000)]
 
 
 def test_replace_that_raises_is_held_against_the_position():
@@ -237,3 +237,15 @@ def test_executions_far_apart_latch_nothing():
         w.quote(0, 9_999, 100, 10_001, 100)
         w.quote(1, 9_999, 100, 10_001, 100)
     assert w.counter("risk_blocks") == 0
+
+
+def test_the_walker_sees_a_sum_that_is_off():
+    w = world()
+    w.new("a", px=9_990)
+    for array, field in (("exposures", "buy_qty"), ("exposures", "worst"), ("accounts", "gross"), ("accounts", "long")):
+        row = getattr(w.state, array)[0]
+        row[field] += 1
+        with pytest.raises(AssertionError):
+            w.timer()
+        row[field] -= 1
+    w.timer()

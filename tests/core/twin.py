@@ -136,7 +136,7 @@ class Twin(Control, Market):
             self.refuse("POSITION_LOAD", "NOT_IN_ORDER")
         else:
             self.positions[e["account_id"], e["instrument_id"]] = [e["qty"], e["qty"] * e["px"] * 10**7, 0]
-            self.values[e["account_id"], e["instrument_id"]] = e["qty"] * e["px"] * 100
+            self.values[e["account_id"], e["instrument_id"]] = e["qty"] * e["px"]
 
     def on_order_new(self, e: dict[str, Any]) -> None:
         """A new order, or the same one again."""

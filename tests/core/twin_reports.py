@@ -275,7 +275,7 @@ class Reports(Routing):
     def revalue(self, child: Child, px: int) -> None:
         """A position is worth what is held of it at the price of its last execution."""
         key = child.parent.account, child.parent.instrument
-        self.values[key] = self.positions[key][0] * px * 100
+        self.values[key] = self.positions[key][0] * px
 
     def standing(self, e: dict[str, Any]) -> Execution | None:
         """What stands for the execution that a bust or correction is about; None where it was refused."""

@@ -34,7 +34,7 @@ class Controls(Market):
         self.orders: list[tuple[int, Any]] = []  # (when, terms)
         self.fills: dict[int, list[int]] = {n: [] for n in range(16)}  # when each strategy was executed
         self.latched: dict[int, int] = {}
-        self.values: dict[tuple[int, int], int] = {}  # (account, instrument) -> in 1e-4 of the currency
+        self.values: dict[tuple[int, int], int] = {}  # (account, instrument) -> in cents
 
     def venue_session(self, venue: int) -> int:
         """The session that reaches a venue."""
@@ -102,11 +102,11 @@ class Controls(Market):
     # ---- how much in all
 
     def wants(self, child: Child, amends: list[tuple[int, int]]) -> tuple[int, int]:
-        """(quantity, money in 1e-4) that a child may yet come to; prices are in cents."""
+        """(quantity, money in cents) that a child may yet come to; prices are in cents."""
         if not child.live:
             return 0, 0
         qty = child.leaves + max([child.qty, *(qty for _, qty in amends)]) - child.qty
-        return qty, qty * max([child.px, *(px for px, _ in amends)]) * 100
+        return qty, qty * max([child.px, *(px for px, _ in amends)])
 
     def working(self, account: int, instrument: int, buys: bool, but: Child) -> tuple[int, int]:
         """(quantity, money) of all that was let through on a side, but for one child."""
@@ -143,11 +143,11 @@ class Controls(Market):
             would_gross += max(abs(value + sides[True]), abs(value - sides[False]))
             net += value + sides[True] if buys else sides[False] - value
         limit = own(self.config, "account", "account", account, "gross_notional")
-        if limit != "off" and gross < would_gross > int(limit) * 10_000:
-            return "GROSS_NOTIONAL", would_gross, int(limit) * 10_000
+        if limit != "off" and gross < would_gross > int(limit) * 100:
+            return "GROSS_NOTIONAL", would_gross, int(limit) * 100
         limit = own(self.config, "account", "account", account, "net_notional")
-        if limit != "off" and net > int(limit) * 10_000:
-            return "NET_NOTIONAL", net, int(limit) * 10_000
+        if limit != "off" and net > int(limit) * 100:
+            return "NET_NOTIONAL", net, int(limit) * 100
         return None
 
     # ---- how often

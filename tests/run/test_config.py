@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from engine.errors import TickrouteError
 from engine.run import config as c
 from engine.run.config_read import lines_of
+from engine.run.reference_risk import rules_off
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "example.toml"
 TEXT = EXAMPLE.read_text(encoding="utf-8")
@@ -40,6 +41,45 @@ def test_example_loads_and_shows_every_section():
     sections = {field.name for field in msgspec.structs.fields(c.Config)}
     named = set(re.findall(r"^\[\[?(\w+)", TEXT, re.M))
     assert named == sections
+
+
+REQUIRED = [field.encode_name for field in msgspec.structs.fields(c.Risk) if field.required]
+
+
+@pytest.mark.parametrize("key", [key for key in REQUIRED if key != "permission"])
+def test_an_unset_limit_refuses_to_start_and_shows_an_example(tmp_path, key):
+    text = re.sub(rf"^{key} = [^\n]*\n", "", TEXT, count=1, flags=re.M)
+    said = complaint(tmp_path, text)
+    assert f"risk.{key}: missing; it must be" in said
+    assert f"; for example: {key} = " in said
+
+
+def test_without_a_permission_nobody_starts(tmp_path):
+    head, tail = TEXT.split("[[risk.permission]]", 1)
+    text = head + tail[tail.index("\n[[risk.instrument]]") :]
+    assert "risk.permission: missing; add a [[risk.permission]] table, for example with client = " in complaint(
+        tmp_path, text
+    )
+
+
+def test_off_is_a_word_and_is_known(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(changed("duplicate_ms = 200 ", 'duplicate_ms = "off" '), encoding="utf-8")
+    assert rules_off(c.load(path)) == ["risk.duplicate_ms"]
+    assert rules_off(c.load(EXAMPLE)) == []
+    own = 'max_qty = "10000"\nmax_position = "off"\nfat_finger_bps = "off"'
+    path.write_text(changed('max_qty = "10000"', own), encoding="utf-8")
+    assert rules_off(c.load(path)) == ["risk.instrument XXX.fat_finger_bps", "risk.instrument XXX.max_position"] or (
+        rules_off(c.load(path)) == ["risk.instrument XXX.max_position", "risk.instrument XXX.fat_finger_bps"]
+    )
+
+
+def test_a_configuration_of_before_the_rules_has_them_off():
+    raw = msgspec.json.decode(c.to_canonical_json(c.load(EXAMPLE)))
+    raw["risk"] = {key: raw["risk"][key] for key in ("max_qty", "max_notional", "collar_bps", "reference_age_ms")}
+    old = c.from_json(msgspec.json.encode(raw))
+    assert len(rules_off(old)) == 10
+    assert old.risk.max_qty == "20000"
 
 
 def test_canonical_json_is_the_configuration():
@@ -92,6 +132,10 @@ def test_config_error_is_wrong_use():
         ),
         ('code = "N"', 'code = "N Y"', 'venue[0].code = "N Y": must be 1 to 15 letters'),
         ('max_qty = "20000"', "", "risk.max_qty: missing; it must be a decimal number as text"),
+        ("duplicate_ms = 200", "duplicate_ms = 0", "risk.duplicate_ms = 0: must be milliseconds, a whole number"),
+        ("session_rate = 2000", 'session_rate = "none"', 'risk.session_rate = "none": must be messages a second'),
+        ('gross_notional = "50000000"', 'gross_notional = "-1"', "risk.gross_notional"),
+        ("strategy = [0] ", "strategy = [16] ", "risk.permission[0].strategy = [16]: must be a list of algo_ids"),
         (
             '[["0", "0.0001"], ["1", "0.01"]]',
             '[["0"]]',
@@ -143,6 +187,11 @@ def test_wrong_value(tmp_path, old, new, said):
         ('max_notional = "5000000"', 'max_notional = "0"', 'risk.max_notional = "0": must be above 0'),
         ('max_notional = "5000000"', 'max_notional = "4611686018.5"', "4611686018.427387903 at most"),
         ('max_qty = "20000"', 'max_qty = "0"', 'risk.max_qty = "0": must be above 0'),
+        ('max_qty = "10000"', 'max_qty = "0"', 'risk.instrument[0].max_qty = "0": must be above 0'),
+        ('max_qty = "10000"', 'max_position = "0.5"', 'risk.instrument[0].max_position = "0.5": must have 0 decimals'),
+        ('client = ["desk"]', 'client = ["venues"]', 'risk.permission[0].client = "venues": must be the name of'),
+        ("restricted = []", 'restricted = ["YYY"]', 'risk.restricted[0] = "YYY": must be the name of'),
+        ('net_notional = "20000000"', 'net_notional = "0.001"', "must have 2 decimals at most"),
         ('max_qty = "20000"', 'max_qty = "99999999999"', "beyond 63 bits"),
         ("heartbeat_ms = 50", "heartbeat_ms = 200", "engine.peer_timeout_ms = 300: must be at least 400"),
         ('trading_day = "2018-01-02"', 'trading_day = "2018-02-30"', "engine.trading_day: trading day '2018-02-30'"),

@@ -135,8 +135,8 @@ CORE: Final = r"""
 - <= state.params[0].stale_ns
 + >= 0
 # the kill flag stops new parents alone
-@ engine.core.risk:gate; hostile 0
-- rule, value, limit = check_size(state, instrument, px, qty)
+@ engine.core.risk:_check; hostile 0
+- rule, value, limit = _killed(state, outbox, k)
 + rule, value, limit = 0, 0, 0
 # a timer goes up the heap only
 @ engine.core.timers:_settle; sessions 0
