@@ -96,6 +96,9 @@ def _head(out: Console, found: Past) -> None:
         )
     if rules.rules_off:
         out.print(f"  off       {', '.join(rules.rules_off)}", soft_wrap=True, markup=False)
+    for peak in rules.peaks:
+        limit = "off" if peak.limit is None else f"{peak.limit:,}"
+        out.print(f"  peak      {peak.rule} of {peak.whom}: {peak.peak:,}, limit {limit}", markup=False)
     end = f"day orders expire at {rules.day_end_at}" if rules.day_end_at else "day orders do not expire"
     out.print(
         f"  orders    a child has {span_text(rules.child_timeout_ns)}, then {rules.max_cancels} cancels; {end}",

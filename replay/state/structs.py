@@ -159,6 +159,15 @@ class Override(Struct, frozen=True):
     until: str
 
 
+class Peak(Struct, frozen=True):
+    """The furthest that something came towards a limit, in the rule's own unit; `limit` None: it is off."""
+
+    rule: str
+    whom: str
+    peak: int
+    limit: int | None
+
+
 class Limits(Struct, frozen=True):
     """What every order is held to, beside each instrument's own limits."""
 
@@ -177,6 +186,8 @@ class Limits(Struct, frozen=True):
     overrides: list[Override]
     #: Keys of [risk] that say "off".
     rules_off: list[str]
+    #: Of every limit on sums that anything came towards.
+    peaks: list[Peak]
 
 
 class Lineage(Struct, frozen=True):

@@ -26,6 +26,7 @@ from engine.run.reference_risk import rules_off
 from replay.explain import names
 from replay.explain.words import Units
 from replay.state import structs as s
+from replay.state.peaks import peaks
 from replay.state.reach import Reached
 from replay.times import utc_ns
 
@@ -99,6 +100,7 @@ class _View:
             latched=[n for n in range(MAX_STRATEGIES) if int(self.state.rates[REPEATS + n]["latched"])],
             overrides=list(self._overrides()),
             rules_off=rules_off(self.config),
+            peaks=list(peaks(self.state, self.config)),
         )
 
     def _overrides(self) -> Any:
