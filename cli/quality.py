@@ -122,7 +122,9 @@ def show(out: Console, found: Quality) -> None:
     """Print the tables that a person reads first; the rest is in the JSON."""
     for run in found.runs:
         note = f"; [yellow]{run.no_market}: nothing after executions[/]" if run.no_market else ""
-        out.print(f"{run.run_dir}: {run.trading_day}, {run.strategy}, frames 0 to {run.last_seq:,}{note}")
+        out.print(
+            f"{run.run_dir}: {run.trading_day}, {run.strategy}, frames {run.first_seq:,} to {run.last_seq:,}{note}"
+        )
     out.print()
     for title, rows in (
         ("By venue: orders sent there, against the market of the decision", found.venues),

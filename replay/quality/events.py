@@ -66,6 +66,8 @@ class Events(NamedTuple):
     first_child: int
     #: Of each order to a venue: the row of its parent.
     parent: Array
+    #: Orders to venues that are left out: the journal begins after their clients' orders.
+    orphans: int
     #: UTC less engine clock: (from engine time, offset), ascending.
     clock: tuple[Array, Array]
 
@@ -84,12 +86,13 @@ def read_events(run_dir: Path, progress: Progress | None = None) -> Events:
     run = manifest.from_bytes(found.manifest)
     config = run.read_config()
     book = Book(found, config, run.initial_state())
+    orphans = book.drop_orphans()
     known = book.rejected["instrument_id"]
     rejected = book.rejected[(known >= 0) & (known < len(config.instrument))]
     orders = np.concatenate([book.orders, rejected, book.children])
     orders["order_id"][: len(book.ids)] = book.ids
     first_child = len(book.ids) + len(rejected)
-    parent, there = places(book.ids, book.children["parent_id"])
+    parent, _ = places(book.ids, book.children["parent_id"])
     parts = [_received(book, rejected), *_told(book), *_sent(book, first_child), *_answered(book, first_child)]
     events = np.concatenate(parts)
     events = events[np.argsort(events["seq"], kind="stable")]
@@ -104,7 +107,8 @@ def read_events(run_dir: Path, progress: Progress | None = None) -> Events:
         events=events,
         orders=orders,
         first_child=first_child,
-        parent=np.where(there, parent, -1),
+        parent=parent,
+        orphans=orphans,
         clock=(at, samples["realtime_ns"][first] - at),
     )
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.io.journal_format import Kind
+from engine.io.journal_reader import JournalReader
 from engine.record.records import Template
 from replay.decode import reason_name
 from replay.quality import rows
@@ -95,12 +96,20 @@ def _used(run: Run) -> Used:
         run_id=run.found.run_id,
         trading_day=run.trading_day,
         strategy=run.config.routing.strategy,
-        first_seq=0,
+        first_seq=_first_seq(run.path),
         last_seq=end.last_seq,
         chain_head=f"{np.uint32(end.prev_crc):08x}",
         period=[utc_ns(run.found.first_ns), utc_ns(run.found.last_ns)],
         no_market=run.no_market,
     )
+
+
+def _first_seq(path: Path) -> int:
+    """The first frame that is there: not 0 where older segments were let go."""
+    with JournalReader(path) as reader:
+        chunk = reader.read(1)
+    assert chunk is not None, "a journal has a frame"
+    return int(chunk.rows["seq"][0])
 
 
 def _refusals(run: Run) -> Counter[str]:
@@ -116,6 +125,7 @@ def _refusals(run: Run) -> Counter[str]:
 def _missing(run: Run, horizons_ms: Sequence[int]) -> Counter[str]:
     """Executions that are in no figure of a kind."""
     fills, found = run.fills, Counter[str]()
+    found["orders at venues whose client's order is before the journal's beginning"] = run.orphans
     if not len(fills.qty):
         return found
     found["executions of children without a two-sided market at their decision"] = int(

@@ -84,6 +84,8 @@ class Run(NamedTuple):
     clients: list[str]
     #: Why there is no market data; empty where there is.
     no_market: str
+    #: Orders at venues that are in nothing here: the journal begins after their clients' orders.
+    orphans: int
 
 
 def read(path: Path, horizons_ms: list[int], progress: Progress | None = None) -> Run:
@@ -92,6 +94,7 @@ def read(path: Path, horizons_ms: list[int], progress: Progress | None = None) -
     run = manifest.from_bytes(found.manifest)
     config = run.read_config()
     book = Book(found, config, run.initial_state())
+    orphans = book.drop_orphans()
     strategies, strategy = strategies_of(book.orders, config)
     clients, client = clients_of(book.orders, config)
     parents = _orders(book.orders, book.orders["ts_recv_ns"], (book.bid, book.ask), strategy, client)
@@ -112,6 +115,7 @@ def read(path: Path, horizons_ms: list[int], progress: Progress | None = None) -
         strategies=strategies,
         clients=clients,
         no_market=no_market,
+        orphans=orphans,
     )
 
 

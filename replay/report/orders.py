@@ -123,6 +123,16 @@ class Book:
         self.fill_parent = parent
         self.fill_money, self.fill_fee = self._money(self.fills)
 
+    def drop_orphans(self) -> int:
+        """Leave out orders at venues whose client's order the journal does not have: it begins later; how many."""
+        _, known = places(self.ids, self.children["parent_id"])
+        kept = known[self.fill_child]
+        self.fill_child = (np.cumsum(known) - 1)[self.fill_child[kept]]
+        self.fills, self.fill_parent = self.fills[kept], self.fill_parent[kept]
+        self.fill_money, self.fill_fee = self.fill_money[kept], self.fill_fee[kept]
+        self.children = self.children[known]
+        return int((~known).sum())
+
     def _change(self) -> None:
         """Executions as they stand after busts and corrections."""
         taken = {}

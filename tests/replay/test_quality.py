@@ -12,7 +12,11 @@ from cli.main import main
 from engine.io.journal_format import Kind
 from engine.io.journal_reader import JournalReader
 from engine.record.records import DTYPES, Flag, Side, Template
+from engine.run import manifest
 from replay.quality.measure import measure
+from replay.quality.read import NEEDED
+from replay.report.gather import gather
+from replay.report.orders import Book
 
 # The first test of a worker compiles the core where the cache is empty.
 pytestmark = pytest.mark.timeout(600)
@@ -227,6 +231,21 @@ def test_amounts_are_converted_at_the_references_rate(run_dir, measured, tmp_pat
     assert found.venues[0].notional_converted is None
     assert found.missing["amounts without a rate of fx.rate.USD"] == 1
     assert measured.venues[0].notional_converted is None
+
+
+def test_orders_whose_clients_order_is_gone_are_left_out_and_counted(run_dir):
+    found = gather(run_dir, NEEDED)
+    run = manifest.from_bytes(found.manifest)
+    book = Book(found, run.read_config(), run.initial_state())
+    assert book.drop_orphans() == 0
+    parents = book.children["parent_id"]
+    gone = parents[0]
+    before, lost = len(book.fills), int((parents[book.fill_child] == gone).sum())
+    book.ids = book.ids[book.ids != gone]
+    assert book.drop_orphans() == (parents == gone).sum() > 0
+    assert len(book.fills) == len(book.fill_money) == len(book.fill_fee) == before - lost
+    assert (book.children["order_id"][book.fill_child] == book.fills["order_id"]).all()
+    assert gone not in book.children["parent_id"]
 
 
 def test_no_journal_is_said(tmp_path, capsys):

@@ -179,7 +179,7 @@ def test_times_are_never_rounded(ns, text):
 
 
 def test_clock_samples_move_times():
-    events = Events("", "", None, None, None, 0, None, (np.array([100, 200]), np.array([7, -5])))  # type: ignore[arg-type]
+    events = Events("", "", None, None, None, 0, None, 0, (np.array([100, 200]), np.array([7, -5])))  # type: ignore[arg-type]
     assert events.utc_ns(np.array([50, 100, 199, 200, 900])).tolist() == [57, 107, 206, 195, 895]
     bare = events._replace(clock=(np.zeros(0, np.int64), np.zeros(0, np.int64)))
     assert bare.utc_ns(np.array([50])).tolist() == [50]
