@@ -1,13 +1,11 @@
-"""The logs beside a run: its clock against references, and its alerts; what they say, and when the clock was outside.
+"""The logs beside a run, which its watch writes: the clock against references, alerts, breaks of reconciliations.
 
-    clock.jsonl   a line a sample: realtime_ns, clock_ns, source, offset_ns, error_bound_ns
-    alerts.jsonl  a line an alert: seq, event_ns, sent_ns, code, severity
+Each is chained line by line (`replay.watch.chained`), and is read against its chain and against the heads that the
+watch's checkpoint has: a byte that was altered, a line that is gone or was cut off is an error that names line and
+byte. A log that is not there is said to be missing, never taken for a good one. A last line without its end was being
+written: it is left out, and its bytes are counted.
 
-A log that is not there is said to be missing, never taken for a good one. A line that cannot be read is an error that
-names file and line: a report does not pass over it. A last line without its end was being written: it is left out, and
-counted.
-
-Worst case: a clock sample costs 40 bytes; a sample a second over a year is 1.3 GB a run, so runs are days.
+Worst case: a log is in memory while it is read, some 400 bytes a line; runs are days.
 """
 
 from __future__ import annotations
@@ -21,9 +19,13 @@ import numpy as np
 
 from engine.errors import TickrouteError
 from replay.compliance.tally import Array
+from replay.watch import checkpoint
+from replay.watch.chained import ChainError, rows
 
 CLOCK: Final = "clock.jsonl"
 ALERTS: Final = "alerts.jsonl"
+BREAKS: Final = "breaks.jsonl"
+LOGS: Final = (CLOCK, ALERTS, BREAKS)
 
 
 class LogError(TickrouteError):
@@ -33,89 +35,115 @@ class LogError(TickrouteError):
 
 
 class ClockLine(msgspec.Struct, frozen=True):
-    """A sample of the clock. `offset_ns`: our clock less the reference; None where the source could not say."""
+    """A sample of the clock. `offset_ns`: this clock minus UTC; what is None nobody knows."""
 
     realtime_ns: int
     clock_ns: int
     source: str
     offset_ns: int | None = None
     error_bound_ns: int | None = None
+    synchronised: bool = True
+    step_ns: int = 0
+
+    def outside(self, tolerance_ns: int) -> bool:
+        """Whether the sample does not show the clock to be within a tolerance."""
+        if self.offset_ns is None or self.error_bound_ns is None or not self.synchronised:
+            return True
+        return abs(self.step_ns) > tolerance_ns or max(abs(self.offset_ns), self.error_bound_ns) > tolerance_ns
 
 
 class AlertLine(msgspec.Struct, frozen=True):
-    """An alert as it was sent."""
+    """An alert as it was sent. `seen`: event_ns is when the watch saw it, since nobody knows it closer."""
 
     seq: int
     event_ns: int
     sent_ns: int
     code: str
     severity: str = ""
+    kind: str = ""
+    subject: str = ""
+    count: int = 1
+    seen: bool = False
+
+
+class BreakLine(msgspec.Struct, frozen=True):
+    """A difference to a venue's record: `state` is open, or gone when it is no more."""
+
+    seq: int
+    state: str
+    kind: str = msgspec.field(name="break")
+    mic: str = ""
+    exec_id: str = ""
+    age_ns: int | None = None
+    found_ns: int = 0
 
 
 class Log(NamedTuple):
-    """A file beside a run as it was read."""
+    """A file beside a run as it was read. `head` is the last line's chain value."""
 
     name: str
     size: int
     sha256: str
     lines: int
     unfinished: int
+    head: str
 
 
 class Beside(NamedTuple):
-    """What lies beside a run. `clock`: int64 rows of (clock_ns, offset_ns, error_bound_ns, known); `excursions`: begin
-    and end in turn, ns of the engine's clock."""
+    """What lies beside a run. `excursions`: begin and end in turn, ns of the engine's clock."""
 
-    clock_log: Log | None
-    alert_log: Log | None
-    clock: Array
-    sources: list[str]
+    logs: dict[str, Log]
+    clock: list[ClockLine]
     excursions: Array
     alerts: list[AlertLine]
+    breaks: list[BreakLine]
 
 
-def beside(run_dir: Path, tolerance_ns: int) -> Beside:
-    """Read what lies beside a run. LogError where a line cannot be read."""
-    clock_log, clock_lines = _read(run_dir / CLOCK, ClockLine)
-    alert_log, alerts = _read(run_dir / ALERTS, AlertLine)
-    rows = np.zeros((len(clock_lines), 4), dtype=np.int64)
-    for n, line in enumerate(clock_lines):
-        known = line.offset_ns is not None
-        rows[n] = line.clock_ns, line.offset_ns or 0, line.error_bound_ns or 0, known
-    sources = sorted({line.source for line in clock_lines})
-    return Beside(clock_log, alert_log, rows, sources, excursions(rows, tolerance_ns), alerts)
+def beside(run_dir: Path, run_id: str, tolerance_ns: int) -> Beside:
+    """Read what lies beside a run. LogError where a line is not as it was written."""
+    found: dict[str, list[Any]] = {}
+    logs = {}
+    for name, kind in ((CLOCK, ClockLine), (ALERTS, AlertLine), (BREAKS, BreakLine)):
+        log, found[name] = _read(run_dir, name, run_id, kind)
+        if log is not None:
+            logs[name] = log
+    return Beside(logs, found[CLOCK], excursions(found[CLOCK], tolerance_ns), found[ALERTS], found[BREAKS])
 
 
-def excursions(clock: Array, tolerance_ns: int) -> Array:
-    """Stretches of the engine's clock in which it was outside its tolerance: |offset| + error bound beyond it, or not
-    known. A stretch reaches from the last good sample to the next good one."""
+def excursions(samples: list[ClockLine], tolerance_ns: int) -> Array:
+    """Stretches of the engine's clock without a sample that shows it to be within the tolerance: from the last good
+    sample (0: there was none) to the next good one (the largest int64: none came)."""
     found: list[int] = []
-    outside = (np.abs(clock[:, 1]) + clock[:, 2] > tolerance_ns) | (clock[:, 3] == 0)
-    times = clock[:, 0]
-    begin = -1
-    for n in np.flatnonzero(np.diff(np.concatenate([[False], outside, [False]]).astype(np.int8))):
-        if begin < 0:
-            begin = int(times[n - 1]) if n else 0
-        else:
-            end = int(times[n]) if n < len(times) else int(np.iinfo(np.int64).max)
-            found += [begin, end]
-            begin = -1
+    outside, good_ns = False, 0
+    for sample in samples:
+        bad = sample.outside(tolerance_ns)
+        if bad and not outside:
+            found.append(good_ns)
+        elif outside and not bad:
+            found.append(sample.clock_ns)
+        outside = bad
+        good_ns = good_ns if bad else sample.clock_ns
+    if outside:
+        found.append(int(np.iinfo(np.int64).max))
     return np.array(found, dtype=np.int64)
 
 
-def _read(path: Path, kind: type[Any]) -> tuple[Log | None, list[Any]]:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+def _read(run_dir: Path, name: str, run_id: str, kind: type[Any]) -> tuple[Log | None, list[Any]]:
+    path = run_dir / name
+    if not path.exists():
+        if name in checkpoint.heads(run_dir):
+            raise LogError(f"{path}: is missing, and the watch had written it; restore it from a copy")
         return None, []
-    lines, decoder = [], msgspec.json.Decoder(kind)
-    pieces = data.split(b"\n")
-    unfinished = len(pieces.pop())
-    for number, text in enumerate(pieces, 1):
-        try:
-            lines.append(decoder.decode(text))
-        except msgspec.MsgspecError as error:
-            raise LogError(
-                f"{path} line {number}: {error}; restore the file from a copy, or find out who changed it"
-            ) from error
-    return Log(path.name, len(data), hashlib.sha256(data).hexdigest(), len(lines), unfinished), lines
+    lines: list[Any] = []
+    chain = ""
+    try:
+        for row in rows(path, run_id, checkpoint.heads(run_dir).get(name)):
+            chain = str(row["chain"])
+            lines.append(msgspec.convert(row, kind))
+    except ChainError as error:
+        raise LogError(f"{error}; restore it from a copy, or find out who changed it") from error
+    except msgspec.ValidationError as error:
+        raise LogError(f"{path}, line {len(lines) + 1}: {error}") from error
+    data = path.read_bytes()
+    unfinished = len(data) - data.rfind(b"\n") - 1
+    return Log(name, len(data), hashlib.sha256(data).hexdigest(), len(lines), unfinished, chain), lines

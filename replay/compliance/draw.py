@@ -97,14 +97,14 @@ def _points(figure: Figure, axes: Axes) -> None:
     last = len(figure.names) - 1
     axes.plot([0, last], [0, 0], color=RULE, lw=2, zorder=1)
     for n, name in enumerate(figure.names):
-        inside = 2 <= n <= 7
+        inside = 2 <= n <= 8
         axes.plot([n], [0], color=SERIES[0 if inside else 1], marker="o", ms=9, zorder=2, lw=0)
         axes.plot([n, n], [0, 0.42 if n % 2 else -0.42], color=RULE, lw=0.8, zorder=0)
         place = (n, 0.5 if n % 2 else -0.5)
         axes.text(*place, name, ha="center", va="bottom" if n % 2 else "top", fontsize=9, color=INK)
-    axes.text(4.5, 1.05, "within one event: service time", ha="center", va="bottom", fontsize=9, color=SERIES[0])
-    axes.plot([1, 7], [1.0, 1.0], color=SERIES[0], lw=1.2)
-    axes.text(9.0, 1.05, "reports of the venue", ha="center", va="bottom", fontsize=9, color=SERIES[1])
-    axes.plot([8, 10], [1.0, 1.0], color=SERIES[1], lw=1.2)
+    axes.text(5.0, 1.05, "within one event: service time", ha="center", va="bottom", fontsize=9, color=SERIES[0])
+    axes.plot([2, 8], [1.0, 1.0], color=SERIES[0], lw=1.2)
+    axes.text(10.0, 1.05, "reports of the venue", ha="center", va="bottom", fontsize=9, color=SERIES[1])
+    axes.plot([9, 11], [1.0, 1.0], color=SERIES[1], lw=1.2)
     axes.set_xlim(-0.7, last + 0.7)
     axes.set_ylim(-1.0, 1.45)

@@ -69,8 +69,9 @@ def _report(read: Read, rules: Profile, parts: list[Part], replays: int, sealed:
     inputs = []
     for r in read.runs:
         inputs += [Input(run=r.label, name=f.name, size=f.size, sha256=f.sha256) for f in r.files]
-        logs = [log for log in (r.beside.clock_log, r.beside.alert_log) if log is not None]
-        inputs += [Input(run=r.label, name=log.name, size=log.size, sha256=log.sha256) for log in logs]
+        inputs += [
+            Input(run=r.label, name=log.name, size=log.size, sha256=log.sha256) for log in r.beside.logs.values()
+        ]
     symbols = sorted({i.symbol for r in read.runs for i in r.config.instrument})
     what = ", ".join(symbols[:6]) + (f" and {len(symbols) - 6:,} more" if len(symbols) > 6 else "")
     count = f"{len(read.runs)} run" + ("s" if len(read.runs) > 1 else "")

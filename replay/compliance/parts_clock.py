@@ -8,6 +8,7 @@ from engine.io.histogram import LENGTH, record
 from engine.io.journal_format import Kind
 from engine.record.records import Reason, Template
 from replay.compliance import tally as y
+from replay.compliance.beside import ALERTS, CLOCK
 from replay.compliance.context import SPREAD_COLUMNS, Context, of, spread_cells
 from replay.compliance.document import Cell, Figure, Line, Part, Table, column, span
 from replay.compliance.parts_latency import SEGMENTS
@@ -25,10 +26,10 @@ _MOST = 100
 def clock(c: Context) -> Part:
     """Part 6."""
     missing = []
-    without = [r.label for r in c.runs if r.beside.clock_log is None]
+    without = [r.label for r in c.runs if CLOCK not in r.beside.logs]
     if without:
         missing.append(said("p6.no_log", runs=listed(without)))
-    count = int(c.tally["negative"].sum())
+    count = int(c.tally["negative"][: y.INSIDE].sum())
     tables = [_offsets(c), _excursions(c), _inside(c)]
     if count:
         tables.append(_negatives(c, count))
@@ -49,16 +50,17 @@ def _offsets(c: Context) -> Table:
     rows: list[list[Cell]] = []
     for r in c.runs:
         samples = r.beside.clock
-        if not len(samples):
+        if not samples:
             continue
-        known = samples[samples[:, 3] != 0]
-        reach = np.abs(known[:, 1]) + known[:, 2]
-        inside = int((reach <= c.profile.clock_tolerance_ns).sum())
+        known = [s for s in samples if s.offset_ns is not None and s.error_bound_ns is not None]
+        inside = sum(not s.outside(c.profile.clock_tolerance_ns) for s in samples)
+        gaps = np.diff(np.array([s.realtime_ns for s in samples], dtype=np.int64))
         rows.append(
             [
-                r.label, ", ".join(r.beside.sources), len(samples), len(samples) - len(known), inside,
-                inside / len(samples), int(np.abs(known[:, 1]).max()) if len(known) else None,
-                int(known[:, 2].max()) if len(known) else None, len(r.beside.excursions) // 2,
+                r.label, ", ".join(sorted({s.source for s in samples})), len(samples), len(samples) - len(known),
+                inside, inside / len(samples), max((abs(s.offset_ns or 0) for s in known), default=None),
+                max((s.error_bound_ns or 0 for s in known), default=None), sum(s.step_ns != 0 for s in samples),
+                int(gaps.max()) if len(gaps) else None, len(r.beside.excursions) // 2,
             ]
         )  # fmt: skip
     return Table(
@@ -73,6 +75,8 @@ def _offsets(c: Context) -> Table:
             column("share", "inside", "share", "share of all samples, unknown ones counted as outside"),
             column("worst_offset_ns", "largest offset", "ns", "largest |offset|"),
             column("worst_bound_ns", "largest error bound", "ns", "largest error bound"),
+            column("steps", "steps", "int", "how often CLOCK_REALTIME was set"),
+            column("widest_gap_ns", "widest gap", "ns", "longest time between two samples: a gap in the evidence"),
             column("excursions", "excursions", "int", "stretches outside"),
         ],
         rows=rows,
@@ -116,7 +120,7 @@ def _inside(c: Context) -> Table:
 
 
 def _negatives(c: Context, count: int) -> Table:
-    names = dict(SEGMENTS) | {y.RESPONSE: "response", y.IN_LOOP: "service and wait", y.RESPONSE_INSIDE: "response"}
+    names = dict(SEGMENTS) | {y.RESPONSE: "response", y.IN_LOOP: "service and wait"}
     listed_rows = c.tally["listed"][: int(c.tally["run"][0]["listed"])]
     mine = listed_rows[listed_rows["kind"] == y.NEGATIVE]
     rows: list[list[Cell]] = []
@@ -140,8 +144,9 @@ def _negatives(c: Context, count: int) -> Table:
 def _offset_figure(c: Context) -> Figure | None:
     lines = []
     for r in c.runs:
-        samples = r.beside.clock[r.beside.clock[:, 3] != 0]
-        if len(samples):
+        rows = [(s.clock_ns, s.offset_ns) for s in r.beside.clock if s.offset_ns is not None]
+        if rows:
+            samples = np.array(rows, dtype=np.int64)
             times, values = extremes(samples[:, 0], samples[:, 1])
             lines.append(Line(name=r.label, x=[_seconds(c, t) for t in times], y=[float(v) for v in values]))
     if not lines:
@@ -190,7 +195,7 @@ def extremes(times: Array, values: Array) -> tuple[list[int], list[int]]:
 def alerts(c: Context) -> Part:
     """Part 9."""
     missing = []
-    without = [r.label for r in c.runs if r.beside.alert_log is None]
+    without = [r.label for r in c.runs if ALERTS not in r.beside.logs]
     if without:
         missing.append(said("p9.no_log", runs=listed(without)))
     counts = np.flatnonzero(c.tally["alerts"])
@@ -204,12 +209,16 @@ def alerts(c: Context) -> Part:
         rows=[[reason_name(int(code), Reason), int(c.tally["alerts"][code])] for code in counts],
         source=c.source(),
     )
-    tables = [journal, *_sent(c)]
+    tables = [journal, *_sent(c), _codes(c)]
     figures = [figure for figure in (_delay_figure(c),) if figure is not None]
+    texts = [said("p9.limit", limit=span(c.profile.alert_limit_ns))]
+    seen = sum(line.seen for r in c.runs for line in r.beside.alerts)
+    if seen:
+        texts.append(said("p9.seen", n=f"{seen:,}"))
     return Part(
         number=9,
         title="Alerts",
-        texts=[said("p9.limit", limit=span(c.profile.alert_limit_ns))],
+        texts=texts,
         tables=[table for table in tables if table.rows],
         figures=figures,
         missing=missing if counts.size else [*missing, "No alert is on the journals."],
@@ -263,6 +272,28 @@ def _sent(c: Context) -> list[Table]:
         source=source,
     )
     return [sent, lates]
+
+
+def _codes(c: Context) -> Table:
+    counts: dict[tuple[str, str, str], list[int]] = {}
+    for r in c.runs:
+        for line in r.beside.alerts:
+            row = counts.setdefault((line.severity, line.kind, line.code), [0, 0])
+            row[0] += 1
+            row[1] += line.count
+    return Table(
+        id="9.4",
+        title="Alerts sent, by code",
+        columns=[
+            column("severity", "severity", "text", "critical, warning or info"),
+            column("kind", "kind", "text", "what kind of alert"),
+            column("code", "alert", "text", "what it is about"),
+            column("lines", "lines", "int", "lines of alerts.jsonl"),
+            column("events", "events", "int", "events that they stand for"),
+        ],
+        rows=[[*key, *row] for key, row in sorted(counts.items())],
+        source=[of(r) for r in c.runs if r.beside.alerts],
+    )
 
 
 def of_values(values: Array) -> Histogram:

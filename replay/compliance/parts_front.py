@@ -187,9 +187,7 @@ def _files(c: Context) -> Table:
     rows: list[list[Cell]] = []
     for r in c.runs:
         rows += [[r.label, f.name, f.size, f.sha256, f.frames, f.first_ns or None, f.last_ns or None] for f in r.files]
-        for log in (r.beside.clock_log, r.beside.alert_log):
-            if log is not None:
-                rows.append([r.label, log.name, log.size, log.sha256, log.lines, None, None])
+        rows += [[r.label, g.name, g.size, g.sha256, g.lines, None, None] for g in r.beside.logs.values()]
     return Table(
         id="1.2",
         title="Input files",
@@ -231,21 +229,23 @@ def _messages(c: Context) -> Table:
     )
 
 
-#: (point, where exactly it is taken, by which clock, in which field). Held to the code by tests.
+#: (point, where exactly it is taken, by which clock, in which field). docs/clock.md has the functions that they lie
+#: between, and tests/run/test_points.py holds the loop to them.
 POINTS: Final = (
-    ("kernel receive", "the kernel's stamp of a datagram or segment, where the transport gives one", "CLOCK_REALTIME",
-     "not journaled by ZeroMQ and shared-memory transports"),
-    ("user receive", "the loop's clock, read once a cycle before it polls; all records of the cycle carry it",
-     "engine clock", "ts_recv_ns"),
-    ("decoded", "after framing and admission checks", "time stamp counter", "STAGES.decode_ns"),
-    ("booked", "after the books and orders are updated", "time stamp counter", "STAGES.book_ns"),
-    ("decided", "after the workflows' steps", "time stamp counter", "STAGES.decide_ns"),
-    ("risk passed", "after the risk gate", "time stamp counter", "STAGES.risk_ns"),
-    ("encoded", "after outputs are gathered into messages", "time stamp counter", "STAGES.encode_ns"),
-    ("sent", "after the transport took the last message", "time stamp counter", "STAGES.send_ns, total_ns"),
-    ("acknowledged", "user receive of the venue's first answer to an order", "engine clock", "ts_recv_ns of it"),
-    ("first fill", "user receive of the order's first execution", "engine clock", "ts_recv_ns of it"),
-    ("last fill", "the event in which the client's order was filled whole", "engine clock", "ts_recv_ns of it"),
+    ("kernel receive", "not taken: ZeroMQ does not hand it on, and a ring in shared memory has no kernel in it", "none",
+     "none"),
+    ("clock read", "the loop's clock, read first in a cycle, before it polls; all records of the cycle carry it",
+     "engine clock", "ts_recv_ns, STAGES.clock_ns"),
+    ("user receive", "the poll begins that finds the message", "time stamp counter", "STAGES.receive_ns begins"),
+    ("decoded", "after admission: the record is one of ours", "time stamp counter", "STAGES.decode_ns"),
+    ("booked", "after books, orders and positions have taken it", "time stamp counter", "STAGES.book_ns"),
+    ("decided", "after the workflow has chosen; added up over the turns", "time stamp counter", "STAGES.decide_ns"),
+    ("risk passed", "after the gate; added up over the turns", "time stamp counter", "STAGES.risk_ns"),
+    ("encoded", "after the messages of the outputs are found", "time stamp counter", "STAGES.encode_ns"),
+    ("sent", "after the last message was handed to ZeroMQ or the ring", "time stamp counter", "STAGES.total_ns"),
+    ("acknowledged", "clock read of the venue's first answer to an order", "engine clock", "ts_recv_ns of it"),
+    ("first fill", "clock read of the order's first execution", "engine clock", "ts_recv_ns of it"),
+    ("last fill", "clock read of the event that filled the client's order whole", "engine clock", "ts_recv_ns of it"),
 )  # fmt: skip
 
 
@@ -262,7 +262,7 @@ def points(c: Context) -> Part:
         ],
         rows=[list(row) for row in POINTS],
         source=[],
-        note="The points are those of the build; a test of the build holds them to the loop's code.",
+        note=said("p2.held"),
     )
     diagram = Figure(
         id="2.a",

@@ -9,10 +9,12 @@ from engine.core.lifecycle import PRECEDENCE
 from engine.record.records import ExecType, OrdStatus, Reason
 from replay.compliance import quantiles
 from replay.compliance import tally as y
-from replay.compliance.context import Context
+from replay.compliance.beside import BREAKS
+from replay.compliance.context import Context, of
 from replay.compliance.document import Cell, Figure, Line, Part, Table, column, span
 from replay.compliance.parts_latency import feed_clocks
 from replay.compliance.quantiles import at
+from replay.compliance.rare import MOST
 from replay.compliance.runs import RunFacts
 from replay.compliance.texts import list_said, listed, said
 from replay.decode import reason_name
@@ -170,13 +172,17 @@ def audit(c: Context) -> Part:
         source=c.source(),
     )
     late = [r.label for r in c.runs if r.first_seq > 0]
+    missing = [said("p11.begins_late", runs=listed(late))] if late else []
+    without = [r.label for r in c.runs if BREAKS not in r.beside.logs]
+    if without:
+        missing.append(said("p11.no_breaks", runs=listed(without)))
     return Part(
         number=11,
         title="Order-state audit",
         texts=[said("p11.legal"), said("p11.orphans")],
-        tables=[_summary(c, illegal), transitions, _ends(c), _breaks(c)],
+        tables=[_summary(c, illegal), transitions, _ends(c), _breaks(c), *_reconciled(c)],
         figures=[],
-        missing=[said("p11.begins_late", runs=listed(late))] if late else [],
+        missing=missing,
     )
 
 
@@ -251,6 +257,32 @@ def _breaks(c: Context) -> Table:
     )
 
 
+def _reconciled(c: Context) -> list[Table]:
+    """Breaks of reconciliations, with their age; nothing where no run has a log of them."""
+    rows: list[list[Cell]] = []
+    for r in c.runs:
+        for line in r.beside.breaks:
+            rows.append([r.label, line.seq, line.state, line.kind, line.mic, line.exec_id, line.age_ns, line.found_ns])
+    table = Table(
+        id="11.4",
+        title="Breaks against the venues' own records",
+        columns=[
+            column("run", "run", "text", "the run"),
+            column("seq", "line", "int", "line of breaks.jsonl"),
+            column("state", "state", "text", "open: it was found; gone: it is no more"),
+            column("kind", "break", "text", "what differs"),
+            column("venue", "venue", "text", "ISO 10383 code"),
+            column("exec_id", "ExecID", "text", "the execution"),
+            column("age_ns", "age", "ns", "since it was executed or changed; empty where nobody knows"),
+            column("found", "found", "time", "when it was found, UTC"),
+        ],
+        rows=rows[:MOST],
+        source=[of(r) for r in c.runs if BREAKS in r.beside.logs],
+        note=f"The first {MOST:,} of {len(rows):,}." if rows else "No break was found.",
+    )
+    return [table] if table.source else []
+
+
 def capacity(c: Context) -> Part:
     """Part 12."""
     peaks = c.tally["peaks"].reshape(2, len(y.WINDOWS_NS), 4)
@@ -295,8 +327,8 @@ def method(c: Context) -> Part:
     tally = c.tally
     named: list[tuple[str, int]] = [
         ("events without a measurement (they sent nothing)", _inputs(c) - int(tally["checks"][y.C_STAGES])),
-        ("latencies below 0, in no cell, kept in the ranks", int(tally["negative"].sum())),
-        ("latencies above an hour, in no cell, kept in the ranks", int(tally["over"].sum())),
+        ("latencies below 0, in no cell, kept in the ranks", int(tally["negative"][: y.INSIDE].sum())),
+        ("latencies above an hour, in no cell, kept in the ranks", int(tally["over"][: y.INSIDE].sum())),
         ("orders beyond the tables of this report, in no figure of parts 10 and 11", sum(r.overflow for r in c.runs)),
         ("refused inputs, in no figure but part 7", int(tally["refusals"].sum())),
         ("torn bytes behind journals' last frames", sum(r.torn_bytes for r in c.runs)),
@@ -319,8 +351,7 @@ def _inputs(c: Context) -> int:
 
 
 def _unfinished(c: Context) -> int:
-    logs = [log for r in c.runs for log in (r.beside.clock_log, r.beside.alert_log) if log is not None]
-    return sum(log.unfinished for log in logs)
+    return sum(log.unfinished for r in c.runs for log in r.beside.logs.values())
 
 
 def _without_response(c: Context) -> int:

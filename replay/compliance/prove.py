@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +63,11 @@ def verify(path: Path, runs: Sequence[Path], seals: Sequence[Path] = (), progres
     made = make(
         runs, claim.options.profile, replays=claim.options.replays, seals=seals, names=claim.names, progress=progress
     )
+    return compare(path, claim, made, lambda: rendered(made, claim.form))
+
+
+def compare(path: Path, claim: Claim, made: Report, files: Callable[[], dict[str, bytes]]) -> Proof:
+    """A report held to what was made again; `files` gives it in the report's form."""
     same_build = (claim.build_hash, claim.report_hash) == (made.build_hash, made.report_hash)
     differences = _inputs(claim, made)
     if claim.report is not None:
@@ -73,7 +78,7 @@ def verify(path: Path, runs: Sequence[Path], seals: Sequence[Path] = (), progres
         differences.append(f"figures_sha256 is {claim.figures_sha256}; made again it is {made.figures_sha256}")
     same_libraries = claim.report is None or claim.report.libraries == made.libraries
     if same_build and same_libraries:
-        differences += _bytes(path, claim.form, made)
+        differences += _bytes(path, files())
         return _proof(path, claim, same_build, differences, "identical", "")
     note = "made by another build: figures were compared, and not the bytes"
     if claim.report is None:
@@ -188,10 +193,9 @@ def _rows(old: Any, new: Any) -> list[str]:
     return found or ["its heading, note or source differs"]
 
 
-def _bytes(path: Path, form: str, made: Report) -> list[str]:
+def _bytes(path: Path, files: dict[str, bytes]) -> list[str]:
     """The first differing byte of each file of a report."""
     found = []
-    files = rendered(made, form)
     for name, data in files.items():
         file = path / name if name else path
         try:

@@ -130,7 +130,7 @@ class Pass:
         with JournalReader(path) as reader:
             facts = manifest.from_bytes(reader.manifest)
             config = facts.read_config()
-            aside = beside(path, self.tolerance_ns)
+            aside = beside(path, reader.run_id.hex(), self.tolerance_ns)
             tally = self._tally(path, config, aside)
             take, settle = kernels()
             rare, segments = Rare(facts.schema_version), _Segments()

@@ -19,13 +19,15 @@ import msgspec
 
 from engine.errors import TickrouteError
 from engine.io import journal_chain
-from engine.io.journal_format import segment_path
+from engine.io.journal_format import JournalError, segment_path
 from engine.io.journal_reader import JournalReader
-from replay.compliance.beside import ALERTS, CLOCK
+from replay.compliance.beside import LOGS
 from replay.compliance.document import canonical
 
 FORMAT: Final = 1
 BLOCK: Final = 1 << 16
+#: Where a segment's header says where it ends; eight bytes, written when it is closed.
+_END: Final = 56
 
 
 class SealError(TickrouteError):
@@ -35,10 +37,14 @@ class SealError(TickrouteError):
 
 
 class SealedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file as it was. `used`: its first bytes, which will not change, where it is still written to; else its size."""
+    """A file as it was. `used`: its first bytes, which will not change, where it is still written to; else its size.
+
+    `growing`: a segment that was not closed; its header's last eight bytes, which say where it ends, count as zero.
+    """
 
     name: str
     used: int
+    growing: bool
     sha256: str
     blocks: list[str]
 
@@ -89,11 +95,14 @@ def seal(run_dir: Path) -> Seal:
         closed = end.ending.name == "CLOSED"
         if not closed:
             used[end.segment] = end.offset
-        files = [_file(segment_path(run_dir, n), f"journal/{n:06d}.seg", size) for n, size in used.items()]
+        files = [
+            _file(segment_path(run_dir, n), f"journal/{n:06d}.seg", size, growing=bool(size))
+            for n, size in used.items()
+        ]
         run_id, manifest = reader.run_id, reader.manifest
-    for name in (CLOCK, ALERTS):
+    for name in LOGS:
         if (run_dir / name).exists():
-            files.append(_file(run_dir / name, name, 0))
+            files.append(_file(run_dir / name, name, 0, growing=False))
     links = journal_chain.read_chain(run_dir)
     body = Body(
         format=FORMAT,
@@ -110,7 +119,7 @@ def seal(run_dir: Path) -> Seal:
     return Seal(body=body, sha256=hashlib.sha256(canonical(body)).hexdigest())
 
 
-def _file(path: Path, name: str, used: int) -> SealedFile:
+def _file(path: Path, name: str, used: int, *, growing: bool) -> SealedFile:
     """A file's digests; `used` 0: all of it."""
     size = used or path.stat().st_size
     whole, blocks = hashlib.sha256(), []
@@ -118,9 +127,11 @@ def _file(path: Path, name: str, used: int) -> SealedFile:
         left = size
         while left > 0 and (data := file.read(min(BLOCK, left))):
             left -= len(data)
+            if growing and not blocks:
+                data = data[:_END] + bytes(8) + data[_END + 8 :]
             whole.update(data)
             blocks.append(hashlib.sha256(data).hexdigest())
-    return SealedFile(name=name, used=size - left, sha256=whole.hexdigest(), blocks=blocks)
+    return SealedFile(name=name, used=size - left, growing=growing, sha256=whole.hexdigest(), blocks=blocks)
 
 
 def sign(unsigned: Seal, key_file: Path) -> Seal:
@@ -191,9 +202,18 @@ def _signed(found: Seal) -> bool:
 
 def compare(found: Seal, run_dir: Path) -> str | None:
     """What of a run is not as it was sealed: the first file and place; None where all is. A run may have gone on."""
-    with JournalReader(run_dir) as reader:
-        if reader.run_id.hex() != found.body.run_id:
-            return f"{run_dir}: is run {reader.run_id.hex()}, and the seal is of run {found.body.run_id}"
+    try:
+        with JournalReader(run_dir) as reader:
+            run_id = reader.run_id.hex()
+    except JournalError as error:
+        return compare_files(found, run_dir) or str(error)
+    if run_id != found.body.run_id:
+        return f"{run_dir}: is run {run_id}, and the seal is of run {found.body.run_id}"
+    return compare_files(found, run_dir)
+
+
+def compare_files(found: Seal, run_dir: Path) -> str | None:
+    """As `compare`, of the files' bytes alone: the journal need not be one that can be read."""
     for sealed in found.body.files:
         wrong = _changed(run_dir / sealed.name, sealed, found.body.block_bytes)
         if wrong is not None:
@@ -208,7 +228,9 @@ def _changed(path: Path, sealed: SealedFile, block_bytes: int) -> str | None:
         return f"{path}: was sealed, and is missing"
     if size < sealed.used:
         return f"{path}: has {size:,} bytes; {sealed.used:,} were sealed"
-    now = _file(path, sealed.name, sealed.used) if sealed.used else SealedFile(name="", used=0, sha256="", blocks=[])
+    if not sealed.used:
+        return None
+    now = _file(path, sealed.name, sealed.used, growing=sealed.growing)
     for n, (was, has) in enumerate(zip(sealed.blocks, now.blocks, strict=True)):
         if was != has:
             first, last = n * block_bytes, min((n + 1) * block_bytes, sealed.used) - 1

@@ -39,7 +39,8 @@ def tell(t: Tally, histogram: int, value: int) -> None:
         t.highest[histogram] = value
     if value < 0:
         t.negative[histogram] += 1
-        note(t, y.NEGATIVE, t.now[0].seq, histogram, value)
+        if histogram < y.INSIDE:  # the others tell the same values again
+            note(t, y.NEGATIVE, t.now[0].seq, histogram, value)
     elif value > HIGHEST:
         t.over[histogram] += 1
     else:
