@@ -111,13 +111,14 @@ def _hosts(c: Context) -> Table:
 def lineage(c: Context) -> Part:
     """Part 1."""
     missing = []
-    for r, replayed in zip(c.runs, c.replayed, strict=True):
+    for r, replayed, sealed in zip(c.runs, c.replayed, c.sealed, strict=True):
         if replayed is None:
-            missing.append(
-                f"{r.label}: no replay was asked for (--replays 0), so that its outputs follow is not shown."
-            )
+            missing.append(said("p1.no_replay", run=r.label))
+        if sealed is not None and sealed.last_seq < r.last_seq:
+            ends = {"first": f"{r.first_seq:,}", "last": f"{sealed.last_seq:,}", "end": f"{r.last_seq:,}"}
+            missing.append(said("p1.sealed", run=r.label, **ends))
     if not any(c.sealed):
-        missing.append("No seal was given (--seal): that hashes were not made anew after a change is not shown.")
+        missing.append(said("p1.no_seal"))
     return Part(
         number=1,
         title="Lineage",

@@ -13,6 +13,8 @@ from replay.compliance.beside import BREAKS
 from replay.compliance.context import Context, of
 from replay.compliance.document import Cell, Figure, Line, Part, Table, column, span
 from replay.compliance.parts_latency import feed_clocks
+from replay.compliance.quality import quality, why_not
+from replay.compliance.quality import tables as quality_tables
 from replay.compliance.quantiles import at
 from replay.compliance.rare import MOST
 from replay.compliance.runs import RunFacts
@@ -36,14 +38,18 @@ def execution(c: Context) -> Part:
         id="10.a", title="Quantity by venue and strategy", kind="bars", lines=bars, source=c.source(),
         y_label="quantity", names=[f"{row[0]} {row[1]}" for row in table.rows],
     )  # fmt: skip
-    empty = "No order was sent to a venue."
+    found = quality(c)
+    missing = [] if table.rows else ["No order was sent to a venue."]
+    if why_not(c):
+        missing.append(why_not(c))
+    more = quality_tables(c, found) if found is not None else []
     return Part(
         number=10,
         title="Execution by venue",
         texts=[said("p10.money"), said("p10.quality")],
-        tables=[found for found in (table, rejects) if found.rows],
+        tables=[told for told in (table, rejects, *more) if told.rows],
         figures=[figure] if table.rows else [],
-        missing=[] if table.rows else [empty],
+        missing=missing,
     )
 
 

@@ -187,7 +187,8 @@ def _rows(old: Any, new: Any) -> list[str]:
     for n, (a, b) in enumerate(zip(old.rows, new.rows, strict=False), 1):
         for column, x, y in zip(new.columns, a, b, strict=False):
             if x != y:
-                found.append(f"row {n}, {column.label}: the report says {x!r}, made again it is {y!r}")
+                name = " ".join(str(cell) for cell in b[:2])
+                found.append(f"row {n} ({name}), {column.label}: the report says {x!r}, made again it is {y!r}")
     if len(old.rows) != len(new.rows):
         found.append(f"{len(old.rows)} rows, and made again {len(new.rows)}")
     return found or ["its heading, note or source differs"]

@@ -122,7 +122,8 @@ def seal(run_dir: Path) -> Seal:
 def _file(path: Path, name: str, used: int, *, growing: bool) -> SealedFile:
     """A file's digests; `used` 0: all of it."""
     size = used or path.stat().st_size
-    whole, blocks = hashlib.sha256(), []
+    whole = hashlib.sha256()
+    blocks: list[str] = []
     with path.open("rb") as file:
         left = size
         while left > 0 and (data := file.read(min(BLOCK, left))):

@@ -60,6 +60,13 @@ def test_wire(tmp_path):
     assert rows["wire shm vs zmq"]["reach"] == 0.02
 
 
+def test_report(tmp_path):
+    rows = run("report", tmp_path)
+    assert rows["report make"]["p50"] > 0
+    assert rows["report memory"]["p50"] > 50
+    assert rows["report whole"]["baseline"] > 0
+
+
 def test_steady(tmp_path):
     rows = run("steady", tmp_path)
     for end in ("", " 1k"):

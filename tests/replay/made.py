@@ -63,7 +63,7 @@ class Made:
     def order(self, n: int, recv_ns: int, *, venue: int = 0, qty: int = 100, total_ns: int = 1000) -> None:
         """A client's order n, acknowledged and sent to a venue."""
         self.input(Template.ORDER_NEW, recv_ns, recv_ns - 500, qty=qty, side=Side.BUY)
-        new = {"exec_type": ExecType.NEW, "ord_status": OrdStatus.NEW}
+        new = {"exec_type": ExecType.NEW, "ord_status": OrdStatus.NEW, "request": Template.ORDER_NEW}
         self.output(Template.ACK, order_id=BASE | n, leaves_qty=qty, **new)
         child = {"order_id": BASE | CHILD_BIT | n, "parent_id": BASE | n}
         self.output(Template.ORDER_NEW, venue_id=venue, qty=qty, stream_id=1, **child)

@@ -255,7 +255,7 @@ def test_a_clock_log_cut_off_is_found_against_the_seal(run, tmp_path):
     log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-3]))
     assert "clock.jsonl" in str(sealing.compare_files(made, copy))
     log.unlink()
-    rows = [sample(START_NS + n * 10**9, 7, 2_000) for n in range(20)]
+    rows = [sample(START_NS + n * 10**9, 1_007, 2_000) for n in range(20)]
     again = ChainedLog(log, run_id(copy))
     for row in rows:
         again.append(row)

@@ -1,0 +1,97 @@
+"""Execution quality for part 10, from `replay.quality`: spreads, price improvement, where prices lay, markouts.
+
+Worst case: `replay.quality` holds the orders of a run; beyond MOST_ORDERS it is left out, and said to be.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from replay.compliance import tally as y
+from replay.compliance.context import Context
+from replay.compliance.document import Cell, Column, Table, column
+from replay.compliance.texts import listed, said
+from replay.quality.measure import measure
+from replay.quality.structs import Quality, Row
+
+#: Orders at venues of a run, at the most.
+MOST_ORDERS: Final = 500_000
+
+
+def largest(c: Context) -> int:
+    """Orders at venues of the run that has the most."""
+    return max((sum(r.children.values()) for r in c.runs), default=0)
+
+
+def quality(c: Context) -> Quality | None:
+    """The execution quality of the runs; None where `why_not` says something, or no order was sent."""
+    return measure([r.path for r in c.runs]) if largest(c) and not why_not(c) else None
+
+
+def why_not(c: Context) -> str:
+    """Why execution quality is left out; empty where it is not."""
+    if largest(c) > MOST_ORDERS:
+        return said("p10.left_out", n=f"{largest(c):,}", most=f"{MOST_ORDERS:,}")
+    begun_late = [r.label for r in c.runs if r.first_seq > 0]
+    if begun_late:
+        return said("p10.begins_late", runs=listed(begun_late))
+    orphans = int(c.tally["checks"][y.C_UNKNOWN_PARENT])
+    return said("p10.orphans", n=f"{orphans:,}") if orphans else ""
+
+
+def tables(c: Context, found: Quality) -> list[Table]:
+    """By venue and strategy, by client, and what is in no figure."""
+    return [
+        _table(c, found, "10.3", "Quality by venue and strategy", ("venue", "strategy"), found.venue_strategies),
+        _table(c, found, "10.4", "Quality by client", ("client",), found.clients),
+        Table(
+            id="10.5",
+            title="In no figure of execution quality",
+            columns=[column("what", "what", "wide", "what is missing"), column("n", "n", "int", "how often")],
+            rows=[[what, n] for what, n in sorted(found.missing.items())],
+            source=c.source(),
+            note=f"Buckets and horizons: SHA-256 {found.buckets.sha256}.",
+        ),
+    ]  # fmt: skip
+
+
+def _table(c: Context, found: Quality, key: str, title: str, by: tuple[str, ...], rows: list[Row]) -> Table:
+    return Table(
+        id=key,
+        title=title,
+        columns=[*[column(name, name, "text", f"the {name}") for name in by], *_columns(found)],
+        rows=[[*[row.by.get(name) for name in by], *_cells(row)] for row in rows],
+        source=c.source(),
+        note="References: of a venue the quotes of the decision that sent the order, of a client those of its arrival.",
+    )
+
+
+def _columns(found: Quality) -> list[Column]:
+    return [
+        column("currency", "currency", "text", "the currency of spreads and fees"),
+        column("qty", "with quotes", "qty", "executed quantity that had a two-sided reference"),
+        column("effective_bps", "effective spread", "bps", "twice the distance from the mid-point"),
+        column("quoted_bps", "quoted spread", "bps", "of the same quantity"),
+        column("net_improvement_bps", "net improvement", "bps", "better less worse than the quote"),
+        column("improved_qty", "improved", "qty", "executed better than the far side"),
+        column("mid_qty", "at mid", "qty", "executed at the mid-point"),
+        column("near_qty", "near", "qty", "executed at the near side or better"),
+        column("far_qty", "far", "qty", "executed at the far side or worse"),
+        column("fees_bps", "fees", "bps", "by money; negative is a rebate"),
+        column("p50_ns", "time to fill p50", "ns", "to the first execution, engine clock"),
+        *[column(f"markout_{ms}ms_bps", _label(ms), "bps", f"gained {ms} ms later") for ms in found.horizons_ms],
+    ]
+
+
+def _label(ms: int) -> str:
+    """Heading of a markout."""
+    return f"+{ms} ms" if ms < 1000 else f"+{ms // 1000} s"
+
+
+def _cells(row: Row) -> list[Cell]:
+    s = row.spreads
+    later = [told.markout_bps for told in s.later]
+    return [
+        row.by.get("currency"), s.qty, s.effective_spread_bps, s.quoted_spread_bps, s.net_improvement_bps,
+        s.improved_qty, s.mid_qty, s.near_qty, s.far_qty, row.fees_bps, row.time_to_fill_p50_ns, *later,
+    ]  # fmt: skip
