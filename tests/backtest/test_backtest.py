@@ -20,7 +20,7 @@ from tests.backtest import desk
 from tests.backtest.naive import Naive
 
 #: SHA-256 over all frames of the seeded backtest: it changes with what the engine or the venues do, and says why then.
-JOURNAL = "9b648e2bd718b139d5c15703e10b956840672724b56ebf57d2b10ac13e6cb083"
+JOURNAL = "b6615e6091c989575729cd2e23a3897083b8dea8bb2c29477ac6af0083028612"
 
 
 @pytest.fixture(scope="module")

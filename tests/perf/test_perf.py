@@ -51,6 +51,15 @@ def test_core(tmp_path):
 
 
 @pytest.mark.torture
+def test_risk(tmp_path):
+    rows = run("risk", tmp_path)
+    assert rows["risk gate"]["n"] == 10_000
+    assert rows["risk gate"]["baseline"] > 0
+    assert rows["risk added"]["reach"] == 60
+    assert rows["risk routing"]["n"] > 10
+
+
+@pytest.mark.torture
 def test_wire(tmp_path):
     rows = run("wire", tmp_path)
     for name in ("wire ipc 1k", "wire ipc 10k", "wire tcp 10k", "wire shm 10k"):
