@@ -66,13 +66,41 @@ COMMANDS: dict[str, Command] = {
             ("tickroute reconcile runs/today --stream tcp://venue:9100", "as executions come, until Ctrl-C"),
         ),
     ),
-    "control": Command(
-        "cli.control:control",
-        "tell a running engine: kill-on, kill-off, cancel-all",
+    "halt": Command(
+        "cli.halt:halt",
+        "stop trading, all or a scope: no new order leaves, what lives is cancelled",
         (
-            ("tickroute control runs/today kill-on", "no new order leaves; cancels do"),
-            ("tickroute control runs/today kill-off", "orders may leave again"),
+            ("tickroute halt runs/today", "stop everything"),
+            ("tickroute halt runs/today --venue XNYS --keep-orders", "send nothing new to a venue"),
         ),
+    ),
+    "resume": Command(
+        "cli.resume:resume",
+        "let orders of a halted scope leave again",
+        (("tickroute resume runs/today", "orders may leave again"),),
+    ),
+    "cancel-all": Command(
+        "cli.cancel_all:cancel_all",
+        "cancel all orders, or those of a scope, and say what became of them",
+        (("tickroute cancel-all runs/today --symbol SPY", "cancel what lives in one instrument"),),
+    ),
+    "limits": Command(
+        "cli.limits:limits",
+        "another limit of the risk gate, from now on",
+        (("tickroute limits runs/today max-qty 5000 --symbol SPY", "a smaller largest order"),),
+    ),
+    "override": Command(
+        "cli.override:override",
+        "another limit for a while, by two persons",
+        (
+            ("tickroute override runs/today max-qty 50000 --symbol SPY --for 15m", "ask for it"),
+            ("tickroute override runs/today --approve 1", "be the second person"),
+        ),
+    ),
+    "enable": Command(
+        "cli.enable:enable",
+        "let a strategy trade again that its throttle stopped",
+        (("tickroute enable runs/today --strategy 3", "somebody has looked at it"),),
     ),
     "send": Command(
         "cli.send:send",

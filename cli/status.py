@@ -145,9 +145,7 @@ def _alarms(now: dict[str, Any]) -> list[str]:
     if now["rules_off"]:
         lines.append(f"[yellow]pre-trade rules that are off[/]: {', '.join(now['rules_off'])}")
     if now["kill_flag"] != "off":
-        lines.append(
-            f"[bold red]kill flag {now['kill_flag']}[/]: no new order leaves until `tickroute control RUN_DIR kill-off`"
-        )
+        lines.append(f"[bold red]kill flag {now['kill_flag']}[/]: no new order leaves until `tickroute resume RUN_DIR`")
     if now["halted"] is not None:
         lines.append(f"[bold red]halted: {now['halted']}[/]; RUN_DIR/halted.txt says why")
     return [*lines, ""]

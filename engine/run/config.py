@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from engine.errors import UsageError
 from engine.run.config_beside import Alerts, Clock, DropCopy
+from engine.run.config_control import Control
 from engine.run.config_risk import ALL_OFF, Permission, Risk, RiskAccount, RiskInstrument, RiskSession, RiskStrategy
 from engine.run.config_types import Decimal, Name, NonNegative, Positive, Ppm, Struct
 
@@ -309,6 +310,7 @@ class Config(Struct, frozen=True):
     alerts: Alerts = Alerts()
     clock: Clock = Clock()
     drop_copy: DropCopy = DropCopy()
+    control: Control = Control()
 
 
 class ConfigError(UsageError):

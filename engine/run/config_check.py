@@ -17,6 +17,7 @@ from engine.core.limits import MAX_SESSIONS
 from engine.record.units import MONEY_DECIMALS, UnitError, from_units, money_factors, trading_day
 from engine.run.config import Config, Tier, Venue
 from engine.run.config_check_risk import among, exact, risk_problems, unique
+from engine.run.config_control import problems_of
 from engine.run.config_read import Problem, shown
 
 #: Money limits leave one bit of an int64, so that the sum of two of them still fits.
@@ -34,7 +35,7 @@ _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 def problems(config: Config, *, host: bool) -> Iterator[Problem]:
     """All that is wrong between the keys of a configuration whose single values are right."""
     checks: list[Callable[[Config], Iterator[Problem]]] = [
-        _counts, _names, _references, _sessions, _endpoints, _times, _tick_tables, _lots, _fees, _limits,
+        _counts, _names, _references, _sessions, _control, _endpoints, _times, _tick_tables, _lots, _fees, _limits,
         risk_problems,
     ]  # fmt: skip
     for check in [*checks, _cores] if host else checks:
@@ -95,6 +96,13 @@ def _sessions(config: Config) -> Iterator[Problem]:
             yield Problem(f"session[{n}].cancel_on_disconnect", ": is for clients; this session is a venue's")
         if session.messages_per_s and session.role != "venue":
             yield Problem(f"session[{n}].messages_per_s", ": is what a venue allows; this session is a client's")
+
+
+def _control(config: Config) -> Iterator[Problem]:
+    for key, text in problems_of(config.control):
+        yield Problem(key, text)
+    if config.control.curve:
+        yield from _endpoint("control.curve", config.control.curve, ("tcp",))
 
 
 def _endpoint(key: str, text: str, schemes: Sequence[str]) -> Iterator[Problem]:

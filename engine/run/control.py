@@ -1,15 +1,18 @@
-"""Control of a running engine from outside: one record into the ring that its loop reads, and the proof that it did.
+"""Commands as records, and the ring by which they reach the loop: only the engine's own process pushes into it.
 
-The engine holds the producer's side of RUN_DIR/control.ring only while it pushes, so that another process can. Who may
-write to the run's directory may control the engine; the record says whose process it was (`actor_id`, a uid).
+    RUN_DIR/control.ring   commands to the loop      both are the engine's user's alone (0600), and the producer's side
+    RUN_DIR/answers.ring   CONTROL_REPORTs from it   of the first is held for the engine's life
 
-Worst case: the loop does not take records (it waits for the disk, or its process is stopped): an error after WAIT_S.
+Who gives a command is known before it is a record: `actor_id` is the peer's uid as the control server found it, or the
+engine's own where the engine acts by itself. No field that a sender fills says who it is.
+
+Worst case: the loop takes no records (it waits for the disk): the ring holds some thousands, then a push is an error.
 """
 
 from __future__ import annotations
 
 import os
-import time
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -18,32 +21,52 @@ import numpy as np
 from engine.errors import TickrouteError
 from engine.io.atomics import realtime_ns
 from engine.io.mapping import try_lock
-from engine.io.ring import PRODUCER, Ring, RingError, ring_push
-from engine.record.records import ControlAction, Scope, Template, blank
+from engine.io.ring import PRODUCER, Ring, ring_push
+from engine.record.records import ControlAction, RiskRule, Scope, Template, blank
 from engine.run.links import CONTROL_RING
 
-#: How long a push waits for the other side of the ring, and for the loop.
-WAIT_S: Final = 2.0
+#: `old_value` of a change of a limit that does not say what it replaces.
+ANY_VALUE: Final = -1
 
 
 class ControlError(TickrouteError):
     """A run that cannot be controlled; the message says why and what to do."""
 
 
-def kill_record(action: ControlAction, value: int = 0) -> np.ndarray:
-    """KILL_ON (`value` is the Reason, 0 where a person asks) or KILL_OFF."""
+def control_record(
+    action: ControlAction, scope: Scope = Scope.ALL, target: int = 0, *, value: int = 0, request_id: int = 0,
+    actor: int | None = None,
+) -> np.ndarray:  # fmt: skip
+    """CONTROL of a scope; of KILL_ON `value` is the Reason, 0 where a person asks. `actor` None: the engine itself."""
     record = blank(Template.CONTROL)
-    record["action"], record["scope"], record["value"] = action, Scope.ALL, value
-    record["client_id"] = record["instrument_id"] = -1
-    record["actor_id"] = os.getuid()
-    return record
+    record["action"], record["value"] = action, value
+    return _filled(record, scope, target, request_id, actor)
 
 
-def cancel_all_record() -> np.ndarray:
-    """A mass cancel of every parent."""
-    record = blank(Template.MASS_CANCEL)
-    record["scope"] = Scope.ALL
-    record["client_id"] = record["instrument_id"] = -1
+def mass_cancel_record(
+    scope: Scope = Scope.ALL, target: int = 0, *, request_id: int = 0, actor: int | None = None
+) -> np.ndarray:
+    """A mass cancel of a scope."""
+    return _filled(blank(Template.MASS_CANCEL), scope, target, request_id, actor)
+
+
+def limit_record(
+    rule: RiskRule, scope: Scope, target: int, value: int, *, request_id: int, actors: tuple[int, int],
+    expires_ns: int = 0,
+) -> np.ndarray:  # fmt: skip
+    """LIMIT_CHANGE: another limit from now on, or (`expires_ns`, with two actors) an override until then."""
+    record = blank(Template.LIMIT_CHANGE)
+    record["rule"], record["value"], record["old_value"] = rule, value, ANY_VALUE
+    record["actor_2"], record["expires_ns"] = actors[1], expires_ns
+    return _filled(record, scope, target, request_id, actors[0])
+
+
+def _filled(record: np.ndarray, scope: Scope, target: int, request_id: int, actor: int | None) -> np.ndarray:
+    record["scope"], record["request_id"] = scope, request_id
+    record["client_id"] = target if scope is Scope.CLIENT else -1
+    record["instrument_id"] = target if scope is Scope.INSTRUMENT else -1
+    record["target"] = 0 if scope in (Scope.CLIENT, Scope.INSTRUMENT) else target
+    record["actor_id"] = os.getuid() if actor is None else actor
     return record
 
 
@@ -59,31 +82,24 @@ def alive(run_dir: Path) -> bool:
         os.close(fd)
 
 
-def push(run_dir: Path, record: np.ndarray, *, taken: bool = False) -> None:
-    """Push a record into a run's control ring; `taken`: wait until the loop has it. ControlError, RingError."""
-    record["ts_event_ns"] = realtime_ns()
-    until = time.monotonic() + WAIT_S
-    ring = _attach(run_dir / CONTROL_RING, until)
-    try:
-        if ring_push(ring.address, record.ctypes.data, record.dtype.itemsize) != 1:
-            raise ControlError(f"{ring.path} is full: the loop does not take control records")
-        mine = ring.pushed
-        while taken and ring.popped < mine:
-            if time.monotonic() > until:
-                raise ControlError(
-                    f"{run_dir}: the loop has not taken the record in {WAIT_S:.0f} s; it stays in the ring. See "
-                    f"`tickroute status {run_dir}`"
-                )
-            time.sleep(0.001)
-    finally:
-        ring.close()
+class ControlRing:
+    """The producer's side of a run's control ring; any thread of the engine's process may push."""
 
+    def __init__(self, run_dir: Path) -> None:
+        self._ring = Ring.attach(run_dir / CONTROL_RING, PRODUCER)
+        self._lock = threading.Lock()
 
-def _attach(path: Path, until: float) -> Ring:
-    while True:
-        try:
-            return Ring.attach(path, PRODUCER)
-        except RingError:
-            if not path.exists() or time.monotonic() > until:
-                raise
-            time.sleep(0.005)  # somebody else pushes
+    def push(self, *records: np.ndarray) -> None:
+        """Push records (arrays of one), one behind the other; ControlError where the ring is full or closed."""
+        with self._lock:
+            for record in records:
+                record["ts_event_ns"] = realtime_ns()
+                if not self._ring.address:
+                    raise ControlError(f"{self._ring.path}: the engine is on its way out")
+                if ring_push(self._ring.address, record.ctypes.data, record.dtype.itemsize) != 1:
+                    raise ControlError(f"{self._ring.path} is full: the loop does not take control records")
+
+    def close(self) -> None:
+        """Give the side back."""
+        with self._lock:
+            self._ring.close()

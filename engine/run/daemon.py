@@ -2,7 +2,8 @@
 
     RUN_DIR/journal/      the journal; its first frame is the manifest
     RUN_DIR/stats         the shared stats file (`tickroute status` reads it)
-    RUN_DIR/control.ring  control into the loop
+    RUN_DIR/control.sock  commands from people (see control_server); RUN_DIR/control.log what they asked
+    RUN_DIR/control.ring  commands into the loop; RUN_DIR/answers.ring what it says to them
     RUN_DIR/latency.hlog  histograms by interval and stage, written by the main thread
     RUN_DIR/*.hgrm        percentile distribution a stage, at the end
     RUN_DIR/halted.txt    why the engine stopped itself, where it did
@@ -12,8 +13,8 @@
     RUN_DIR/lives/N/      stats and histograms of the run's life N, where it has had more than one
 
 The main thread keeps out of the loop's memory: it sets the stop flag with an atomic store, pushes control records into
-the ring, and reads the stats file like any onlooker. Everything is compiled, loaded and rehearsed before the loop
-starts.
+the ring, and reads the stats file like any onlooker. The control server is a thread of its
+own. Everything is compiled, loaded and rehearsed before the loop starts.
 
 Worst case: `stop` waits at most GRACE_S for live children to end; what is left live then is said and stays on the
 journal.
@@ -46,7 +47,8 @@ from engine.run.backlog import Backlog
 from engine.run.beside import Beside
 from engine.run.bind import bind
 from engine.run.config import Config
-from engine.run.control import cancel_all_record, kill_record, push
+from engine.run.control import ControlRing, control_record, mass_cancel_record
+from engine.run.control_server import ControlServer
 from engine.run.disk_watch import AGAIN_S, DiskWatch
 from engine.run.halt import Halt, halt, write_text
 from engine.run.life import Life, first_life
@@ -141,6 +143,10 @@ class Engine:
         if self.recovery is not None:
             go_on(self.recovery, self.life, self.loop, self.bound.pump)
         self._enter(openings)
+        self._control = ControlRing(self.run_dir)
+        stack.callback(self._control.close)
+        self.server = ControlServer(config, self.run_dir, self._control, lambda: self.gauge("clock_ns"))
+        stack.callback(self.server.stop)
         self._disk = DiskWatch(self.journal, self.syncer, config.journal.min_free_mib)
         self._killed_s = 0.0
         self._halting: tuple[Reason, str] | None = None
@@ -203,6 +209,7 @@ class Engine:
         gc.freeze()
         self._thread = threading.Thread(target=self._run, name="tickroute-loop", daemon=True)
         self._thread.start()
+        self.server.start()
 
     def _run(self) -> None:
         if self.config.engine.core >= 0:
@@ -243,7 +250,7 @@ class Engine:
             store_release(self.loop.wiring.flags.ctypes.data + FLAG_STOP, FLAG_HALT)
         elif self.gauge("killed") == 0 and time.monotonic() - self._killed_s > AGAIN_S:
             self._killed_s = time.monotonic()
-            self.control(kill_record(ControlAction.KILL_ON, found.reason))
+            self.control(control_record(ControlAction.KILL_ON, value=found.reason))
 
     def _log_interval(self, now: int) -> None:
         """Append what was measured since the last interval, a line a stage."""
@@ -256,11 +263,11 @@ class Engine:
 
     def cancel_all(self) -> None:
         """Push a mass cancel of everything into the loop."""
-        self.control(cancel_all_record())
+        self.control(mass_cancel_record())
 
     def control(self, record: np.ndarray) -> None:
-        """Push one control record (a 1-element array) into the loop; ControlError, RingError where that cannot be."""
-        push(self.run_dir, record)
+        """Push one control record (a 1-element array) into the loop; ControlError where that cannot be."""
+        self._control.push(record)
 
     def gauge(self, name: str) -> int:
         """A published figure now."""

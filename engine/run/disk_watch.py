@@ -4,7 +4,7 @@
     no room for a segment, and little left of those prepared          halt, reason DISK_FULL, while it can be journaled
     an I/O error where a segment is prepared, or a failed sync        halt, reason DISK_ERROR; never tried again
 
-The kill flag is lifted by a person alone (`tickroute control RUN_DIR kill-off`); while the disk is still full it comes
+The kill flag is lifted by a person alone (`tickroute resume RUN_DIR`); while the disk is still full it comes
 back a second later.
 
 Worst case: between two looks (50 ms) more is written than the reserve holds. The loop then waits, and acts on nothing.

@@ -63,7 +63,7 @@ class Halt(NamedTuple):
             told = f"the journal took no more: {self.live_children} orders live at venues, cancel them there"
         return (
             f"{run_dir}: halted{at}, {self.reason.name}: {self.why}; {told}. Find out ({run_dir / HALTED_FILE}), then "
-            "go on with `tickroute run --after-halt`, cancel-only until `tickroute control RUN_DIR kill-off`"
+            "go on with `tickroute run --after-halt`, cancel-only until `tickroute resume RUN_DIR`"
         )
 
 

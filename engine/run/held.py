@@ -17,6 +17,7 @@ from engine.io.atomics import copy, cpu_pause, load_acquire, monotonic_ns, nap, 
 from engine.io.journal_sync import DURABLE, WANTED
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, Template
+from engine.run.answer import answer
 from engine.run.send import send_all, session_in, template_in
 from engine.run.wiring import FLAG_HALT, FLAG_STOP, L_SYNC_STALLS, Wiring
 
@@ -47,6 +48,8 @@ def hold(events: Events, w: Wiring, count: int) -> int:
             w.links[int(w.line[0].first_session) + session].held += 1
             held.count += 1
             kept += 1
+        else:
+            answer(w, source + k * RECORD_MAX)
     store_release(w.sync.ctypes.data + WANTED, w.output_seqs[count - 1])
     return kept
 

@@ -1,12 +1,14 @@
 """Opening a run's links: the sockets and rings that the loop's wiring names.
 
 Rows in order: one SUB for all ZeroMQ feeds, a ring a shm feed, the ROUTER that peers dial into, then one row a session
-(a peer of the ROUTER, or a pair of rings that this engine makes), then the control ring. Few sockets: an empty poll of
-one costs up to a microsecond, so there is no ROUTER where every session is a pair of rings.
+(a peer of the ROUTER, or a pair of rings that this engine makes), then the pair of rings to the control server.
+Few sockets: an empty poll of one costs up to a microsecond, so there is no ROUTER where every session is a pair of
+rings.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,9 @@ from engine.record.records import text16
 from engine.run.config import Config
 from engine.run.wiring import LINK, SHM, ZMQ_PEER, ZMQ_ROUTER, ZMQ_SUB
 
-#: Records that a ring holds.
-RING_SLOTS = 4096
-CONTROL_RING = "control.ring"
+#: Records that a ring holds, 2 MiB: a cancel of each order that the default capacity lets live.
+RING_SLOTS = 16384
+CONTROL_RING, ANSWERS_RING = "control.ring", "answers.ring"
 
 
 class Links:
@@ -70,7 +72,8 @@ class Links:
                 path = session.endpoint[6:]
                 rx, tx = self._ring(path + ".in", CONSUMER), self._ring(path + ".out", PRODUCER)
                 rows.append(_row(SHM, source, session=index, rx=rx, tx=tx))
-        rows.append(_row(SHM, FROM_CONTROL, rx=self._ring(str(run_dir / CONTROL_RING), CONSUMER)))
+        commands, answers = str(run_dir / CONTROL_RING), str(run_dir / ANSWERS_RING)
+        rows.append(_row(SHM, FROM_CONTROL, rx=self._own(commands, CONSUMER), tx=self._own(answers, PRODUCER)))
         self.rows = np.zeros(len(rows), dtype=LINK)
         for place, row in enumerate(rows):
             for name, value in row.items():
@@ -79,6 +82,12 @@ class Links:
     def _keep(self, socket: Any) -> Any:
         self._sockets.append(socket)
         return socket
+
+    def _own(self, path: str, side: int) -> int:
+        """A ring between this process's threads: nobody else's."""
+        address = self._ring(path, side)
+        os.chmod(path, 0o600)
+        return address
 
     def _ring(self, path: str, side: int) -> int:
         ring = Ring.create(path, RING_SLOTS, side)

@@ -16,7 +16,7 @@ Worst case of a cycle: BURST messages from each link, each of up to 1,024 record
 
 from __future__ import annotations
 
-from engine.core.state import Events, Outbox, State
+from engine.core.state import FROM_CONTROL, Events, Outbox, State
 from engine.core.step import next_deadline
 from engine.io.atomics import cpu_pause, load_acquire, monotonic_ns, nap, sched_yield, tsc
 from engine.jit import kernel
@@ -117,18 +117,44 @@ def _drain(state: State, events: Events, outbox: Outbox, w: Wiring, row: int) ->
             if n == 0:
                 w.counters[L_EMPTY_POLLS] += 1
             break
-        w.counters[L_MESSAGES] += 1
-        at = 0
-        while at < n:
-            size = framed(events, w, row, at, n)
-            if take_in(state, events, w, at):
-                w.counters[L_RECORDS] += 1
-                started = pump(state, events, at // UNIT, outbox, w, started)
-                taken += 1
-            at += size
-        taken += _local_events(state, events, outbox, w)
+        taken += _message(state, events, outbox, w, row, n, started)
         if w.line[0].clock_mode == CLOCK_FEED:
             taken += _timers(state, events, outbox, w)  # the message has moved the clock
+        taken += _commands(state, events, outbox, w)
+    return taken
+
+
+@kernel
+def _message(state: State, events: Events, outbox: Outbox, w: Wiring, row: int, n: int, started: int) -> int:
+    """Take in the n-byte message of link `row` that is in the receive buffer; returns the events taken in."""
+    taken, at = 0, 0
+    w.counters[L_MESSAGES] += 1
+    while at < n:
+        size = framed(events, w, row, at, n)
+        if take_in(state, events, w, at):
+            w.counters[L_RECORDS] += 1
+            started = pump(state, events, at // UNIT, outbox, w, started)
+            taken += 1
+        at += size
+    return taken + _local_events(state, events, outbox, w)
+
+
+@kernel
+def _commands(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
+    """Between two messages: a command does not wait for the feeds, nor do the cancels of a mass cancel."""
+    taken, control = 0, int(w.line[0].n_links) - 1
+    if w.links[control].source != FROM_CONTROL:
+        return 0
+    started = tsc()
+    n = poll_link(w, control)
+    while n > 0:
+        taken += _message(state, events, outbox, w, control, n, started)
+        n = 0 if taken >= BURST else poll_link(w, control)
+    while state.core[0].mass_at_ns <= w.line[0].clock_ns and not patient(w) and not crowded(w):
+        more = _timers(state, events, outbox, w)
+        if more == 0:
+            break
+        taken += more
     return taken
 
 

@@ -64,6 +64,7 @@ FREE: Final = (
     "simulation.*",
     "day.*",
     "positions.file",
+    "control.*",
     "venue.*.simulation*",
     "alerts.*",
     "clock.*",

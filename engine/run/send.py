@@ -17,6 +17,7 @@ from engine.io.atomics import load_i32, load_i64, load_u16, tsc
 from engine.io.journal_format import LAST
 from engine.jit import kernel
 from engine.record.records import HEAD, ORDER, RECORD_MAX, UNIT, Reason, Template
+from engine.run.answer import answer
 from engine.run.inbox import free_slot, put
 from engine.run.journaling import OBSERVATION, journal
 from engine.run.resend import catch_up
@@ -71,6 +72,8 @@ def send_all(events: Events, w: Wiring, base: int, seqs: int, count: int) -> int
         w.stage_ticks[ENCODE] += tsc() - before
         if session >= 0:
             sent += _send_run(events, w, record, seqs + k * 8, last - k + 1, session)
+        else:
+            answer(w, record)
         k = last + 1
     return sent
 

@@ -57,7 +57,7 @@ LINE: Final = ints(
 LOOP_COUNTERS: Final = (
     "cycles empty_polls messages records longest_cycle_ns cycles_over_threshold inputs outputs observations"
     " journal_stalls sent send_errors dropped malformed inbox_overflow heartbeats parks deferred resent resets"
-    " records_gone stalls sync_stalls broken_off out_of_place"
+    " records_gone stalls sync_stalls broken_off out_of_place answers_lost"
 ).split()
 (
     L_CYCLES,
@@ -85,6 +85,7 @@ LOOP_COUNTERS: Final = (
     L_SYNC_STALLS,
     L_BROKEN_OFF,
     L_OUT_OF_PLACE,
+    L_ANSWERS_LOST,
 ) = range(len(LOOP_COUNTERS))
 #: What onlookers read together, under one seqlock in the stats file.
 PROGRESS: Final = ints(

@@ -36,7 +36,7 @@ from engine.run import manifest, positions
 from engine.run.assemble import Figures, Loop, assemble
 from engine.run.bind import bind
 from engine.run.config import Config
-from engine.run.control import cancel_all_record
+from engine.run.control import mass_cancel_record
 from engine.run.halt import halt, write_text
 from engine.run.publish import PUBLISHED, publish
 from engine.run.wiring import L_INPUTS, L_OUTPUTS, PROGRESS, STAGES
@@ -215,7 +215,7 @@ class Host:
             self._until(NO_END, watch)
             if self.loop.state.core[0].live_parents > 0:
                 line.now_ns = max(int(line.now_ns), int(line.end_ns))
-                self._take(cancel_all_record())
+                self._take(mass_cancel_record())
                 self._until(int(line.now_ns) + _GRACE_S * _SECOND_NS, watch)
         except BacktestError:
             raise

@@ -28,7 +28,7 @@ from engine.record.records import (
 from engine.run import manifest
 from engine.run.bind import bind
 from engine.run.config import Config
-from engine.run.control import cancel_all_record
+from engine.run.control import mass_cancel_record
 from gateways.feeds.recording import Recording
 from gateways.inbox import out_slots, view_inbox
 from gateways.orders.parents import Parent
@@ -88,7 +88,7 @@ class Naive:
         self._until(self.end)
         if self.state.core[0].live_parents > 0:
             self.now = self.end
-            cancel = cancel_all_record()
+            cancel = mass_cancel_record()
             cancel["ts_event_ns"] = self.now
             self.take(cancel)
             self._until(self.now + 60 * 10**9)

@@ -1,4 +1,7 @@
-"""`tickroute control`: what it says where no engine listens. With an engine: tests/run/test_disk.py."""
+"""The commands to an engine where none listens, and what `tickroute status` says of its flags.
+
+With a server: tests/run/test_control.py; with an engine: tests/run/test_commands.py.
+"""
 
 from __future__ import annotations
 
@@ -6,51 +9,48 @@ import pytest
 
 from cli.main import main
 from cli.status import halted_text, killed_text
-from engine.io.ring import CONSUMER, PRODUCER, Ring
 from engine.io.run_lock import RunLock
 from engine.io.stats_file import StatsWriter
-from engine.record.records import ControlAction, Reason, Template
-from engine.run.control import WAIT_S, ControlError, cancel_all_record, kill_record, push
-from engine.run.links import CONTROL_RING
+from engine.record.records import Reason
+
+COMMANDS = (
+    ["halt"], ["resume"], ["cancel-all"], ["limits", "max-qty", "5"], ["override", "max-qty", "5", "--for", "1m"],
+    ["enable", "--strategy", "1"],
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("action", ["kill-on", "kill-off", "cancel-all"])
-def test_a_run_without_an_engine_is_told(tmp_path, capsys, action):
-    assert main(["control", str(tmp_path), action]) == 1
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_a_run_without_an_engine_is_told(tmp_path, capsys, command):
+    name, *rest = command
+    assert main([name, str(tmp_path), *rest]) == 1
     assert "there is no run; start it" in capsys.readouterr().err
     (tmp_path / "journal").mkdir()
     RunLock(tmp_path).close()
-    assert main(["control", str(tmp_path), action]) == 1
+    assert main([name, str(tmp_path), *rest]) == 1
     assert "no engine works on this run" in capsys.readouterr().err
 
 
 def test_an_engine_that_is_not_ready_is_told(tmp_path, capsys):
     with RunLock(tmp_path):
-        assert main(["control", str(tmp_path), "kill-on"]) == 1
+        assert main(["halt", str(tmp_path)]) == 1
     assert "the engine is not ready yet" in capsys.readouterr().err
 
 
-def test_another_word_is_wrong_use(tmp_path):
-    assert main(["control", str(tmp_path), "kill"]) == 2
-
-
-def test_a_loop_that_takes_nothing_is_an_error_and_one_that_does_is_seen(tmp_path, monkeypatch):
-    ring = Ring.create(tmp_path / CONTROL_RING, 8, CONSUMER)
-    monkeypatch.setattr("engine.run.control.WAIT_S", 0.1)
-    with pytest.raises(ControlError, match="has not taken the record"):
-        push(tmp_path, kill_record(ControlAction.KILL_ON, Reason.DISK_FULL), taken=True)
-    for _ in range(7):
-        push(tmp_path, cancel_all_record())
-    with pytest.raises(ControlError, match="is full"):
-        push(tmp_path, cancel_all_record())
-    assert ring.pushed == 8
-    holder = Ring.attach(tmp_path / CONTROL_RING, PRODUCER)
-    with pytest.raises(Exception, match="is the producer already"):
-        push(tmp_path, cancel_all_record())
-    holder.close()
-    ring.close()
-    assert WAIT_S > 1
-    assert cancel_all_record()["template_id"] == Template.MASS_CANCEL
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["halt", "RUN", "--venue", "XA", "--trader", "3"], "one scope at a time"),
+        (["enable", "RUN"], "name the strategy"),
+        (["override", "RUN", "max-qty", "5"], "how long"),
+        (["override", "RUN", "max-qty", "5", "--approve", "3"], "stands alone"),
+        (["halt", "RUN", "--connect", "tcp://127.0.0.1:1"], "needs --key and --server-key"),
+        (["halt", "RUN", "--nonsense"], "No such option"),
+        (["control", "RUN", "kill-on"], "control"),
+    ],
+)
+def test_wrong_use_is_told(tmp_path, capsys, words, said):
+    assert main([word.replace("RUN", str(tmp_path)) for word in words]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
 
 
 def test_flags_in_words():
@@ -67,7 +67,7 @@ def test_status_says_what_somebody_must_act_upon_and_reads_an_older_run(tmp_path
     assert main(["status", str(tmp_path)]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "durability disk" in told
-    assert "kill flag on (DISK_FULL): no new order leaves until `tickroute control RUN_DIR kill-off`" in told
+    assert "kill flag on (DISK_FULL): no new order leaves until `tickroute resume RUN_DIR`" in told
     assert "halted: DISK_ERROR; RUN_DIR/halted.txt says why" in told
     older = tmp_path / "older"
     older.mkdir()

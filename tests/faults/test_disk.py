@@ -94,7 +94,7 @@ def test_a_full_disk_is_cancel_only_until_there_is_room_and_somebody_says_so(ben
         it.wait(lambda: [x for x in it.client.got() if is_end(x)])
         assert it.gauge("children_sent") == 0
         disk.free()
-        it.wait(lambda: main(["control", str(it.run_dir), "kill-off"]) == 0 and it.gauge("killed") == 0)
+        it.wait(lambda: main(["resume", str(it.run_dir)]) == 0 and it.gauge("killed") == 0)
         it.feed.epoch, it.feed.seqs = 2, dict.fromkeys(it.feed.seqs, 0)
         live_child(it, "yes")
         figures = it.stop()

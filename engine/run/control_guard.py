@@ -1,0 +1,128 @@
+"""What stands before each command: rates, repetitions, counts, and the log of all that was asked and refused.
+
+    RUN_DIR/control.log   a JSON object a line: when, who (as the kernel or the key says), what, and what came of it
+
+Everything is bounded: so many commands a second from one peer, so many remembered ids, so many lines a second; what is
+beyond is refused or left out of the log, and counted in both cases.
+
+Worst case: a disk that is full costs lines of the log, not commands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import time
+from collections import Counter, OrderedDict
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from engine.run.control_people import Peer
+from engine.run.control_wire import REPLAY_S, Request, Why
+
+LOG: Final = "control.log"
+#: Lines a second, and at once.
+_LINES_A_S: Final = 50
+_IDS: Final = 65_536
+_PEERS: Final = 1024
+
+
+class Refused(Exception):
+    """A message that is not acted upon."""
+
+    def __init__(self, why: Why, text: str) -> None:
+        super().__init__(text)
+        self.why, self.text = why, text
+
+
+class Bucket:
+    """So many a second, and as many at once."""
+
+    def __init__(self, a_second: float) -> None:
+        self._rate = self._left = float(a_second)
+        self._at_s = time.monotonic()
+
+    def take(self) -> bool:
+        """Whether one more is within the rate."""
+        now_s = time.monotonic()
+        self._left = min(self._left + (now_s - self._at_s) * self._rate, self._rate)
+        self._at_s = now_s
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Guard:
+    """Rates and repetitions."""
+
+    def __init__(self, commands_per_s: int) -> None:
+        self._rate = commands_per_s
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+        self._seen: OrderedDict[str, int] = OrderedDict()
+        self._began_ns = time.time_ns()
+
+    def within_rate(self, peer: Peer) -> None:
+        """Refused where a peer has sent too much; each has a rate of its own, so that nobody uses up another's."""
+        bucket = self._buckets.setdefault(peer.key, Bucket(self._rate))
+        self._buckets.move_to_end(peer.key)
+        if len(self._buckets) > _PEERS:
+            self._buckets.popitem(last=False)
+        if not bucket.take():
+            raise Refused(Why.TOO_MANY, f"more than {self._rate} messages a second; wait a second")
+
+    def first_time(self, request: Request) -> None:
+        """Refused where a request was seen before, or is so old that it may have been."""
+        now_ns = time.time_ns()
+        age_s = (now_ns - request.sent_ns) / 1e9
+        if abs(age_s) > REPLAY_S or request.sent_ns < self._began_ns - 1_000_000_000:
+            raise Refused(Why.REPLAYED, f"sent {age_s:.1f} s ago; {REPLAY_S} s is the most, and not before this server")
+        if request.id in self._seen:
+            raise Refused(Why.REPLAYED, f"id {request.id} has been used")
+        oldest = next(iter(self._seen.values()), now_ns)
+        if len(self._seen) >= _IDS and now_ns - oldest < 2 * REPLAY_S * 1_000_000_000:
+            raise Refused(Why.TOO_MANY, f"more than {_IDS} requests in {2 * REPLAY_S} s")
+        self._seen[request.id] = now_ns
+        while self._seen and now_ns - next(iter(self._seen.values())) > 2 * REPLAY_S * 1_000_000_000:
+            self._seen.popitem(last=False)
+
+
+class Log:
+    """Appends lines to RUN_DIR/control.log, and counts what they say."""
+
+    def __init__(self, run_dir: Path) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._fd = os.open(run_dir / LOG, flags, 0o600)
+        self._bucket = Bucket(_LINES_A_S)
+        #: How often each thing was said: "taken", and the reasons of refusals.
+        self.counts: Counter[str] = Counter()
+        self.left_out = 0
+
+    def write(self, outcome: str, peer: Peer | None, text: str, request: Request | None = None, **more: Any) -> None:
+        """One line."""
+        self.counts[outcome] += 1
+        if not self._bucket.take():
+            self.left_out += 1
+            return
+        line: dict[str, Any] = {
+            "time": dt.datetime.now(dt.UTC).isoformat(timespec="microseconds"),
+            "outcome": outcome,
+            "count": self.counts[outcome],
+            "peer": peer.text if peer is not None else "",
+            "person": peer.actor.name if peer is not None and peer.actor is not None else "",
+            "text": text,
+            **more,
+        }
+        if request is not None:
+            line["request"] = msgspec.to_builtins(request)
+        if self.left_out:
+            line["lines_left_out"], self.left_out = self.left_out, 0
+        with contextlib.suppress(OSError):
+            os.write(self._fd, msgspec.json.encode(line) + b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
