@@ -71,6 +71,7 @@ class Inbox(Memory):
         level=DTYPES[Template.LEVEL],
         delta=DTYPES[Template.ORDER_DELTA],
         status=DTYPES[Template.INSTRUMENT_STATUS],
+        mass_cancel=DTYPES[Template.MASS_CANCEL],
     )
     head: Array
     session: Array
@@ -82,6 +83,7 @@ class Inbox(Memory):
     level: Array
     delta: Array
     status: Array
+    mass_cancel: Array
 
 
 def make_inbox(size: int) -> Inbox:

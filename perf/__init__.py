@@ -12,5 +12,6 @@ BENCHES = {
     "book": "ITCH messages to records, and to full order books, beside a C++ -O3 loop over the same file: ns a message",
     "backtest": "a backtest over ten million events: events/s beside hftbacktest's; its memory as the feed gets longer",
     "report": "a compliance report of ten million orders and a hundred million latencies on one core: seconds, memory",
+    "kill": "a mass cancel of 10,000 live orders while the loop is saturated: command to last cancel, paced or not",
     "steady": "ten million events, then 1,000 a second: page faults, allocations, memory, p99 beside a busy GIL",
 }

@@ -163,6 +163,8 @@ class Simulation(Faults, frozen=True):
     orders: Annotated[int, Meta(gt=0, le=1 << 24)] = 1 << 16
     #: A venue whose session goes down cancels the orders that rest there.
     cancel_on_disconnect: bool = False
+    #: A venue says in its hello that it takes MASS_CANCEL, and does.
+    mass_cancel: bool = False
     #: How resting orders come forward: "worst" by trades alone, "proportional" also by a share of what is cancelled,
     #: "exact" by the orders before them, which a feed of orders alone shows.
     queue: Literal["worst", "proportional", "exact"] = "worst"

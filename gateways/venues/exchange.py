@@ -23,6 +23,7 @@ from gateways.inbox import Array, Inbox, units_of
 from gateways.venues.depth import clear_depth, on_delta, on_level, on_touch, on_trade, set_unwatched
 from gateways.venues.fills import unrest
 from gateways.venues.flight import arrival_ns, dequeue, enqueue, give_slot, room, take_slot
+from gateways.venues.mass import begin_mass, go_on, write_mass
 from gateways.venues.matching import cross, show
 from gateways.venues.orders import end, live, on_cancel, on_new, on_replace, on_status
 from gateways.venues.second import change, forget
@@ -34,6 +35,7 @@ _CLOCK = int(Template.CLOCK_SAMPLE)
 _MORE = int(Flag.MORE)
 _NEW, _REPLACE = int(Template.ORDER_NEW), int(Template.ORDER_REPLACE)
 _CANCEL, _STATUS = int(Template.ORDER_CANCEL), int(Template.STATUS_REQUEST)
+_MASS_CANCEL = int(Template.MASS_CANCEL)
 _FIRST_REPORT = int(Template.ACK)
 _CLOSED, _OFF_BOOK = int(Flag.CLOSED), int(Flag.OFF_BOOK)
 _EXEC_CANCELED, _EXEC_EXPIRED = int(ExecType.CANCELED), int(ExecType.EXPIRED)
@@ -44,14 +46,14 @@ SWEEP_DAY, SWEEP_ALL = 1, 2
 
 @kernel
 def submit(ex: Exchange, inbox: Inbox, at: int) -> bool:
-    """Take a request (ORDER_NEW, _REPLACE, _CANCEL, STATUS_REQUEST) on its way to its venue.
+    """Take a request (ORDER_NEW, _REPLACE, _CANCEL, MASS_CANCEL, STATUS_REQUEST) on its way to its venue.
 
     False: there is no room for it and its reports; advance and try again. What cannot be answered is only counted.
     """
     core = ex.core[0]
     request = inbox.order[at]
     venue_id, template = int(request.venue_id), int(request.template_id)
-    if template not in (_NEW, _REPLACE, _CANCEL, _STATUS) or venue_id < 0 or venue_id >= len(ex.venues):
+    if template not in (_NEW, _REPLACE, _CANCEL, _MASS_CANCEL, _STATUS) or venue_id < 0 or venue_id >= len(ex.venues):
         core.refused += 1
         return True
     venue = ex.venues[venue_id]
@@ -63,6 +65,8 @@ def submit(ex: Exchange, inbox: Inbox, at: int) -> bool:
     slot = take_slot(ex)
     core.reserved += RESERVE
     ex.requests[slot] = request
+    if template == _MASS_CANCEL:
+        write_mass(ex, inbox, at, slot)
     # A time that no clock shows must not overflow what is added to it.
     sent_ns = min(max(int(request.ts_event_ns), 0), NEVER)
     ex.requests[slot].ts_event_ns = sent_ns
@@ -83,6 +87,11 @@ def _execute(ex: Exchange, message: int, now_ns: int) -> None:
         on_cancel(ex, message, now_ns)
     elif template == _REPLACE:
         on_replace(ex, message, now_ns)
+    elif template == _MASS_CANCEL:
+        if not begin_mass(ex, message, now_ns):
+            core.reserved += RESERVE  # behind the next message, which gives its slot free
+            enqueue(ex, message, max(now_ns, int(ex.queue[0].due_ns)))
+            return
     else:
         on_status(ex, message, now_ns)
     give_slot(ex, message)
@@ -155,6 +164,8 @@ def _sweep(ex: Exchange) -> None:
                     else:
                         end(ex, row, _EXEC_EXPIRED, Reason.DAY_END.value, 0, int(ex.core[0].clock_ns))
             venue.sweep_at += 1
+        if venue.mass_at >= 0:
+            go_on(ex, v, int(ex.core[0].clock_ns))
 
 
 @kernel

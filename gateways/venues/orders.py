@@ -137,6 +137,9 @@ def _remember(ex: Exchange, message: int, place: int, pair_index: int) -> int:
     order.instrument_id = new.instrument_id
     order.venue_id = new.venue_id
     order.client_id = new.client_id
+    order.account_id = new.account_id
+    order.trader_id = new.trader_id
+    order.algo_id = new.algo_id
     order.side = new.side
     order.ord_type = new.ord_type
     order.tif = new.tif

@@ -81,6 +81,8 @@ class SimulatedVenues:
         self._served = _served(config, sessions)
         self.epoch = int(time.time()) if epoch is None else epoch
         cancels = config.simulation.cancel_on_disconnect
+        can = SessionFlag.CANCELS_ON_DISCONNECT if cancels else 0
+        can |= SessionFlag.MASS_CANCEL if config.simulation.mass_cancel else 0
         depth = Depth(orders=1 << 16, far=1 << 14, taken=1 << 12) if config.simulation.depth else None
         self.exchange = create(config, self._served, epoch=self.epoch, depth=depth)
         self.sessions = make_sessions(
@@ -88,7 +90,7 @@ class SimulatedVenues:
             epoch=self.epoch,
             heartbeat_ms=config.engine.heartbeat_ms,
             timeout_ms=config.engine.peer_timeout_ms,
-            capability=SessionFlag.CANCELS_ON_DISCONNECT if cancels else 0,
+            capability=can,
         )
         self.desk, self._inbox = desk_kernels.make_desk(len(config.session), len(feeds))
         row = self.desk.desk[0]

@@ -91,6 +91,10 @@ session       i8  index of its order session
 sweep_at      i8  next order that the running mass cancellation looks at; -1 is none running
 sweep_end     i8  where it stops
 sweep_kind    i8  1 day orders expire, 2 all are cancelled
+mass_at       i8  as sweep_at, of a MASS_CANCEL
+mass_end      i8  where it stops
+mass_scope    i8  its scope
+mass_target   i8  what that means
 next_exec     i8  counter of ExecIDs
 next_order    i8  counter of OrderIDs
 exec_prefix   i8  first bytes of an ExecID
@@ -154,6 +158,9 @@ pair          i8  the market it is in
 instrument_id i4  as in ORDER
 venue_id      i2  as in ORDER
 client_id     i2  as in ORDER
+account_id    i2  as in ORDER
+trader_id     i2  as in ORDER
+algo_id       i2  as in ORDER
 side          i1  Side (54)
 ord_type      i1  OrdType (40)
 tif           i1  TimeInForce (59)
@@ -342,7 +349,7 @@ def _fill_venues(rows: Array, config: Config, sessions: Collection[str] | None, 
             raise ConfigError(f"venue {venue.mic}: session = {venue.session!r} is no [[session]]; there are {names}")
         row["session"] = names.index(venue.session)
         row["served"] = sessions is None or venue.session in sessions
-        row["sweep_at"] = -1
+        row["sweep_at"] = row["mass_at"] = -1
         row["next_exec"] = row["next_order"] = epoch % 86400 * 1_000_000 + 1
         row["exec_prefix"] = int.from_bytes(code + b"E", "little")
         row["order_prefix"] = int.from_bytes(code + b"O", "little")

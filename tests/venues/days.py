@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from engine.record.records import Flag, OrdType, Reason, Side, Template, Tif
+from engine.record.records import Flag, OrdType, Reason, Scope, Side, Template, Tif
 from tests.venues.world import record
 
 PX = [99, 100, 100, 101, 98, 102, 110]
@@ -31,6 +31,10 @@ GOOD: dict[str, list[int]] = {
     "min_qty": [0, 0, 0, 20],
     "ttl_ms": [0, 0, 0, 1],
     "display_qty": [0, 0, 0, 10],
+    "client_id": [0, 1],
+    "algo_id": [0, 0, 1],
+    "trader_id": [0, 1],
+    "account_id": [0, 1],
 }
 WILD: dict[str, list[int]] = {
     "venue_id": [0, 0, 1, 2, 2, 3, -1],
@@ -58,6 +62,14 @@ CLEAR: dict[str, list[int]] = {
     "venue_id": [0, 1, 2],
     "instrument_id": [-1, 0, 1, 5],
     "reason": [Reason.NONE, Reason.DAY_END],
+}
+MASS: dict[str, list[int]] = {
+    "venue_id": [0, 0, 1, 2, 3],
+    "scope": [Scope.ALL, Scope.INSTRUMENT, Scope.CLIENT, Scope.STRATEGY, Scope.TRADER, Scope.ACCOUNT, Scope.VENUE],
+    "instrument_id": [0, 1],
+    "client_id": [0, 1],
+    "target": [0, 1],
+    "request_id": [0, 7],
 }
 LEVEL: dict[str, list[int]] = {
     **PLACE,
@@ -92,6 +104,7 @@ KINDS: list[tuple[int, Any, dict[str, list[int]]]] = [
     (2, Template.ORDER_CANCEL, WILD),
     (1, Template.CLEAR, CLEAR),
     (1, "down", {"venue": [0, 1, 2]}),
+    (1, Template.MASS_CANCEL, MASS),
 ]
 
 

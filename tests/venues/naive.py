@@ -10,7 +10,7 @@ from typing import Any
 
 from sortedcontainers import SortedList
 
-from engine.record.records import ExecType, Liquidity, OrdStatus, OrdType, Reason, Side, Template, Tif
+from engine.record.records import ExecType, Liquidity, OrdStatus, OrdType, Reason, Scope, Side, Template, Tif
 from gateways.venues.ids import draw, happens
 from gateways.venues.latency import TABLE
 from gateways.venues.state import Exchange
@@ -93,6 +93,9 @@ class NaiveExchange(Matching):
 
     def submit(self, row: Any) -> None:
         request = {name: int(row[name]) for name in row.dtype.names if row[name].ndim == 0}
+        if request["template_id"] == Template.MASS_CANCEL:
+            names = {Scope.INSTRUMENT: "instrument_id", Scope.CLIENT: "client_id"}
+            request |= {"order_id": request["request_id"], "qty": request[names.get(request["scope"], "target")]}
         if 0 <= request["venue_id"] < len(self.markets):
             sent, which = request["ts_event_ns"], (1 << 61) + (request["template_id"] << 40) + request["qty"] % 2**40
             due = self.arrival("in", request["venue_id"], request["order_id"], which, sent)
@@ -109,6 +112,9 @@ class NaiveExchange(Matching):
         return last
 
     def execute(self, r: dict[str, Any]) -> None:
+        if r["template_id"] == Template.MASS_CANCEL:
+            self.mass_cancel(r)
+            return
         order = self.orders.get(r["order_id"])
         if r["template_id"] == Template.ORDER_NEW:
             self.new(r, order)
@@ -295,6 +301,18 @@ class NaiveExchange(Matching):
                     self.end(o, ExecType.CANCELED, Reason.VENUE_DOWN)
                 elif o["tif"] == Tif.DAY:
                     self.end(o, ExecType.EXPIRED, Reason.DAY_END)
+
+    def mass_cancel(self, r: dict[str, Any]) -> None:
+        """Cancel all orders of a scope."""
+        names = {
+            Scope.INSTRUMENT: "instrument_id", Scope.CLIENT: "client_id", Scope.STRATEGY: "algo_id",
+            Scope.TRADER: "trader_id", Scope.ACCOUNT: "account_id",
+        }  # fmt: skip
+        for o in list(self.orders.values()):
+            if o["venue_id"] != r["venue_id"] or o["ord_status"] not in OPEN:
+                continue
+            if r["scope"] == Scope.ALL or (r["scope"] in names and o["new"][names[r["scope"]]] == r["qty"]):
+                self.end(o, ExecType.CANCELED, Reason.MASS_CANCEL, Template.MASS_CANCEL)
 
     # Reports
 

@@ -1,0 +1,135 @@
+"""`tickroute halt`, `resume` and `cancel-all` at an engine that works: real processes' rings, a real socket, the journal."""
+
+from __future__ import annotations
+
+import json
+import stat
+import threading
+
+import msgspec
+import pytest
+
+from cli.main import main
+from engine.io.journal_format import Kind
+from engine.io.journal_reader import JournalReader
+from engine.jit import JIT
+from engine.record import records as r
+from replay.verify import verify
+from tests.run.engine_peers import ack, fill, make_config, order, wait_for
+from tests.run.test_engine import Desk
+
+pytestmark = pytest.mark.skipif(not JIT, reason="the loop needs the GIL released, which only compiled code does")
+T = r.Template
+
+
+class House(Desk):
+    """An engine whose orders rest at venue XV0, and which takes a client's along when it goes."""
+
+    def __init__(self, run_dir, sockets) -> None:
+        config = make_config(run_dir, sockets, transport="shm", more=("second",))
+        sweep = msgspec.structs.replace(config.routing.sweep, rest="venue", post_venue="XV0")
+        sessions = [msgspec.structs.replace(s, cancel_on_disconnect=s.name == "second") for s in config.session]
+        routing = msgspec.structs.replace(config.routing, sweep=sweep)
+        super().__init__(
+            run_dir, sockets, "shm", config=msgspec.structs.replace(config, routing=routing, session=sessions)
+        )
+        self.found = 0
+
+    def resting(self, count, name, client=None):
+        """Orders that rest at the venue."""
+        for n in range(count):
+            (client or self.client).send(order(f"{name}{n}", r.Side.BUY, 300, 1_500_000, r.Tif.DAY))
+        placed = self.take(self.venue, T.ORDER_NEW, count)
+        for child in placed:
+            self.venue.send(ack(child, r.ExecType.NEW, r.OrdStatus.NEW))
+        return placed
+
+    def give(self, *words, answers=lambda: None):
+        """Give a command as a person would, while the peers live; (exit code, what it says as JSON)."""
+        self.found += 1
+        path = self.engine.run_dir / f"told{self.found}.json"
+        code: list[int] = []
+        command = [words[0], str(self.engine.run_dir), *words[1:], "--json", str(path)]
+        thread = threading.Thread(target=lambda: code.append(main(command)))
+        thread.start()
+        answers()
+        wait_for(lambda: bool(code), self.client, self.venue)
+        thread.join()
+        return code[0], json.loads(path.read_text())
+
+
+@pytest.fixture
+def house(tmp_path, sockets):
+    made = House(tmp_path / "run", sockets)
+    yield made
+    made.stop()
+
+
+def test_people_stop_and_start_an_engine_and_hear_what_it_did(house):
+    house.feed.quote(0, 1_569_900, 1_570_000)
+    wait_for(lambda: house.engine.gauge("quotes") == 1, house.client, house.venue)
+    placed = house.resting(3, "A")
+
+    def end():
+        cancels = house.take(house.venue, T.ORDER_CANCEL, 3)
+        assert [row.order_id for row in cancels] == [child.order_id for child in placed]
+        house.venue.send(fill(placed[0], 1))
+        for child in placed[1:]:
+            house.venue.send(ack(child, r.ExecType.CANCELED, r.OrdStatus.CANCELED))
+
+    code, told = house.give("halt", "--symbol", "XXX", "--reason", "a test", answers=end)
+    assert (code, told["done"], told["state"]) == (0, True, "done")
+    halted, cancelled = told["reports"]
+    assert (halted["action"], halted["value"]) == ("KILL_ON", 1)
+    counts = [cancelled[name] for name in ("live_children", "cancels", "acknowledged", "fills_after")]
+    assert counts == [3, 3, 3, 1]
+    assert cancelled["command_ns"] <= cancelled["last_cancel_ns"] < cancelled["last_ack_ns"]
+    house.client.send(order("B", r.Side.BUY, 300, 1_570_000))
+    assert house.take(house.client, T.REJECT)[0].reason == r.Reason.KILLED
+    assert house.give("resume")[1]["reports"][0]["old_value"] == 0
+    code, told = house.give("resume", "--symbol", "XXX")
+    assert told["reports"][0]["old_value"] == 1
+    (child,) = house.resting(1, "C")
+    assert house.give("cancel-all", "--venue", "XV1")[1]["reports"][0]["live_children"] == 0
+    code, told = house.give(
+        "cancel-all",
+        "--session",
+        "sim",
+        answers=lambda: [
+            house.venue.send(ack(row, r.ExecType.CANCELED, r.OrdStatus.CANCELED))
+            for row in house.take(house.venue, T.ORDER_CANCEL)
+        ],
+    )
+    assert (code, told["reports"][0]["acknowledged"]) == (0, 1)
+    assert house.give("halt", "--venue", "XNYS")[0] == 1
+    assert house.give("limits", "max-gold", "1")[0] == 1
+    home = house.engine.run_dir
+    for name in ("control.ring", "answers.ring"):
+        assert stat.S_IMODE((home / name).stat().st_mode) == 0o600
+    house.stop()
+    assert not (home / "control.sock").exists()
+    with JournalReader(home) as reader:
+        actors = [
+            int(frame.payload.view(r.DTYPES[T.CONTROL])["request_id"][0])
+            for frame in reader.frames()
+            if frame.kind == Kind.INPUT and frame.payload.view("<u2")[1] == T.CONTROL
+        ]
+    lines = [json.loads(line) for line in (home / "control.log").read_text().splitlines()]
+    taken = {number for line in lines if line["outcome"] == "taken" for number in line["request_ids"]}
+    assert len(actors) == 3
+    assert set(actors) <= taken
+    assert verify(home).result == "identical"
+
+
+def test_a_client_that_is_lost_leaves_no_order_behind(house):
+    from tests.run.engine_peers import Peer
+
+    second = Peer(house.config, 2, house.context)
+    wait_for(lambda: house.engine.gauge("sessions_up") == 3, house.client, house.venue, second)
+    house.feed.quote(0, 1_569_900, 1_570_000)
+    wait_for(lambda: house.engine.gauge("quotes") == 1, house.client, house.venue, second)
+    house.resting(1, "A")
+    placed = house.resting(2, "B", second)
+    cancels = house.take(house.venue, T.ORDER_CANCEL, 2)  # the second is silent from here on
+    assert {row.order_id for row in cancels} == {child.order_id for child in placed}
+    second.close()
