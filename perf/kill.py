@@ -81,7 +81,9 @@ def _rows(name: str, found: np.ndarray[Any, Any], orders: int, pace: int) -> lis
     ]  # fmt: skip
     if pace:
         needed = (orders - BURST) * 1e9 / pace
-        rows[2] = at_most(msgspec.structs.replace(rows[2], baseline=needed, ratio=rows[2].p50 / needed), PACED)
+        rows[2] = at_most(
+            msgspec.structs.replace(rows[2], baseline=needed, ratio=float(np.median(found[:, 2])) / needed), PACED
+        )
     else:
         rows[0] = at_most(rows[0], SENT_NS)
     return [*rows, Row(name=f"kill {name} feed", unit="quotes/s", p50=float(np.median(found[:, 4])), n=len(found))]

@@ -9,11 +9,12 @@ from __future__ import annotations
 from engine.core.emit import control_report
 from engine.core.state import Events, Outbox, State
 from engine.jit import kernel
-from engine.record.records import ControlAction, Scope, Template
+from engine.record.records import ControlAction, Reason, Scope, Template
 
 _CONTROL, _MASS_CANCEL = int(Template.CONTROL), int(Template.MASS_CANCEL)
 _ALL, _CLIENT, _INSTRUMENT = int(Scope.ALL), int(Scope.CLIENT), int(Scope.INSTRUMENT)
 _CANCEL = int(ControlAction.CANCEL)
+_R_LENGTH, _R_SCHEMA = int(Reason.WRONG_LENGTH), int(Reason.WRONG_SCHEMA)
 
 
 @kernel
@@ -28,7 +29,12 @@ def target_of(scope: int, client: int, instrument: int, target: int) -> int:
 
 @kernel
 def answer_refused(state: State, events: Events, i: int, outbox: Outbox, template: int, reason: int) -> None:
-    """Tell whoever gave the command i over the control link that it was refused, and why."""
+    """Tell whoever gave the command i over the control link that it was refused, and why.
+
+    One that is not whole is not read: what lies behind it is nobody's word.
+    """
+    if reason == _R_LENGTH or reason == _R_SCHEMA:
+        return
     if template == _MASS_CANCEL:
         request = events.mass_cancel[i]
         target = target_of(int(request.scope), int(request.client_id), int(request.instrument_id), int(request.target))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from engine.core.limits import MAX_KILLS, MAX_MASSES, OUTBOX
@@ -29,7 +31,7 @@ def scoped(scope: Scope, target: int, **more) -> dict[str, int]:
     return {"scope": int(scope), name: target, "request_id": 77, "actor_id": 1000, **more}
 
 
-def many(count: int, **more) -> tuple[World, list]:
+def many(count: int, **more) -> tuple[World, list[Any]]:
     """So many orders that rest at venue 0, accepted by it, of one person."""
     room = {"parents": 1024, "children": 1024} if count > 20 else {}
     config = make_config(sweep={"rest": "venue", "post_venue": "XA"}, capacity={**room}, **more)

@@ -94,7 +94,7 @@ class NaiveExchange(Matching):
     def submit(self, row: Any) -> None:
         request = {name: int(row[name]) for name in row.dtype.names if row[name].ndim == 0}
         if request["template_id"] == Template.MASS_CANCEL:
-            names = {Scope.INSTRUMENT: "instrument_id", Scope.CLIENT: "client_id"}
+            names = {int(Scope.INSTRUMENT): "instrument_id", int(Scope.CLIENT): "client_id"}
             request |= {"order_id": request["request_id"], "qty": request[names.get(request["scope"], "target")]}
         if 0 <= request["venue_id"] < len(self.markets):
             sent, which = request["ts_event_ns"], (1 << 61) + (request["template_id"] << 40) + request["qty"] % 2**40
