@@ -19,6 +19,7 @@ from cli.commands import COMMANDS, Command
 from cli.interrupts import heeded
 from engine.errors import TickrouteError
 
+__all__ = ("COMMANDS", "Command", "main")
 DEBUG = "TICKROUTE_DEBUG"
 
 
