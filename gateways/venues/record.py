@@ -58,6 +58,7 @@ class VenueRecord:
                 self._rows = csv.writer(self._file, lineterminator="\n")
                 self._rows.writerow(COLUMNS)
         except (OSError, zmq.ZMQError) as error:
+            self.close()
             raise UsageError(f"--drop-copy {target}: cannot be had: {error.strerror}; name another") from error
 
     def look(self, desk: Desk) -> None:

@@ -52,8 +52,8 @@ from replay.watch.tail import Tail, templates
 
 #: Between two looks at a journal that had no more.
 IDLE_S: Final = 0.002
-#: Between two looks at figures, and between two checkpoints.
-_FIGURES_S, _KEEP_S = 0.1, 1.0
+#: Between two looks at what waits and who asks, at figures, and between two checkpoints.
+_TURN_S, _FIGURES_S, _KEEP_S = 0.01, 0.1, 1.0
 #: Sections that may be other than the manifest has them.
 SETTINGS: Final = ("alerts", "clock", "drop_copy", "feed", "session", "journal")
 
@@ -104,7 +104,7 @@ class Watch:
             self.sampler = Sampler(self.run_dir, self.run_id, config.clock, self._engine_ns)
             stack.callback(self.sampler.close)
             self.sampler.start()
-        self._figures_s = self._keep_s = 0.0
+        self._turned_s = self._figures_s = self._keep_s = 0.0
         self._alerts.causes = self._state.causes
         self._keep_place()
         self.stream.resume(self._state.waiting)
@@ -139,8 +139,10 @@ class Watch:
         if now_s - self._figures_s >= _FIGURES_S:
             self._figures_s = now_s
             self._look()
-        self.stream.turn()
-        self._copy.serve()
+        if now_s - self._turned_s >= _TURN_S:
+            self._turned_s = now_s
+            self.stream.turn()
+            self._copy.serve()
         if now_s - self._keep_s >= _KEEP_S:
             self._keep_s = now_s
             self.stream.beat()

@@ -63,6 +63,7 @@ def test_demo_says_in_json_what_it_did(day, tmp_path):
     again = tickroute("verify", str(out))
     assert again.returncode == 0
     assert "identical" in again.stdout
+    _agrees_with_the_venues_record(out, tmp_path)
     status = tickroute("status", str(out), "--json", "-")
     assert json.loads(status.stdout)["counters"]["parents_accepted"] == 60
     refused = tickroute("demo", "--feed", str(day), "--out", str(out))
@@ -70,6 +71,28 @@ def test_demo_says_in_json_what_it_did(day, tmp_path):
     assert "a run is there already" in refused.stderr
     assert "Traceback" not in refused.stderr
     _holds_against_a_backtest(out, tmp_path)
+
+
+def _agrees_with_the_venues_record(out: Path, folder: Path) -> None:
+    """What was booked is what the venues say that they executed, and one altered row is found and told."""
+    agreed = tickroute("reconcile", str(out), "--venue-file", str(out / "venues.csv"), "--json", "-")
+    assert agreed.returncode == 0, agreed.stdout + agreed.stderr
+    told = json.loads(agreed.stdout)
+    assert told["breaks"] == []
+    assert told["ours"] == told["theirs"] == told["agreed"] > 20
+    lines = (out / "venues.csv").read_text().splitlines()
+    columns = lines[0].split(",")
+    row = lines[5].split(",")
+    row[columns.index("px")] = "1.0000"
+    (folder / "altered.csv").write_text("\n".join([*lines[:5], ",".join(row), *lines[6:], ""]))
+    broken = tickroute("reconcile", str(out), "--venue-file", str(folder / "altered.csv"))
+    assert broken.returncode == 1
+    assert f"PRICE_DIFFERS  {row[columns.index('mic')]}" in broken.stdout
+    alerts = tickroute("alerts", str(out), "--json", "-")
+    assert alerts.returncode == 0, alerts.stderr
+    rows = json.loads(alerts.stdout)
+    assert [row["code"] for row in rows["alerts"] if row["kind"] == "reconciliation"] == ["RECONCILIATION_BREAK"]
+    assert rows["events"] == sum(row["count"] for row in rows["alerts"])
 
 
 def _holds_against_a_backtest(live: Path, folder: Path) -> None:
