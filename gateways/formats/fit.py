@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from engine.book.memory import make_books
 from engine.errors import UsageError
 from gateways.feeds.names import Symbol
 from gateways.feeds.report import FeedError
@@ -202,8 +203,9 @@ class Fitted:
         line = fit.line[0]
         line.skew_ns, line.play, line.epoch = self.skew_ns, int(self._play), max(self.first_ns // 10**9, 1)
         line.depth = int(self._depth)
-        followed = max(min(self._sizes[0] * self._sizes[1], MOST_BOOKS), 1) if (self._use == k.BOOK).any() else 1
-        books = make_feed_books(followed)
+        books = make_books([1], width=32, far=1, orders=1)  # quotes alone: nothing is followed
+        if (self._use == k.BOOK).any():
+            books = make_feed_books(min(self._sizes[0] * self._sizes[1], MOST_BOOKS))
         with self.open() as reader:
             names = _Names(self, fit, reader)
             out = make_batch(3)
