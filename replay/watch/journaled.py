@@ -55,6 +55,7 @@ RULES: Final[dict[tuple[Kind, Template], Rule]] = {
     (Kind.INPUT, T.CONTROL): Rule("kill", "action", ControlAction, _CRITICAL, "", "actor_id", time="ts_recv_ns"),
     (Kind.INPUT, T.MASS_CANCEL): Rule("kill", "template_id", T, _WARNING, _SESSION, "actor_id", time="ts_recv_ns"),
     (Kind.INPUT, T.LIMIT_CHANGE): Rule("control", "rule", RiskRule, _WARNING, "", "value", "old_value", "ts_recv_ns"),
+    (Kind.OUTPUT, T.CONTROL_REPORT): Rule("control", "reason", R, _WARNING, "", "value", "old_value"),
     (Kind.INPUT, T.MALFORMED): Rule("refusal", "reason", R, _WARNING, "", "length", time="ts_recv_ns"),
     (Kind.OBSERVATION, T.SEND_RESULT): Rule("send", "template_id", T, _WARNING, "session_id", "error"),
     (Kind.OBSERVATION, T.HALTED): Rule("halt", "reason", R, _CRITICAL, "", "live_children"),
@@ -70,6 +71,8 @@ _ALERT_KINDS: Final = {
     R.UNKNOWN_EXEC: ("unknown", _CRITICAL),
     R.STEP_FAILED: ("failure", _CRITICAL),
     R.THROTTLED: ("throttle", _CRITICAL),
+    R.LIMIT_CHANGED: ("control", _WARNING),
+    R.OVERRIDE_EXPIRED: ("control", _WARNING),
     R.RECOVERED: ("recovery", _WARNING),
     R.DAY_END: ("day", _INFO),
     R.BUSTED: ("bust", _WARNING),
@@ -103,6 +106,10 @@ class JournalAlerts:
         causes = self._inputs(chunk, found)
         for (kind, template), rule in RULES.items():
             rows = np.flatnonzero((found == template) & (kinds == kind))
+            if (
+                template == T.CONTROL_REPORT and rows.size
+            ):  # what was done, its input tells; this tells what was refused
+                rows = rows[records(chunk, rows, template)["reason"] != 0]
             if rows.size:
                 yield from self._group(chunk, rows, template, rule, causes, covered)
 

@@ -38,6 +38,7 @@ from tests.replay.desk import config
 
 pytestmark = pytest.mark.timeout(600)
 E = ExecType
+REPORT = Template.CONTROL_REPORT
 
 
 def watched(run_dir):
@@ -74,6 +75,8 @@ def expected(run_dir):
                 found["reject", Reason(int(record["reason"])).name] += 1
         elif frame.kind == Kind.INPUT and template == Template.CONTROL:
             found["control", ControlAction(int(record["action"])).name] += 1
+        elif frame.kind == Kind.OUTPUT and template == REPORT and record["reason"] != 0:
+            found["control", Reason(int(record["reason"])).name] += 1
         elif frame.kind == Kind.INPUT and template == Template.MASS_CANCEL:
             found["control", "MASS_CANCEL"] += 1
     return found
@@ -121,12 +124,14 @@ def crowded(day, tmp_path_factory):
         for _ in range(1500):
             template = draw.choice((Template.QUOTE, Template.FILL, Template.CANCEL_REJECT, Template.ORDER_NEW))
             seq = put(writer, Kind.INPUT, template, -1, 0, LAST, venue_id=draw.randrange(2))
-            outputs = draw.choice(([], [Template.ALERT], [Template.RISK_BLOCK, Template.REJECT], [Template.REFUSAL]))
+            outputs = draw.choice(
+                ([], [Template.ALERT], [Template.RISK_BLOCK, Template.REJECT], [Template.REFUSAL], [REPORT])
+            )
             if template == Template.FILL:
                 outputs = draw.choice(([], [Template.REFUSAL], [Template.FILL], [Template.ALERT, Template.FILL]))
             for n, output in enumerate(outputs):
                 fields = {"code": Reason.SEQUENCE_GAP, "instrument_id": -1, "value": draw.randrange(3)}
-                fields |= {"rule": RiskRule.COLLAR, "reason": draw.choice((1, 2)), "stream_id": 0}
+                fields |= {"rule": RiskRule.COLLAR, "reason": draw.choice((0, 1, 2)), "stream_id": 0}
                 put(writer, Kind.OUTPUT, output, seq, n, LAST if n == len(outputs) - 1 else 0, **fields)
     return path
 
