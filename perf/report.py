@@ -2,6 +2,7 @@
 
     report make        s from the journal to the figures: one pass over its frames, one SHA-256 of its files
     report write       s from the figures to the HTML page and the JSON
+    report cpu         s of CPU that the process took, from its beginning to its end
     report whole       both; baseline: the SHA-256 of the same files alone
     report memory      MiB of resident memory at the most, in a process of its own
     report rate        orders/s
@@ -62,6 +63,7 @@ def run(progress: Progress, *, core: int = -1, short: bool = False) -> Result:
     rows = [
         Row(name="report make", unit="s", p50=make_s, n=1),
         Row(name="report write", unit="s", p50=write_s, n=1),
+        Row(name="report cpu", unit="s", p50=float(told["cpu_s"]), n=1),
         at_most(Row(name="report whole", unit="s", p50=whole_s, n=1, baseline=alone_s), WHOLE_S, whole_s),
         at_most(Row(name="report memory", unit="MiB", p50=memory_mib, n=1), MEMORY_MIB),
         Row(name="report rate", unit="orders/s", p50=orders / whole_s, n=orders),
@@ -105,6 +107,7 @@ def main(core: int, run_dir: Path) -> None:
         "make_s": made - began,
         "write_s": write_s,
         "memory_mib": _resident_mib(),
+        "cpu_s": time.process_time(),
         "latencies": sum(int(row[1] or 0) for row in segments.rows),
     }
     print(json.dumps(told))

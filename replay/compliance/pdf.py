@@ -194,7 +194,8 @@ def _widths(columns: list[Column], texts: list[list[str]]) -> list[float]:
     for n, c in enumerate(columns):
         size = _SIZE - 1.2 if c.kind == "hash" else _SIZE
         font = MONO if c.kind == "hash" else SANS
-        words = max((stringWidth(word, SANS, _SIZE) for word in c.label.split()), default=0.0)
+        pieces = c.label.split() if len(c.label) > 8 else [c.label]
+        words = max((stringWidth(piece, SANS, _SIZE) for piece in pieces), default=0.0)
         lines = [line for row in texts for line in row[n].split("\n")]
         widest.append(max([words, *(stringWidth(line, font, size) for line in lines)]) + 7)
     fixed = sum(width for width, c in zip(widest, columns, strict=True) if c.kind not in ("wide", "hash"))

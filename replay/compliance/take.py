@@ -200,9 +200,12 @@ def _widen(t: Tally) -> None:
         target = (y.BIN_0 + b) * y.CELLS
         one, two = (y.BIN_0 + 2 * b) * y.CELLS, (y.BIN_0 + 2 * b + 1) * y.CELLS
         lowest, highest, below, above = 1 << 62, 0, 0, 0
-        for c in range(y.CELLS):
-            t.counts[target + c] = t.counts[one + c] + t.counts[two + c] if 2 * b < y.BINS else 0
-        if 2 * b < y.BINS:
+        cells = t.counts[target : target + y.CELLS]
+        if 2 * b >= y.BINS:
+            cells[:] = 0
+        else:
+            cells[:] = t.counts[one : one + y.CELLS]
+            cells += t.counts[two : two + y.CELLS]
             lowest = min(t.lowest[y.BIN_0 + 2 * b], t.lowest[y.BIN_0 + 2 * b + 1])
             highest = max(t.highest[y.BIN_0 + 2 * b], t.highest[y.BIN_0 + 2 * b + 1])
             below = t.negative[y.BIN_0 + 2 * b] + t.negative[y.BIN_0 + 2 * b + 1]
