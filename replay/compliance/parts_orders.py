@@ -200,6 +200,7 @@ def _summary(c: Context, illegal: int) -> Table:
         ["orphans: orders at venues without a client's order", int(checks[y.C_UNKNOWN_PARENT])],
         ["breaks: CumQty fell without a bust or correction", int(checks[y.C_CUM_FELL])],
         ["breaks: CumQty is not the one before and LastQty", int(checks[y.C_CUM_JUMPED])],
+        ["breaks: a venue's last CumQty is not the sum of its executions", sum(r.cum_differs for r in c.runs)],
         ["executions after the end of an order (booked and alerted)", int(checks[y.C_LATE_FILLS])],
         ["reports of venues booked", int(checks[y.C_REPORTS])],
         ["orders without a last report at the end", sum(_open(r.children) for r in c.runs)],

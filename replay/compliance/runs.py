@@ -79,7 +79,8 @@ class RunFacts(NamedTuple):
     routed: Array
     filled: Array
     overflow: int
-    bytes_read: int
+    #: Orders at venues whose venue's last CumQty is not what was executed.
+    cum_differs: int
 
     def kept(self, kind: Kind, template: Template) -> Kept | None:
         """The records of a kind; None where there are none."""
@@ -186,7 +187,7 @@ class Pass:
                 routed=tally.routed.reshape(len(config.venue), -1).copy(),
                 filled=tally.filled.reshape(len(config.venue), -1).copy(),
                 overflow=int(run["overflow"]),
-                bytes_read=sum(file.size for file in files),
+                cum_differs=int((tally.child_marks[: int(run["children"])] & y.CUM_DIFFERS != 0).sum()),
             )
         )
 

@@ -122,6 +122,9 @@ def settle(t: Tally) -> None:
     elif after == _CANCELED and before != _CANCELED:
         t.by_venue[place * y.V_COLUMNS + y.V_CANCELS] += 1
     t.child_status[row] = after
+    t.child_marks[row] &= ~y.CUM_DIFFERS
+    if now.p_cum != t.child_cum[row]:
+        t.child_marks[row] |= y.CUM_DIFFERS
     if ended(after) and not ended(before):
         t.live[t.venue_session[t.child_venue[row]]] -= 1
     elif ended(before) and not ended(after):

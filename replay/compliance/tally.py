@@ -46,8 +46,9 @@ RING: Final = 1 << 20
 STATUSES: Final = 12
 NO_STATUS: Final = 11
 EXECS: Final = 16
-#: Marks of an order's row: this run's journal shows it; it has been answered; it has been filled, at least in part.
-SHOWN, ANSWERED, FILLED_ONCE = 1, 2, 4
+#: Marks of an order's row: this run's journal shows it; it has been answered; it has been filled, at least in part; the
+#: CumQty of its venue's last report is not what was executed.
+SHOWN, ANSWERED, FILLED_ONCE, CUM_DIFFERS = 1, 2, 4, 8
 #: Rows that one chunk may leave in `rare` and `listed`.
 RARE_ROWS: Final = 1 << 16
 LISTED: Final = 1000

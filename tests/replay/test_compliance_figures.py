@@ -260,6 +260,7 @@ def test_illegal_transitions_orphans_and_breaks_are_found(odd):
     assert found["orphans: reports of unknown orders"] == 1
     assert found["breaks: CumQty is not the one before and LastQty"] == 1
     assert found["breaks: CumQty fell without a bust or correction"] == 1
+    assert found["breaks: a venue's last CumQty is not the sum of its executions"] == 1
     (bad,) = [row for row in table(odd, "11.1") if row["legal"] == "NO"]
     assert (bad["side"], bad["before"], bad["after"], bad["n"]) == ("venue", "filled", "new", 1)
     assert {row["what"] for row in table(odd, "11.3")} == {"orphan", "CumQty fell", "CumQty jumped"}

@@ -136,7 +136,9 @@ class Slow:
                 self.values["fill"].append(at_ns - child["sent"])
             self.checks["late"] += before in ENDED
             self.filled[child["venue"]] += int(row["last_qty"])
+            child["cum"] += int(row["last_qty"])
         child["status"] = after
+        child["differs"] = int(row["cum_qty"]) != child["cum"]
 
     def output(self, seq, input_seq, row):
         template = Template(int(row["template_id"]))
@@ -152,7 +154,12 @@ class Slow:
             child = {"status": OrdStatus.PENDING_NEW, "sent": self.now[1], "venue": int(row["venue_id"])}
             old = self.children.get(int(row["order_id"]))
             assert old is None
-            self.children[int(row["order_id"])] = child | {"answered": False, "filled": False}
+            self.children[int(row["order_id"])] = child | {
+                "answered": False,
+                "filled": False,
+                "cum": 0,
+                "differs": False,
+            }
             self.transitions[1, None, OrdStatus.PENDING_NEW, 0] += 1
             self.routed[child["venue"]] += int(row["qty"])
             self.checks["unknown parent"] += int(row["parent_id"]) not in self.parents
@@ -271,6 +278,8 @@ def test_the_pass_is_the_slow_reading(events, cut):
     assert {name: int(checks[place]) for name, place in places.items()} == {name: slow.checks[name] for name in places}
     assert tally["filled"].tolist() == [slow.filled[v] for v in range(3)]
     assert tally["routed"].tolist() == [slow.routed[v] for v in range(3)]
+    differs = sum(child["differs"] for child in slow.children.values())
+    assert int((tally["child_marks"] & y.CUM_DIFFERS != 0).sum()) == differs
     _same_transitions(tally, slow)
     _same_times(tally, slow)
 
