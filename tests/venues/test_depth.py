@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 
-from engine.record.records import Flag, Reason, Side, Template, Tif
+from engine.record.records import RECORD_MAX, Flag, Reason, Side, Template, Tif
 from engine.run.config import ConfigError, Engine, Simulation
+from gateways.inbox import out_slots, units_of
+from gateways.venues.exchange import ingest, ingest_depth
 from gateways.venues.hours import sessions
-from gateways.venues.state import Depth
+from gateways.venues.state import Depth, create
 from tests.venues import days as d
 from tests.venues.test_depth_twin import HOURS, SMALL
 from tests.venues.test_exchange import MS, Venues, brief, cancel
 from tests.venues.test_exchange_twin import FIELDS, Driver
 from tests.venues.test_latency import drawn, files
-from tests.venues.world import VENUES, config, order, quote, record
+from tests.venues.world import VENUES, config, order, packed, quote, record
 
 pytestmark = pytest.mark.kernel
 
@@ -227,3 +230,35 @@ def test_the_order_of_declaration_decides_nothing(files, queue, day):
     mine = Driver(cfg, depth=SMALL, trading_hours=HOURS).run(rows)
     theirs = Driver(turned, depth=SMALL, trading_hours=HOURS[::-1]).run(list(backwards(rows)))
     assert named(mine, 1) == named(theirs, -1)
+
+
+def test_levels_in_a_run_do_what_each_by_itself_does():
+    """`ingest_depth`, which a backtest takes, beside `ingest`: orders of ours rest and have taken among the levels."""
+    dice, exchanges = random.Random(5), []
+    rows, now = [], 1_000_000
+    for n in range(400):
+        now += dice.randrange(1_500)
+        if n % 40 == 20:
+            side, px = dice.choice(((Side.BUY, 99), (Side.SELL, 102), (Side.BUY, 103), (Side.SELL, 98)))
+            tif = dice.choice((Tif.DAY, Tif.IOC))
+            rows.append(order(n, px, 30, now, side=side, tif=tif, display_qty=10 if tif == Tif.DAY else 0))
+        side = dice.choice((Side.BUY, Side.SELL))
+        px = 100 + dice.randrange(-4, 4) if side == Side.BUY else 101 + dice.randrange(-3, 5)
+        more = Flag.MORE if dice.random() < 0.6 else 0
+        rows.append(level(side, px, 10 * dice.randrange(5), now, flags=more))
+    inbox, units = packed(rows)
+    for in_runs in (False, True):
+        ex = create(config(Simulation(orders=64, queue="proportional")), epoch=1, depth=SMALL)
+        out, at, seen = out_slots(256), 0, b""
+        while at < units:
+            if in_runs:
+                at = int(ingest_depth(ex, inbox, at, units, 1 << 60))
+            if at < units:
+                at = int(ingest(ex, inbox, at, at + units_of(inbox, at), 0, out))
+            seen += out[: int(ex.core[0].out_count)].tobytes()
+            ex.core[0].out_count = 0
+        told = [array.tobytes() for name, array in ex.arrays().items() if name != "reports"]
+        books = [array.tobytes() for array in ex.books.arrays().values()]
+        exchanges.append((seen, told, books))
+    assert exchanges[0] == exchanges[1]
+    assert len(exchanges[0][0]) > 20 * RECORD_MAX
