@@ -249,7 +249,7 @@ def framed(events):
     return frames
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(EVENTS, st.integers(1, 7))
 def test_the_pass_is_the_slow_reading(events, cut):
     frames = framed(events)
