@@ -84,8 +84,11 @@ class Tail:
 def templates(chunk: Chunk) -> Array:
     """Template of each frame's record (int64), -1 where it holds none."""
     words = chunk.memory[: len(chunk.memory) & -2].view("<u2")
-    holds = np.isin(chunk.rows["kind"], _RECORDS) & (chunk.rows["length"] >= 64)
-    return np.where(holds, words[(chunk.rows["offset"] + FRAME_HEADER + 2) // 2], -1).astype(np.int64)
+    # Only where there is one: a pad at the end of a segment may have no byte behind its header.
+    rows = np.flatnonzero(np.isin(chunk.rows["kind"], _RECORDS) & (chunk.rows["length"] >= 64))
+    found: Array = np.full(len(chunk.rows), -1, dtype=np.int64)
+    found[rows] = words[(chunk.rows["offset"][rows] + FRAME_HEADER + 2) // 2]
+    return found
 
 
 def records(chunk: Chunk, rows: Array, template: Template) -> Array:

@@ -16,8 +16,8 @@ import pytest
 
 from cli import main as cli
 from engine.io.journal import NOT_READY, append
-from engine.io.journal_format import LAST, Kind
-from engine.io.journal_reader import JournalReader
+from engine.io.journal_format import FRAME, LAST, Kind
+from engine.io.journal_reader import Chunk, JournalReader
 from engine.io.journal_writer import JournalWriter
 from engine.io.ring import CONSUMER, Ring, ring_push
 from engine.io.stats_file import StatsWriter
@@ -33,7 +33,7 @@ from replay.watch.events import Conditions
 from replay.watch.gauges import Gauges
 from replay.watch.main import Watch, WatchError, once
 from replay.watch.summary import read_alerts, summary
-from replay.watch.tail import Tail
+from replay.watch.tail import Tail, templates
 from tests.replay.desk import config
 
 pytestmark = pytest.mark.timeout(600)
@@ -379,3 +379,9 @@ def test_an_endpoint_that_cannot_be_bound_costs_the_socket_and_is_told(run_dir):
     assert told(rows) == expected(run_dir)
     texts = [row["text"] for row in rows if row["code"] == "NOT_PUBLISHED"]
     assert [text.split(" = ")[0] for text in texts] == ["alerts.endpoint", "drop_copy.endpoint"]
+
+
+def test_a_pad_that_ends_a_segment_has_no_record():
+    rows = np.zeros(1, dtype=FRAME)
+    rows["offset"], rows["kind"] = 4096 - 32, Kind.PAD
+    assert templates(Chunk(0, np.zeros(4096, np.uint8), rows)).tolist() == [-1]
