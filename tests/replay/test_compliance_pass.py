@@ -209,11 +209,12 @@ EVENTS = st.lists(
     st.tuples(
         st.sampled_from(["order", "answer", "fill", "refused", "told", "quote"]),
         st.integers(0, 11),
-        st.sampled_from([0, 900, 5_000_000, 700_000_000, 5_000_000_000_000]),
+        st.sampled_from([0, 0, 0, 900, 5_000_000, 700_000_000, 5_000_000_000_000]),
         st.integers(-50, 4_000),
         STATUSES,
     ),
-    max_size=30,
+    min_size=12,
+    max_size=40,
 )
 
 
