@@ -23,7 +23,7 @@ _MICS = dict(zip(TAQ_CODES, _EXCHANGES, strict=True))
 
 #: Every rule of the risk gate on, with limits that the benchmarks' orders keep to.
 CONTROLS = """\
-period_collar_bps = 2000
+period_collar_bps = 5000
 collar_period_ms = 300000
 fat_finger_bps = 5000
 max_position = "1000000000"
