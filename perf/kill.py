@@ -2,7 +2,8 @@
 
 A whole engine, its journal and its control server; feed, client and venue are shared-memory rings whose other ends are
 one thread (`perf.kill_world`), on another core. 10,000 parents rest at a venue, an order each. Then `cancel-all` goes
-over the control socket, as from a person, while quotes come as fast as the loop takes them.
+over the control socket, as from a person, while quotes come as fast as the loop takes them (from 50 ms before it to the
+end of the last order: the journal of a feed without end would fill the disk).
 
     kill sent       from the command's sending to the arrival of the last cancel at the venue; aim 5 ms
     kill first      to the arrival of the first
@@ -115,6 +116,7 @@ class Bench:
         self._until(f"{orders} live orders", lambda: self.engine.gauge("live_children") == orders)
         self._until("a quiet queue", lambda: self.engine.gauge("work_queue") == 0)
         store_i64(self._at + ends.CANCELS, 0)
+        store_release(self._at + ends.FEEDING, 1)
         time.sleep(0.05)  # the feed alone, for a while
         quotes, began_ns = self.engine.gauge("quotes"), monotonic_ns()
         with dial(self.engine.run_dir) as line:
@@ -122,6 +124,7 @@ class Bench:
             asked_ns = monotonic_ns()
             reports = [answer.report for answer in answers if answer.report is not None]
         ended_ns = monotonic_ns()
+        store_release(self._at + ends.FEEDING, 0)
         last = reports[-1]
         if last["live_children"] != orders or last["acknowledged"] != orders or self._load(ends.CANCELS) != orders:
             raise BenchError(f"perf kill: {orders} orders, {self._load(ends.CANCELS)} cancels came, and it said {last}")
@@ -161,13 +164,8 @@ def _config(folder: Path, core: int, orders: int, pace: int) -> Config:
 
 @contextlib.contextmanager
 def _opened(core: int, orders: int, pace: int) -> Iterator[Bench]:
-    shm = Path("/dev/shm")
     with contextlib.ExitStack() as stack:
-        folder = Path(
-            stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="tickroute-kill-", dir=shm if shm.is_dir() else None)
-            )
-        )
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tickroute-kill-")))
         config = _config(folder, core, orders, pace)
         feed = Ring.create(folder / "feed", RING_SLOTS, PRODUCER)
         stack.callback(feed.close)
@@ -182,7 +180,9 @@ def _opened(core: int, orders: int, pace: int) -> Iterator[Bench]:
         stack.callback(thread.join)
         stack.callback(lambda: store_release(int(world.line.ctypes.data) + ends.STOP, 1))
         bench = Bench(engine, world)
+        store_release(int(world.line.ctypes.data) + ends.FEEDING, 1)
         bench._until("its sessions", lambda: engine.gauge("sessions_up") == 2 and engine.gauge("quotes") > 0)
+        store_release(int(world.line.ctypes.data) + ends.FEEDING, 0)
         yield bench
 
 
@@ -202,6 +202,7 @@ def _fill_in(world: ends.World, folder: Path, feed: Ring, stack: contextlib.Exit
         else:
             line.venue, line.venue_out, line.venue_seq = tx.address, rx.address, 1
     quote, order = world.quote[0], world.order[0]
+    quote.venue_id = quote.stream_id = 0
     quote.bid_px, quote.ask_px, quote.bid_qty, quote.ask_qty = 1_570_000, 1_570_100, 100, 100
     order.side, order.ord_type, order.tif, order.qty, order.px = Side.BUY, OrdType.LIMIT, Tif.DAY, 100, 1_569_000
 

@@ -21,10 +21,10 @@ from engine.record.records import DTYPES, ORDER, QUOTE, RECORD_MAX, REPORT, UNIT
 
 #: `wanted`, `stop` and the counts are shared with the thread that measures, by atomics.
 LINE: Final = ints(
-    "stop wanted sent acked cancels first_cancel_ns last_cancel_ns feed client client_out venue venue_out client_seq"
-    " venue_seq feed_seq beat_ns quotes full_ns px"
+    "stop wanted sent acked cancels first_cancel_ns last_cancel_ns feeding feed client client_out venue venue_out"
+    " client_seq venue_seq feed_seq beat_ns quotes full_ns px"
 )
-STOP, WANTED, SENT, ACKED, CANCELS, FIRST_NS, LAST_NS = (8 * n for n in range(7))
+STOP, WANTED, SENT, ACKED, CANCELS, FIRST_NS, LAST_NS, FEEDING = (8 * n for n in range(8))
 _NEW, _CANCEL = int(Template.ORDER_NEW), int(Template.ORDER_CANCEL)
 _X_NEW, _X_CANCELED = int(ExecType.NEW), int(ExecType.CANCELED)
 _S_NEW, _S_CANCELED = int(OrdStatus.NEW), int(OrdStatus.CANCELED)
@@ -79,6 +79,8 @@ def world(w: World) -> int:
 @kernel
 def _feed(w: World) -> int:
     line, quote, pushed = w.line[0], w.quote[0], 0
+    if load_acquire(w.line.ctypes.data + FEEDING) == 0:
+        return 0
     while pushed < _QUOTES:
         line.feed_seq += 1
         quote.stream_seq = line.feed_seq
