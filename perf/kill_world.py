@@ -106,6 +106,8 @@ def _client(w: World) -> int:
         line.client_seq += 1
         order.stream_seq = line.client_seq
         order.cl_ord_id[0] = line.client_seq
+        order.qty = 100 + line.client_seq % 1000  # no two alike: duplicates are refused
+        order.px = 1_569_000 - line.client_seq // 1000 % 100 * 100
         if ring_push(line.client, w.order.ctypes.data, RECORD_MAX) != 1:
             line.client_seq -= 1
             break
