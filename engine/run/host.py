@@ -28,8 +28,9 @@ BOOT_PARAMETERS = (
     "intel_idle.max_cstate", "processor.max_cstate", "intel_pstate", "amd_pstate", "transparent_hugepage", "skew_tick",
     "nowatchdog", "nmi_watchdog", "nosoftlockup", "rcu_nocb_poll", "preempt",
 )  # fmt: skip
-_STA_UNSYNC = 0x0040
-_STA_NANO = 0x2000
+#: Bits of Timex.status.
+STA_UNSYNC = 0x0040
+STA_NANO = 0x2000
 
 
 def read_text(path: Path) -> str | None:
@@ -171,7 +172,7 @@ def _clock(root: Path) -> Facts:
     }
 
 
-class _Timex(ctypes.Structure):
+class Timex(ctypes.Structure):
     """struct timex of <sys/timex.h> on 64-bit Linux."""
 
     _fields_ = (
@@ -181,22 +182,45 @@ class _Timex(ctypes.Structure):
         ("maxerror", ctypes.c_long),
         ("esterror", ctypes.c_long),
         ("status", ctypes.c_int),
-        ("rest", ctypes.c_byte * 160),
+        ("constant", ctypes.c_long),
+        ("precision", ctypes.c_long),
+        ("tolerance", ctypes.c_long),
+        ("time_s", ctypes.c_long),
+        ("time_us", ctypes.c_long),
+        ("tick", ctypes.c_long),
+        ("ppsfreq", ctypes.c_long),
+        ("jitter", ctypes.c_long),
+        ("shift", ctypes.c_int),
+        ("stabil", ctypes.c_long),
+        ("jitcnt", ctypes.c_long),
+        ("calcnt", ctypes.c_long),
+        ("errcnt", ctypes.c_long),
+        ("stbcnt", ctypes.c_long),
+        ("tai", ctypes.c_int),
+        ("rest", ctypes.c_int * 11),
     )
 
 
-def _adjtimex() -> Facts:
-    """The kernel's own view of its clock, read without privileges (modes 0); {} where there is no such call."""
-    row = _Timex()
+def adjtimex() -> tuple[Timex, int] | None:
+    """The kernel's own view of its clock, read without privileges (modes 0), and the clock's state (5: not
+    synchronised); None where there is no such call."""
+    row = Timex()
     try:
         state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(row))
     except (OSError, AttributeError):
+        return None
+    return None if state < 0 else (row, state)
+
+
+def _adjtimex() -> Facts:
+    """What `adjtimex` says, for people; {} where there is no such call."""
+    read = adjtimex()
+    if read is None:
         return {}
-    if state < 0:
-        return {}
+    row, _ = read
     return {
-        "synchronised": not row.status & _STA_UNSYNC,
-        "offset_ns": row.offset * (1 if row.status & _STA_NANO else 1000),
+        "synchronised": not row.status & STA_UNSYNC,
+        "offset_ns": row.offset * (1 if row.status & STA_NANO else 1000),
         "max_error_us": row.maxerror,
         "frequency_ppm": round(row.freq / 65536, 3),
     }

@@ -12,7 +12,6 @@ Worst case: a program that does not answer is given up after PROGRAM_S. Alerts a
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import shutil
@@ -21,9 +20,10 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from engine.run.host import STA_NANO, STA_UNSYNC, Timex, adjtimex
+
 #: How long `chronyc` and `pmc` may take.
 PROGRAM_S: Final = 0.8
-_STA_UNSYNC, _STA_NANO = 0x0040, 0x2000
 _TIME_ERROR: Final = 5
 #: PTP hardware clocks mostly count TAI. A difference of about the kernel's TAI offset is that offset.
 _TAI_SLACK_NS: Final = 400_000_000
@@ -40,35 +40,6 @@ class Reading(NamedTuple):
     detail: str
 
 
-class Timex(ctypes.Structure):
-    """struct timex of <sys/timex.h> on 64-bit Linux."""
-
-    _fields_ = (
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),
-        ("maxerror", ctypes.c_long),
-        ("esterror", ctypes.c_long),
-        ("status", ctypes.c_int),
-        ("constant", ctypes.c_long),
-        ("precision", ctypes.c_long),
-        ("tolerance", ctypes.c_long),
-        ("time_s", ctypes.c_long),
-        ("time_us", ctypes.c_long),
-        ("tick", ctypes.c_long),
-        ("ppsfreq", ctypes.c_long),
-        ("jitter", ctypes.c_long),
-        ("shift", ctypes.c_int),
-        ("stabil", ctypes.c_long),
-        ("jitcnt", ctypes.c_long),
-        ("calcnt", ctypes.c_long),
-        ("errcnt", ctypes.c_long),
-        ("stbcnt", ctypes.c_long),
-        ("tai", ctypes.c_int),
-        ("rest", ctypes.c_int * 11),
-    )
-
-
 class Kernel(NamedTuple):
     """The kernel's own view: `freq_ppb` is the rate it applies, `tai_s` what it was told of TAI (0: nothing)."""
 
@@ -79,18 +50,14 @@ class Kernel(NamedTuple):
 
 def kernel_clock() -> Kernel | None:
     """adjtimex with modes 0, which needs no privilege; None where there is no such call."""
-    row = Timex()
-    try:
-        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(row))
-    except (OSError, AttributeError):
-        return None
-    return None if state < 0 else kernel_reading(row, state)
+    read = adjtimex()
+    return None if read is None else kernel_reading(*read)
 
 
 def kernel_reading(row: Timex, state: int) -> Kernel:
     """What a struct timex and the call's result say."""
-    synchronised = not row.status & _STA_UNSYNC and state != _TIME_ERROR
-    offset_ns = -row.offset * (1 if row.status & _STA_NANO else 1000)  # what is still to be added
+    synchronised = not row.status & STA_UNSYNC and state != _TIME_ERROR
+    offset_ns = -row.offset * (1 if row.status & STA_NANO else 1000)  # what is still to be added
     detail = f"status {row.status:#06x}, esterror {row.esterror} us"
     reading = Reading("kernel", offset_ns if synchronised else None, row.maxerror * 1000, synchronised, detail)
     return Kernel(reading, row.freq * 1000 // 65536, row.tai)

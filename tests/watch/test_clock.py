@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from engine.run.config_beside import Clock
+from engine.run.host import Timex
 from replay.watch import clock_sources
 from replay.watch.chained import rows
 from replay.watch.clock_sampler import CLOCK_FILE, Pair, Sampler, read_pair, reasons, step_between
 from replay.watch.clock_sources import (
     Reading,
-    Timex,
     chrony_clock,
     chrony_reading,
     kernel_clock,
