@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from cli.output import JsonOption, checked, table, wide_console, write_json, write_text
-from cli.report_full import RunDirs, SealOption, compliance
+from cli.report_full import RunDirs, SealOption, StressOption, compliance
 from cli.verify import DIFFERENT, progress_bar, readable
 from engine.errors import UsageError
 
@@ -40,6 +40,7 @@ def report(
     ] = None,
     replays: Annotated[int, typer.Option(help="How often the compliance report replays each run.", min=0, max=9)] = 2,
     seal: SealOption = None,
+    stress: StressOption = None,
     json: JsonOption = None,
     html: Annotated[
         Path | None,
@@ -57,10 +58,10 @@ def report(
     if profile is not None:
         if html is not None or not verify:
             raise UsageError("--html and --no-verify are of the quick report; use --output and --replays")
-        compliance(out, run_dirs, profile, formats or ["html"], output, replays, seal or [], json)
+        compliance(out, run_dirs, profile, formats or ["html"], output, replays, seal or [], stress or [], json)
         return
-    if formats or output is not None or seal:
-        raise UsageError("--format, --output and --seal need --profile: eu-2026, uk or us")
+    if formats or output is not None or seal or stress:
+        raise UsageError("--format, --output, --seal and --stress need --profile: eu-2026, uk or us")
     if len(run_dirs) > 1:
         raise UsageError("the quick report is of one run; with --profile it is of many")
     _quick(out, run_dirs[0], json, html, verify)

@@ -29,6 +29,10 @@ SealOption = Annotated[
     list[Path] | None,
     typer.Option("--seal", help="A file that `tickroute seal` wrote; give it again for each run.", show_default=False),
 ]
+StressOption = Annotated[
+    list[Path] | None,
+    typer.Option("--stress", help="A file that `tickroute stress --json` wrote, for part 12.", show_default=False),
+]
 
 
 def compliance(
@@ -39,6 +43,7 @@ def compliance(
     output: Path | None,
     replays: int,
     seals: Sequence[Path],
+    stress: Sequence[Path],
     json: str | None,
 ) -> None:
     """Make the report of runs and write it in each format."""
@@ -52,7 +57,7 @@ def compliance(
     with readable(), shown_progress(out) as progress:
         from replay.compliance.make import make
 
-        report = make(runs, profile, replays=replays, seals=seals, progress=progress)
+        report = make(runs, profile, replays=replays, seals=seals, stress=stress, progress=progress)
         for name, target in targets.items():
             progress(f"writing {name}", 0, 0)
             for part, data in rendered(report, name).items():
@@ -133,18 +138,19 @@ def verify(
     run_dirs: RunDirs,
     *,
     seal: SealOption = None,
+    stress: StressOption = None,
     json: JsonOption = None,
 ) -> None:
     """Make a report again from its runs and compare: bytes under the same build, figures under another.
 
     Exits 0 where nothing differs, 1 where something does (each place is told), 3 where an input cannot be read or was
-    changed. Seals that the report was made with are to be given again.
+    changed. Seals and stress tests that the report was made with are to be given again.
     """
     out = wide_console(json)
     with readable(), shown_progress(out) as progress:
         from replay.compliance.prove import verify as prove
 
-        proof = prove(report, run_dirs, seal or [], progress)
+        proof = prove(report, run_dirs, seal or [], stress or [], progress)
     if json is not None:
         write_json(json, proof)
     if json != "-":

@@ -9,6 +9,7 @@ from replay.compliance.profile import Profile
 from replay.compliance.quantiles import PERCENTILES, Spread
 from replay.compliance.runs import Read, RunFacts
 from replay.compliance.sealing import Sealed
+from replay.compliance.stressed import Stressed
 from replay.compliance.tally import Array
 
 
@@ -28,6 +29,7 @@ class Context(NamedTuple):
     profile: Profile
     replayed: list[Replayed | None]
     sealed: list[Sealed | None]
+    stressed: list[Stressed] = []  # noqa: RUF012  never written
 
     @property
     def runs(self) -> list[RunFacts]:

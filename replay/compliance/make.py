@@ -11,7 +11,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from engine.jit import build_hash, source_hash
-from replay.compliance import parts_clock, parts_controls, parts_front, parts_gaps, parts_latency, parts_orders, sealing
+from replay.compliance import (
+    parts_clock,
+    parts_controls,
+    parts_front,
+    parts_gaps,
+    parts_latency,
+    parts_orders,
+    sealing,
+    stressed,
+)
 from replay.compliance.context import Context, Replayed
 from replay.compliance.document import FORMAT, Input, Options, Part, Report, RunRange, canonical
 from replay.compliance.profile import Profile, load
@@ -28,22 +37,26 @@ def make(
     *,
     replays: int = 2,
     seals: Sequence[Path] = (),
+    stress: Sequence[Path] = (),
     names: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """The report of runs. `replays`: how often each is replayed; `seals`: files that `tickroute seal` wrote;
-    `names`: run id -> what to call its directory, where not by its own name.
+    `stress`: files that `tickroute stress --json` wrote; `names`: run id -> what to call its directory, where not by
+    its own name.
 
-    JournalError, LogError, SealError: an input cannot be read or was changed, with the place. RunsError, UsageError.
+    JournalError, LogError, SealError, StressFileError: an input cannot be read or was changed, with the place.
+    RunsError, UsageError.
     """
     rules = load(profile)
+    tests = [stressed.read(path) for path in stress]
     read = Pass(paths, rules.clock_tolerance_ns, progress).read()
     runs = [run._replace(name=(names or {}).get(run.run_id, run.name)) for run in read.runs]
     read = read._replace(runs=runs)
     sealed = _sealed(read, seals)
     replayed = [_replay(run.path, replays, progress) for run in read.runs]
-    parts = _parts(Context(read, rules, replayed, sealed))
-    return _report(read, rules, parts, replays, sealed)
+    parts = _parts(Context(read, rules, replayed, sealed, tests))
+    return _report(read, rules, parts, replays, sealed, tests)
 
 
 def _parts(c: Context) -> list[Part]:
@@ -65,8 +78,15 @@ def _parts(c: Context) -> list[Part]:
     ]
 
 
-def _report(read: Read, rules: Profile, parts: list[Part], replays: int, sealed: list[Sealed | None]) -> Report:
-    inputs = []
+def _report(
+    read: Read,
+    rules: Profile,
+    parts: list[Part],
+    replays: int,
+    sealed: list[Sealed | None],
+    tests: list[stressed.Stressed],
+) -> Report:
+    inputs = [one.file for one in tests]
     for r in read.runs:
         inputs += [Input(run=r.label, name=f.name, size=f.size, sha256=f.sha256) for f in r.files]
         inputs += [

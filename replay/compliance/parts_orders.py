@@ -7,7 +7,7 @@ from typing import Final
 
 from engine.core.lifecycle import PRECEDENCE
 from engine.record.records import ExecType, OrdStatus, Reason
-from replay.compliance import quantiles
+from replay.compliance import quantiles, stressed
 from replay.compliance import tally as y
 from replay.compliance.beside import BREAKS
 from replay.compliance.context import Context, of
@@ -316,14 +316,14 @@ def capacity(c: Context) -> Part:
         rows=rows,
         source=c.source(),
     )
-    missing = [said("p12.no_stress")]
+    missing = [] if c.stressed else [said("p12.no_stress")]
     if feeds:
         missing.append(said("p12.feed_clock", runs=listed(feeds)))
     return Part(
         number=12,
         title="Capacity",
-        texts=[said("p12.windows")],
-        tables=[table] if rows else [],
+        texts=[said("p12.windows"), *stressed.texts(c.stressed, c.profile.stress_factor)],
+        tables=[*([table] if rows else []), *([stressed.table(c.stressed)] if c.stressed else [])],
         figures=[],
         missing=missing if rows else ["No message was taken in.", *missing],
     )

@@ -57,11 +57,23 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
-def verify(path: Path, runs: Sequence[Path], seals: Sequence[Path] = (), progress: Progress | None = None) -> Proof:
-    """Make a report again and compare. ReportError where it is none; JournalError, LogError, SealError as `make`."""
+def verify(
+    path: Path,
+    runs: Sequence[Path],
+    seals: Sequence[Path] = (),
+    stress: Sequence[Path] = (),
+    progress: Progress | None = None,
+) -> Proof:
+    """Make a report again and compare. ReportError where it is none; other errors as `make`."""
     claim = claimed(path)
     made = make(
-        runs, claim.options.profile, replays=claim.options.replays, seals=seals, names=claim.names, progress=progress
+        runs,
+        claim.options.profile,
+        replays=claim.options.replays,
+        seals=seals,
+        stress=stress,
+        names=claim.names,
+        progress=progress,
     )
     return compare(path, claim, made, lambda: rendered(made, claim.form))
 

@@ -102,6 +102,54 @@ def test_the_commands(run_dir, tmp_path, capsys):
     assert main(["report", str(run_dir), str(run_dir), "--profile", "us"]) == 2
 
 
+def a_stress_test():
+    def times(value):
+        return {"count": 100, "p50_ns": value, "p99_ns": 2 * value, "p99_9_ns": None, "max_ns": 3 * value}
+
+    def rate(factor, held):
+        row = {"times": factor, "planned_per_s": 258.9 * factor, "records": 258, "taken": 258, "planned_s": 1.0}
+        row |= {"seconds": 1.0, "response": times(40_000), "service": times(900), "backlog_most": 3, "backlog_last": 0}
+        row |= {"blocked": 0, "blocked_s": 0.0, "sender_late_ns": 0, "tries": 1, "held": held}
+        return row | {"why": "" if held else "the backlog grew"}
+
+    test = {"source": ["day"], "instruments": ["XXX"], "messages": 9, "first_utc": "", "last_utc": "", "peaks": []}
+    test |= {"interval_ms": 1000, "interval_utc": "2018-01-02T14:30:00Z", "interval_records": 258}
+    test |= {"interval_per_s": 258.9, "bound_ns": 1, "strategy": "", "idle": "", "durability": "", "transport": ""}
+    test |= {"rates": [rate(1.0, True), rate(2.0, True), rate(4.0, False)], "headroom": 2.0, "fell_behind_at": 4.0}
+    return test | {
+        "why": "the backlog grew",
+        "stopped": "",
+        "host": "",
+        "source_hash": "",
+        "build_hash": "",
+        "started_utc": "",
+    }
+
+
+def test_a_stress_test_is_an_input_of_part_12(run_dir, tmp_path, capsys):
+    file, output = tmp_path / "stress.json", tmp_path / "r.json"
+    file.write_text(json.dumps(a_stress_test()))
+    made = ["report", str(run_dir), "--profile", "eu-2026", "--replays", "0", "--stress", str(file)]
+    assert main([*made, "--format", "json", "--output", str(output)]) == 0
+    report = read_report(output)
+    (words,) = [text for text in report.parts[12].texts if "Stress" in text]
+    assert "held at 2 times its pace (3 tried, 2 held; the backlog grew)" in words
+    assert words.endswith("The profile asks for 2 times the peak: reached.")
+    assert [(row["times"], row["rate"], row["verdict"]) for row in table(report, "12.2")] == [
+        (1.0, 258, "held"), (2.0, 517, "held"), (4.0, 1035, "the backlog grew")
+    ]  # fmt: skip
+    assert ("stress", "stress.json") in {(one.run, one.name) for one in report.inputs}
+    checked = ["report", "verify", str(output), str(run_dir)]
+    assert main([*checked, "--stress", str(file)]) == 0
+    assert main(checked) == 1
+    assert "input stress stress.json: the report follows from it, and it is missing" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    file.write_text("{}")
+    assert main([*checked, "--stress", str(file)]) == 3
+    assert "is no result of a stress test" in capsys.readouterr().err
+
+
 def test_a_changed_journal_is_refused_with_its_place(run_dir, tmp_path, capsys):
     copy = tmp_path / "copy"
     shutil.copytree(run_dir, copy)
