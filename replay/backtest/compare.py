@@ -29,7 +29,9 @@ from replay.report.structs import Compared, Different, Measured, Total
 from replay.times import time_text
 
 _NEW: Final = (Kind.INPUT, Template.ORDER_NEW)
-_NEEDED: Final = KEPT | {_NEW: "cl_ord_id account_id instrument_id side ord_type tif qty px ts_recv_ns"}
+_NEEDED: Final = KEPT | {
+    _NEW: "cl_ord_id account_id instrument_id side ord_type tif qty px ts_recv_ns min_qty display_qty"
+}
 _TOLD: Final = ("symbol", "side", "status", "filled_qty", "avg_px", "fee", "arrival_bid", "arrival_ask")
 
 #: Columns of `compare`: `a` is the first run, `b` the second.

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kernel
 #: Seeds of each profile that are run here.
 SEEDS = dict.fromkeys(PROFILES, 2) | {"all": 5, "hostile": 3}
 #: SHA-256 of the journal of seed 4 with all faults, and how many inputs that were.
-JOURNAL = "f989b033d7dabd3050e8ef37aeae63c5878cc2e85731c731791bda591ac3194e"
+JOURNAL = "8dba4f5e19762d95795cb3820eea0e4f603f23906661193600ad23c9aee79290"
 INPUTS = 285
 
 
