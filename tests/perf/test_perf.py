@@ -69,6 +69,7 @@ def test_wire(tmp_path):
     assert rows["wire shm vs zmq"]["reach"] == 0.02
 
 
+@pytest.mark.torture
 def test_report(tmp_path):
     rows = run("report", tmp_path)
     assert rows["report make"]["p50"] > 0

@@ -353,7 +353,9 @@ def test_a_full_disk_is_cancel_only_until_somebody_lifts_it(tmp_path, sockets, m
         desk.wait(lambda: len(desk.at_venue(T.ORDER_CANCEL)) == 1)
         assert len(desk.at_venue(T.ORDER_NEW)) == 1
         # Lifted while the disk is full, the flag comes back; once there is room, it stays lifted.
+        commands = desk.engine.gauge("controls")
         assert main(["resume", str(run_dir)]) == 0
+        desk.wait(lambda: desk.engine.gauge("controls") >= commands + 2)  # the resume, and the flag anew
         desk.wait(lambda: desk.engine.gauge("killed") == r.Reason.DISK_FULL)
         monkeypatch.undo()
         desk.wait(lambda: desk.engine.journal.error == 0)
