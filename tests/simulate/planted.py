@@ -36,7 +36,7 @@ CORE: Final = r"""
 - child.leaves_qty == 0 and
 + child.leaves_qty < 0 and
 # an overfill is not counted
-@ engine.core.reports:book_parent; hostile 0
+@ engine.core.reports:book_parent; all 2
 - state.counts[C_QTY_OVERFILLED] += qty - taken - again
 + pass
 # a rejected child keeps its parent's quantity
@@ -44,7 +44,7 @@ CORE: Final = r"""
 - parent.live_qty -= child.leaves_qty
 + pass
 # the last child's end wakes nobody
-@ engine.core.children:finish_child; machine 0
+@ engine.core.children:finish_child; hostile 2
 - parent.live_children == 0 and
 + parent.live_children < 0 and
 # a timer outlives its child
@@ -76,7 +76,7 @@ CORE: Final = r"""
 - while row.next != NONE:
 + while False:
 # a repeated bust is taken again
-@ engine.core.changes:on_change; hostile 0
+@ engine.core.changes:on_change; venues 4
 - find_execution(state, venue, word0, word1) != NONE
 + False
 # a bust names another execution to the client
@@ -123,7 +123,7 @@ CORE: Final = r"""
 -         void_venue(state, v)
 + state.counts[C_LOST_RECORDS] += lost
 # a halted instrument is open with its next quote
-@ engine.core.books:on_quote; hostile 6
+@ engine.core.books:on_quote; hostile 7
 - if slot.valid != HALTED:
 + if True:
 # a displayed quantity is used twice
@@ -261,7 +261,7 @@ SENT: Final = r"""
 - int(said.last_seen_seq) + 1
 + int(said.last_seen_seq) + 2
 # a client is live one record too early
-@ engine.run.resend:resend; sessions 0
+@ engine.run.resend:resend; hostile 0
 - link.next_seq > state.sessions[int(link.session)].seq_out
 + link.next_seq >= state.sessions[int(link.session)].seq_out
 # a client that is behind gets what is new first
