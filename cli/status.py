@@ -19,8 +19,8 @@ from cli.output import JsonOption, console, write_json
 _FIGURES = (
     "inputs outputs sent decisions children_sent fills live_parents live_children unknown_children parents_accepted"
     " parents_filled parents_canceled parents_expired parents_rejected refusals risk_blocks gaps alerts timeouts"
-    " journal_next_seq journal_stalls durable_seq held_for_disk sync_stalls sync_last_ns sync_longest_ns free_mib"
-    " send_errors longest_cycle_ns cycles_over_threshold"
+    " journal_next_seq journal_stalls feed_waits durable_seq held_for_disk sync_stalls sync_last_ns sync_longest_ns"
+    " free_mib send_errors longest_cycle_ns cycles_over_threshold"
 ).split()
 
 

@@ -176,7 +176,7 @@ def _to_be_asked(state: State, c: int) -> bool:
 
 @kernel
 def carry_on(state: State, outbox: Outbox) -> None:
-    """Send the cancels that are due, as many as fit; give up waiting where it is time; note when to go on."""
+    """Send the cancels that are due, as many as fit; note when to go on, and when to stop waiting for the answers."""
     core = state.core[0]
     goes_on_ns = NEVER
     for s in range(state.params[0].n_sessions):
@@ -184,14 +184,19 @@ def carry_on(state: State, outbox: Outbox) -> None:
             goes_on_ns = min(goes_on_ns, _send_cancels(state, outbox, s))
     core.mass_at_ns = goes_on_ns
     for m in range(MAX_MASSES):
-        row = state.masses[m]
-        if row.open != 0:
-            if goes_on_ns < NEVER:
-                row.due_ns = max(int(row.due_ns), goes_on_ns + _patience(state))
-            if row.due_ns <= core.now_ns:
-                core.mass_ended = 1
-            else:
-                core.mass_at_ns = min(int(core.mass_at_ns), int(row.due_ns))
+        if state.masses[m].open != 0 and goes_on_ns < NEVER:
+            state.masses[m].due_ns = max(int(state.masses[m].due_ns), goes_on_ns + _patience(state))
+    _note_due(state)
+
+
+@kernel
+def _note_due(state: State) -> None:
+    """When the next mass cancel stops waiting for its orders."""
+    core = state.core[0]
+    core.mass_due_ns = NEVER
+    for m in range(MAX_MASSES):
+        if state.masses[m].open != 0:
+            core.mass_due_ns = min(int(core.mass_due_ns), int(state.masses[m].due_ns))
 
 
 @kernel
@@ -248,11 +253,12 @@ def report_ended(state: State, outbox: Outbox) -> None:
             continue
         if outbox.count[0] == OUTBOX:
             core.mass_ended = 1
-            core.mass_at_ns = core.now_ns
+            core.mass_due_ns = core.now_ns
             return
         k = _report(state, outbox, m, _R_TIMEOUT if row.acknowledged < row.live else 0)
         outbox.control_report[k].finished = 1
         row.open = 0
+    _note_due(state)
 
 
 @kernel

@@ -28,7 +28,8 @@ CORE: Final = ints(
     "now_ns next_parent next_child live_parents live_children unknown_children killed"
     " work_head work_count timer_count arm_seq gated exec_head exec_count"
     " rolls old_execs"  # trading days begun by ROLL; whether executions of an earlier day are still remembered
-    " n_kills mass_at_ns mass_ended"  # rows of `kills`; when mass cancels go on; whether one has its last answer due
+    # rows of `kills`; when mass cancels go on; when the next stops waiting; whether one has its last answer due
+    " n_kills mass_at_ns mass_due_ns mass_ended"
     " override_due_ns recent_count"  # when the next override ends; orders that were remembered for duplicates
 )
 #: One venue's quote in one instrument; one cache line. `valid` is VOID, VALID or HALTED (engine.core.books).

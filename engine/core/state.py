@@ -340,6 +340,7 @@ def allocate(limits: Limits) -> State:
         **undo_tables(len(COUNTERS)),
     )
     state.core["mass_at_ns"] = NEVER
+    state.core["mass_due_ns"] = NEVER
     state.timer_pos[:] = NONE
     state.id_index[:] = NONE
     state.exec_index[:] = NONE

@@ -102,7 +102,7 @@ def apply(state: State, events: Events, i: int, outbox: Outbox) -> None:
     elif template == _TRADE:
         on_trade(state, events, i)
     elif template == _TIMER:
-        _on_timer(state, outbox)
+        _on_timer(state, outbox, int(events.timer[i].cancels_only))
     elif _ACK <= template <= _CORRECT:
         state.counts[C_REPORTS_IN] += 1
         _on_report(state, events, i, template, outbox)
@@ -149,23 +149,31 @@ def _on_report(state: State, events: Events, i: int, template: int, outbox: Outb
 
 
 @kernel
-def _on_timer(state: State, outbox: Outbox) -> None:
-    """Fire what is due, ties in arming order; what does not fit stays due and fires at the next TIMER."""
+def _on_timer(state: State, outbox: Outbox, cancels_only: int) -> None:
+    """Fire what is due, ties in arming order; what does not fit stays due and fires at the next TIMER.
+
+    `cancels_only`: the driver was away and has not read what came meanwhile, so nothing that waits for it may fire.
+    """
+    core = state.core[0]
     state.counts[C_TIMERS] += 1
-    if state.core[0].override_due_ns <= state.core[0].now_ns:
+    if core.override_due_ns <= core.now_ns:
         end_overrides(state, outbox)
-    if state.core[0].mass_at_ns <= state.core[0].now_ns:
+    if core.mass_at_ns <= core.now_ns:
         carry_on(state, outbox)
-        if outbox.count[0] + 3 * TIMERS_A_STEP + TURN_OUTPUTS > OUTBOX:
-            return
+    if cancels_only != 0:
+        return
+    if core.mass_due_ns <= core.now_ns:
+        core.mass_ended = 1
+    if outbox.count[0] + 3 * TIMERS_A_STEP + TURN_OUTPUTS > OUTBOX:
+        return
     parents = len(state.parents)
     for _ in range(TIMERS_A_STEP):
-        if timers.first_due(state) > state.core[0].now_ns:
+        if timers.first_due(state) > core.now_ns:
             return
         owner = int(state.timer_owner[0])
         timers.disarm(state, owner)
         if owner < parents:
-            over = state.parent_orders[owner].tif == _DAY and state.core[0].now_ns >= state.params[0].day_end_ns
+            over = state.parent_orders[owner].tif == _DAY and core.now_ns >= state.params[0].day_end_ns
             wake(state, owner, W_EXPIRE if over else W_TIMEOUT)
         else:
             on_child_timer(state, outbox, owner - parents)
@@ -202,4 +210,11 @@ def next_deadline(state: State) -> int:
     overrides and of the next cancels of a mass cancel; NEVER where there is none."""
     if state.core[0].work_count > 0:
         return int(state.core[0].now_ns)
-    return min(timers.first_due(state), int(state.core[0].mass_at_ns), int(state.core[0].override_due_ns))
+    return min(timers.first_due(state), cancels_due(state), int(state.core[0].mass_due_ns))
+
+
+@kernel
+def cancels_due(state: State) -> int:
+    """Engine time at which a TIMER is due that does not depend on what peers may have said: of the next cancels of a
+    mass cancel, and of the end of an override; NEVER where there is none."""
+    return min(int(state.core[0].mass_at_ns), int(state.core[0].override_due_ns))

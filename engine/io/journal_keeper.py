@@ -31,8 +31,8 @@ from engine.io.journal_format import segment_path
 from engine.io.mapping import PAGE, POPULATE_WRITE, Mapping, aligned_zeros, allocate
 from engine.jit import kernel
 
-#: Bytes ahead of the cursor that are kept populated: 4 ms at 250 MB/s.
-WINDOW: Final = 1 << 20
+#: Bytes ahead of the cursor that are kept populated: 16 ms at 250 MB/s, for the helper may have to wait for its core.
+WINDOW: Final = 1 << 22
 #: With a Syncer: each page of the window is dirty, and every sync writes it (measured: 16 KiB 1.3 ms, 128 KiB 3.2 ms).
 SYNCED_WINDOW: Final = 1 << 15
 #: Bytes ahead of the cursor whose pages are populated again at each look, for they may have been written back since.

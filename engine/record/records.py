@@ -303,7 +303,8 @@ reason        i4  why, see Reason
 """),
     Template.TIMER: _f("""
 deadline_ns   i8  the deadline that fell due, engine clock
-reserved      i8x2  zero
+cancels_only  i8  1: the next cancels of mass cancels alone, and no timer fires; 0: all that is due
+reserved      i8  zero
 """),
     Template.CONTROL: _f("""
 order_id      i8  order it speaks of; 0 where cl_ord_id or none is meant

@@ -16,8 +16,8 @@ Worst case of a cycle: BURST messages from each link, each of up to 1,024 record
 
 from __future__ import annotations
 
-from engine.core.state import FROM_CONTROL, Events, Outbox, State
-from engine.core.step import next_deadline
+from engine.core.state import FROM_CONTROL, FROM_FEED, Events, Outbox, State
+from engine.core.step import cancels_due, next_deadline
 from engine.io.atomics import cpu_pause, load_acquire, monotonic_ns, nap, sched_yield, tsc
 from engine.jit import kernel
 from engine.record.records import UNIT, Template
@@ -25,6 +25,7 @@ from engine.run.days import put_roll
 from engine.run.held import crowded, flush, release
 from engine.run.housekeeping import housekeeping
 from engine.run.inbox import drop_local, free_slot, next_local, put
+from engine.run.journaling import short_of_room
 from engine.run.meter import ticks_to_ns
 from engine.run.pump import pump
 from engine.run.receive import framed, poll_link, take_in
@@ -83,7 +84,7 @@ def duty_cycle(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
         for row in range(w.line[0].n_links):
             work += _drain(state, events, outbox, w, row)
     # After the links: a report that is already here goes before the time-out of its order.
-    if not patient(w) and not crowded(w):
+    if not crowded(w):
         work += _timers(state, events, outbox, w)
     work += resend(state, w)
     housekeeping(state, events, w)
@@ -109,7 +110,7 @@ def _drain(state: State, events: Events, outbox: Outbox, w: Wiring, row: int) ->
     """Take up to BURST messages from one link; returns the events taken in."""
     taken = 0
     for _ in range(BURST):
-        if crowded(w):
+        if crowded(w) or (w.links[row].source == FROM_FEED and short_of_room(w)):
             break
         started = tsc()
         n = poll_link(w, row)
@@ -150,7 +151,7 @@ def _commands(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
     while n > 0:
         taken += _message(state, events, outbox, w, control, n, started)
         n = 0 if taken >= BURST else poll_link(w, control)
-    while state.core[0].mass_at_ns <= w.line[0].clock_ns and not patient(w) and not crowded(w):
+    while cancels_due(state) <= w.line[0].clock_ns and not crowded(w):
         more = _timers(state, events, outbox, w)
         if more == 0:
             break
@@ -176,18 +177,21 @@ def _local_events(state: State, events: Events, outbox: Outbox, w: Wiring) -> in
 def _timers(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
     """Journal and take in a TIMER for each deadline that is due, and a ROLL where the trading day is over.
 
-    More follow at once while work is left over.
+    More follow at once while work is left over. After a stall only what waits for no peer: a mass cancel goes on.
     """
-    taken = 0
-    deadline = next_deadline(state)
+    taken, waits = 0, patient(w)
+    deadline = cancels_due(state) if waits else next_deadline(state)
     while deadline <= w.line[0].clock_ns and taken < BURST:
         i = free_slot(w)
         if i < 0:
             break
         put(events, w, i, _TIMER, UNIT)
         events.timer[i].deadline_ns = deadline
+        events.timer[i].cancels_only = 1 if waits else 0
         taken += _local_events(state, events, outbox, w)
-        deadline = next_deadline(state)
+        deadline = cancels_due(state) if waits else next_deadline(state)
+    if waits:
+        return taken
     if w.line[0].clock_ns >= w.line[0].roll_at_ns and put_roll(state, events, w):
         taken += _local_events(state, events, outbox, w)
     return taken

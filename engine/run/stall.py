@@ -3,8 +3,13 @@
 After a stop (SIGSTOP, a hypervisor, a swapped page) the clock has gone on and the messages of that time still lie in
 sockets and in ZeroMQ's own threads, which were stopped too. Timers that looked at the clock first would cancel orders
 whose end has long been told. So for as long as the loop was away, at most PATIENCE_NS, no timer fires.
+A mass cancel asks for no peer's answer, and goes on.
 
-Worst case: a time-out is late by PATIENCE_NS after a stall, and never because of load alone.
+A loop that stalls again and again (a disk that is too slow for its feed) would be patient for ever: once it has been
+so for PATIENCE_NS of its own time, timers fire. A cycle counts as AWAY_NS at most, however long the loop was away.
+
+Worst case: a time-out is late by PATIENCE_NS after a stall, and by as much of the loop's own time where stalls follow
+one another; never because of load alone.
 """
 
 from __future__ import annotations
@@ -26,6 +31,13 @@ def watch_stall(w: Wiring, now_ns: int) -> None:
     if line.began_ns > 0 and away_ns > AWAY_NS:
         line.patient_until_ns = now_ns + min(away_ns, PATIENCE_NS)
         w.counters[L_STALLS] += 1
+    if now_ns >= line.patient_until_ns:
+        line.patience_ns = 0
+    elif w.held[0].crowded == 0:
+        line.patience_ns += min(away_ns, AWAY_NS)
+        if line.patience_ns > PATIENCE_NS + AWAY_NS:
+            line.patient_until_ns = now_ns
+            line.patience_ns = 0
     line.began_ns = now_ns
 
 

@@ -51,13 +51,13 @@ LINE: Final = ints(
     "clock_mode clock_ns clock_offset_ns feed_clock_ns tsc_mul stream_epoch router n_links first_session idle"
     " threshold_ns peer_timeout_ns heartbeat_ns housekeeping_ns sampled_ns event_address outbox_address"
     " inbox_head inbox_count links_address sender catching_up input_seq halted"
-    " roll_at_ns roll_ns day_end_ns weekends began_ns patient_until_ns"
+    " roll_at_ns roll_ns day_end_ns weekends began_ns patient_until_ns patience_ns short"
 )
 #: What the loop counts about itself.
 LOOP_COUNTERS: Final = (
     "cycles empty_polls messages records longest_cycle_ns cycles_over_threshold inputs outputs observations"
     " journal_stalls sent send_errors dropped malformed inbox_overflow heartbeats parks deferred resent resets"
-    " records_gone stalls sync_stalls broken_off out_of_place answers_lost"
+    " records_gone stalls sync_stalls broken_off out_of_place answers_lost feed_waits"
 ).split()
 (
     L_CYCLES,
@@ -86,6 +86,7 @@ LOOP_COUNTERS: Final = (
     L_BROKEN_OFF,
     L_OUT_OF_PLACE,
     L_ANSWERS_LOST,
+    L_FEED_WAITS,
 ) = range(len(LOOP_COUNTERS))
 #: What onlookers read together, under one seqlock in the stats file.
 PROGRESS: Final = ints(
@@ -96,7 +97,7 @@ FLAG_STOP: Final = 0
 #: What FLAG_STOP holds: 1 to end in order, FLAG_HALT to end at once.
 FLAG_HALT: Final = 2
 
-assert len(LINE.names or ()) <= 30
+assert len(LINE.names or ()) <= 32
 assert len(LINK.names or ()) <= 30
 assert ASK.itemsize == 64
 

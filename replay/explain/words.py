@@ -130,7 +130,8 @@ class Speaker:
         if template in (T.BUST, T.CORRECT):
             return self._change(template, row)
         if template == T.TIMER:
-            return f"a timer fell due at {clock_text(int(row['deadline_ns']))}"
+            rest = "; after a stall, so only a mass cancel went on" if int(row["cancels_only"]) else ""
+            return f"a timer fell due at {clock_text(int(row['deadline_ns']))}{rest}"
         if template == T.CONTROL:
             return self._control(row)
         if template in (T.SESSION_UP, T.SESSION_DOWN):

@@ -33,6 +33,7 @@ from replay.watch.events import Conditions, Event, Severity
 COUNTED: Final = {
     "stalls": ("stall", "LOOP_STALL", Severity.WARNING, "the loop was kept from its core for 5 ms or more"),
     "journal_stalls": ("stall", "JOURNAL_STALL", Severity.WARNING, "no segment of the journal was ready"),
+    "feed_waits": ("stall", "JOURNAL_STALL", Severity.WARNING, "the journal is short of segments: feeds wait"),
     "sync_stalls": ("stall", "SYNC_STALL", Severity.WARNING, "the disk is slow: nothing was taken in meanwhile"),
     "inbox_overflow": ("capacity", "QUEUE_FULL", Severity.WARNING, "the driver's own queue had no room"),
     "dropped": ("send", "SEND_FAILED", Severity.WARNING, "records had no way to leave"),

@@ -299,13 +299,14 @@ class Both(SideBySide):
         self.do("POSITION_LOAD", account_id=d & 1, instrument_id=a & 1, qty=100 * (b - 4), px=9_990 + d)
 
     def time(self, a: int, b: int, d: int) -> None:
-        """Time passes; timers fire when they are due. The end of the day comes seldom."""
-        del d
+        """Time passes; timers fire when they are due, or the driver was away first. The end of the day comes seldom."""
         until = self.world.now_ns + TIMES_MS[a if b > 5 else a % 7] * MS
         while self.twin.deadline() <= until:
             self.world.now_ns = max(self.world.now_ns, self.twin.deadline())
-            self.do("TIMER")
+            self.do("TIMER", cancels_only=0)
         self.world.now_ns = until
+        if d & 1:
+            self.do("TIMER", cancels_only=1)
 
 
 class _Named:

@@ -170,6 +170,22 @@ def test_a_session_with_a_limit_gets_its_cancels_at_its_pace():
     assert (report.cancels, report.acknowledged, report.reason) == (40, 40, 0)
 
 
+def test_after_a_stall_the_next_cancels_leave_and_nothing_else_happens():
+    """A TIMER of a driver that was away: the answers to what it sent may not have been read."""
+    w, placed = many(4, sessions={"v1": {"messages_per_s": 100, "burst": 2}})
+    w.advance(SECOND)
+    assert len(of(w.send(Template.MASS_CANCEL, **scoped(Scope.ALL, 0)), Template.ORDER_CANCEL)) == 2
+    w.now_ns += 10 * SECOND  # timers of the two that were asked are long due, and so is the last report
+    outputs = w.timer(cancels_only=True)
+    assert [row.order_id for row in of(outputs, Template.ORDER_CANCEL)] == [child.order_id for child in placed[2:]]
+    assert not of(outputs, Template.ALERT)
+    assert not reports(outputs)
+    armed = int(w.state.core[0].timer_count)
+    assert not w.timer(cancels_only=True)
+    assert int(w.state.core[0].timer_count) == armed
+    assert of(w.timer(), Template.ORDER_CANCEL), "those that were not answered are cancelled again"
+
+
 def test_the_limit_counts_what_else_leaves_and_never_stops_it():
     w, _ = many(3, sessions={"v1": {"messages_per_s": 2}})
     w.advance(10 * SECOND)

@@ -44,7 +44,7 @@ class Control(Reports):
         self.masses: list[Mass | None] = [None] * ROWS
         self.paced = {n: 0 for n, session in enumerate(config.session) if session.messages_per_s}
         self.offers: set[int] = set()
-        self.mass_at_ns = NEVER
+        self.mass_at_ns = self.mass_due_ns = NEVER
 
     @property
     def killed(self) -> bool:
@@ -199,8 +199,11 @@ class Control(Reports):
         for mass in filter(None, self.masses):
             if goes_on < NEVER:
                 mass.due_ns = max(mass.due_ns, goes_on + self.patience())
-            if mass.due_ns > self.now_ns:
-                self.mass_at_ns = min(self.mass_at_ns, mass.due_ns)
+        self.note_due()
+
+    def note_due(self) -> None:
+        """When the next of them stops waiting for its orders."""
+        self.mass_due_ns = min([NEVER, *(mass.due_ns for mass in filter(None, self.masses))])
 
     def ended_in_masses(self, child: Child) -> None:
         """One of them has ended."""
@@ -217,11 +220,12 @@ class Control(Reports):
     def report_masses(self, timed: bool) -> None:
         """The last report of each that is over."""
         over = [m for m in filter(None, self.masses) if m.ended == len(m.orders)]
-        if over or timed:
+        if over or (timed and self.mass_due_ns <= self.now_ns):
             for n, mass in enumerate(self.masses):
                 if mass and (mass.ended == len(mass.orders) or mass.due_ns <= self.now_ns):
                     self.out.append(mass.report("NONE" if mass.ended == len(mass.orders) else "TIMEOUT", finished=True))
                     self.masses[n] = None
+            self.note_due()
 
     def use_limits(self) -> None:
         """What has left used up the limits of the sessions."""

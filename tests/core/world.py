@@ -269,9 +269,9 @@ class World(Venues):
         """A ROLL by so many days, with all the TIMERs that its work needs."""
         return self.send(Template.ROLL, trading_day=day_now(self.state) + days, day_end_ns=day_end_ns) + self.drain()
 
-    def timer(self) -> list[Any]:
-        """One TIMER input now."""
-        return self.send(Template.TIMER, deadline_ns=next_deadline(self.state))
+    def timer(self, *, cancels_only: bool = False) -> list[Any]:
+        """One TIMER input now; `cancels_only` as after a stall."""
+        return self.send(Template.TIMER, deadline_ns=next_deadline(self.state), cancels_only=int(cancels_only))
 
     def advance(self, ns: int) -> list[Any]:
         """Let time pass, with a TIMER at each deadline on the way; all outputs."""
