@@ -49,7 +49,7 @@ class Twin(Control, Market):
         if self.old_execs and not any(child.live for child in self.children.values()):
             self.executions.clear()
             self.old_execs = False
-        self.report_masses(e["kind"] == "TIMER" and not e["cancels_only"])
+        self.report_masses(e["kind"] == "TIMER" and not e.get("cancels_only"))
         self.use_limits()
         return self.out
 
@@ -275,7 +275,7 @@ class Twin(Control, Market):
         assert e["kind"] == Template.TIMER.name
         if self.mass_at_ns <= self.now_ns:
             self.carry_on()
-        if e["cancels_only"]:
+        if e.get("cancels_only"):
             return
         for owner, (at_ns, _) in sorted(self.timers.items(), key=lambda item: item[1])[:32]:
             if at_ns <= self.now_ns:

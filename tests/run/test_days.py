@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import numpy as np
@@ -149,7 +150,10 @@ def test_a_live_engine_rolls_over(tmp_path, sockets):
         assert expired.reason == r.Reason.DAY_END
         desk.venue.send(fill(child, 1))
         assert r.from_text16(desk.take(desk.client, T.FILL)[0].peer_id) == "TAKE"
-        now = past(reach(tmp_path / "run"), "")
+        with ThreadPoolExecutor(1) as pool:  # kernels are loaded first, and meanwhile the peers' hearts beat
+            reached = pool.submit(reach, tmp_path / "run")
+            wait_for(reached.done, desk.client, desk.venue, seconds=120)
+        now = past(reached.result(), "")
         assert (now.lineage.live, now.trading_day, now.torn) == (True, day_text(first + 1), False)
         assert [p.cl_ord_id for p in now.parents] == ["GTC"]
         desk.feed.quote(1, 1_569_800, 1_569_900)

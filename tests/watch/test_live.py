@@ -181,8 +181,9 @@ def _told_once_and_caught_up(live, heard):
         return sum(a["count"] for a in rows if a["code"] == "MAX_QTY")
 
     wait_for(lambda: count(read_alerts(live.run_dir).rows) == blocks, desk.client, desk.venue, seconds=60)
-    last = max(a["seq"] for a in heard)
-    live.alerts.subscribe(f"from.{last + 1}".encode())
+    seen = {a["seq"] for a in heard}  # with holes: what came between the kill and the subscriber's return
+    missing = next(seq for seq in range(min(seen), max(seen) + 2) if seq not in seen)
+    live.alerts.subscribe(f"from.{missing}".encode())
 
     def caught_up():
         heard.extend(a for a in live.lines() if a["seq"] not in {b["seq"] for b in heard})
