@@ -32,6 +32,7 @@ from gateways.formats.fit import Fitted, Target, Wanted
 from gateways.formats.reader import Instrument, Reader
 from gateways.orders.parents import Parent
 from perf.backtest_feed import Repetitions, repeated
+from perf.desk import CONTROLS_OFF
 from replay.backtest.host import Feed, Host, Terms
 from replay.backtest.play import resolved
 from replay.backtest.settings import Settings, load
@@ -63,26 +64,7 @@ max_qty = "5000"
 max_notional = "1000000000"
 collar_bps = 1000
 reference_age_ms = 3600000
-period_collar_bps = "off"
-collar_period_ms = 1000
-fat_finger_bps = "off"
-max_position = "off"
-gross_notional = "off"
-net_notional = "off"
-session_rate = "off"
-strategy_rate = "off"
-instrument_rate = "off"
-duplicate_ms = "off"
-repeated_executions = "off"
-repeated_executions_ms = 1000
-restricted = []
-
-[[risk.permission]]
-client = "*"
-strategy = "*"
-instrument = "*"
-venue = "*"
-[[session]]
+{controls}[[session]]
 name = "desk"
 role = "client"
 [[session]]
@@ -110,7 +92,7 @@ lot = "0.001"
 
 def config_text(run_dir: Path, more: str = "") -> str:
     """The configuration of one venue and one instrument, `more` before its tables."""
-    return more + _TOML.format(run_dir=run_dir, latency_us=LATENCY_US)
+    return more + _TOML.format(run_dir=run_dir, latency_us=LATENCY_US, controls=CONTROLS_OFF)
 
 
 class _Fitted(Fitted):

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.core.answers import target_of
 from engine.core.books import admit_stream
 from engine.core.day import cost_of_load, day_now
 from engine.core.limit_change import admit_enable, admit_limit_change
 from engine.core.limits import COUNT_MAX, MAX_QTY, MAX_STRATEGIES
+from engine.core.scopes import target_of
 from engine.core.sessions import follow_session
 from engine.core.state import FROM_CLIENT, FROM_CONTROL, FROM_FEED, FROM_VENUE, Events, Outbox, State
 from engine.jit import kernel

@@ -7,24 +7,14 @@ driver copies it into the ring of answers (`engine.run.answer`), which the contr
 from __future__ import annotations
 
 from engine.core.emit import control_report
+from engine.core.scopes import target_of
 from engine.core.state import Events, Outbox, State
 from engine.jit import kernel
-from engine.record.records import ControlAction, Reason, Scope, Template
+from engine.record.records import ControlAction, Reason, Template
 
 _CONTROL, _MASS_CANCEL = int(Template.CONTROL), int(Template.MASS_CANCEL)
-_ALL, _CLIENT, _INSTRUMENT = int(Scope.ALL), int(Scope.CLIENT), int(Scope.INSTRUMENT)
 _CANCEL = int(ControlAction.CANCEL)
 _R_LENGTH, _R_SCHEMA = int(Reason.WRONG_LENGTH), int(Reason.WRONG_SCHEMA)
-
-
-@kernel
-def target_of(scope: int, client: int, instrument: int, target: int) -> int:
-    """What a scope means, from the three fields of a command that may say it; 0 of all."""
-    if scope == _ALL:
-        return 0
-    if scope == _CLIENT:
-        return client
-    return instrument if scope == _INSTRUMENT else target
 
 
 @kernel

@@ -15,38 +15,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.core.answers import target_of
 from engine.core.emit import alert, control_report
 from engine.core.limits import MAX_KILLS
+from engine.core.scopes import in_scope, target_of
 from engine.core.state import NONE, Events, Outbox, State
 from engine.jit import kernel
 from engine.record.records import ControlAction, Reason, RiskRule, Scope
 
 _KILL, _KILL_ON = int(RiskRule.KILL), int(ControlAction.KILL_ON)
-_ALL, _CLIENT, _INSTRUMENT = int(Scope.ALL), int(Scope.CLIENT), int(Scope.INSTRUMENT)
-_VENUE, _SESSION = int(Scope.VENUE), int(Scope.SESSION)
-_STRATEGY, _TRADER, _ACCOUNT = int(Scope.STRATEGY), int(Scope.TRADER), int(Scope.ACCOUNT)
+_ALL = int(Scope.ALL)
 _R_KILLED, _R_FULL = int(Reason.KILLED), int(Reason.TABLE_FULL)
-
-
-@kernel
-def in_scope(state: State, scope: int, target: int, order: Any, venue: int, session: int) -> bool:
-    """Whether an order is in a scope. `venue` is where it is or goes, NONE of a parent; `session` its client's."""
-    if scope == _ALL:
-        return True
-    if scope == _VENUE:
-        return venue == target
-    if scope == _SESSION:
-        return session == target or (venue != NONE and bool(state.venues[venue].session == target))
-    if scope == _INSTRUMENT:
-        return bool(order.instrument_id == target)
-    if scope == _CLIENT:
-        return bool(order.client_id == target)
-    if scope == _STRATEGY:
-        return bool(order.algo_id == target)
-    if scope == _TRADER:
-        return bool(order.trader_id == target)
-    return scope == _ACCOUNT and bool(order.account_id == target)
 
 
 @kernel

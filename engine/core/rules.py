@@ -52,7 +52,8 @@ P_INSTRUMENTS: Final = P_VENUES + 32
 MAX_PERMISSIONS: Final = 62
 
 #: Money of exposures is held in cents of the currency: this many of the 1e-9 in which orders are.
-EXPOSURE_UNIT: Final = 10_000_000
+EXPOSURE_DECIMALS: Final = 2
+EXPOSURE_UNIT: Final = 10 ** (9 - EXPOSURE_DECIMALS)
 #: No sum of exposures leaves +-EXPOSURE_MAX: what would is refused.
 EXPOSURE_MAX: Final = 1 << 60
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from engine.core.rules import CURRENCIES, EXPOSURE_MAX, MAX_PERMISSIONS
+from engine.core.rules import CURRENCIES, EXPOSURE_DECIMALS, EXPOSURE_MAX, MAX_PERMISSIONS
 from engine.record.units import UnitError, from_units, to_units
 from engine.run.config import Config
 from engine.run.config_read import Problem, shown
 from engine.run.config_risk import OFF
 
 #: Exposures are held in cents of the currency.
-_EXPOSURE_DECIMALS = 2
 
 
 def unique(key: str, field: str, values: Sequence[str]) -> Iterator[Problem]:
@@ -51,7 +50,7 @@ def risk_problems(config: Config) -> Iterator[Problem]:
     rows = [("risk", risk), *((f"risk.account[{n}]", row) for n, row in enumerate(risk.account))]
     for key, row in rows:
         for name in ("gross_notional", "net_notional"):
-            yield from _amount(f"{key}.{name}", getattr(row, name), _EXPOSURE_DECIMALS, "it is held in cents")
+            yield from _amount(f"{key}.{name}", getattr(row, name), EXPOSURE_DECIMALS, "it is held in cents")
     for instrument in config.instrument:
         why = f"qty_decimals of {instrument.symbol}"
         yield from _amount("risk.max_position", risk.max_position, instrument.qty_decimals, why)

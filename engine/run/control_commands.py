@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from engine.core.rules import CHANGEABLE, EXPOSURE_DECIMALS
 from engine.record.records import ControlAction, RiskRule, Scope
 from engine.record.units import MONEY_DECIMALS, UnitError, to_units
 from engine.run.config import Config
@@ -26,27 +27,17 @@ ROLE_OF: Final = {
     "approve": "override", "pending": "override", "enable": "enable",
 }  # fmt: skip
 _QTY, _MONEY, _EXPOSURE, _COUNT, _MS = range(5)
-#: 1e-4 of the currency, in which exposures are summed up.
-_EXPOSURE_DECIMALS: Final = 4
-#: The rules whose limits can be changed: for what scope, and what the value is in.
-LIMITS: Final = {
-    RiskRule.MAX_QTY: (Scope.INSTRUMENT, _QTY),
-    RiskRule.MAX_NOTIONAL: (Scope.INSTRUMENT, _MONEY),
-    RiskRule.COLLAR: (Scope.INSTRUMENT, _COUNT),
-    RiskRule.PERIOD_COLLAR: (Scope.INSTRUMENT, _COUNT),
-    RiskRule.FAT_FINGER: (Scope.INSTRUMENT, _COUNT),
-    RiskRule.MAX_POSITION: (Scope.INSTRUMENT, _QTY),
-    RiskRule.INSTRUMENT_RATE: (Scope.INSTRUMENT, _COUNT),
-    RiskRule.RESTRICTED: (Scope.INSTRUMENT, _COUNT),
-    RiskRule.SESSION_RATE: (Scope.SESSION, _COUNT),
-    RiskRule.STRATEGY_RATE: (Scope.STRATEGY, _COUNT),
-    RiskRule.REPEATED_EXECUTION: (Scope.STRATEGY, _COUNT),
-    RiskRule.GROSS_NOTIONAL: (Scope.ACCOUNT, _EXPOSURE),
-    RiskRule.NET_NOTIONAL: (Scope.ACCOUNT, _EXPOSURE),
-    RiskRule.DUPLICATE: (Scope.ALL, _MS),
+#: What the value of a rule's limit is in, where it is not a count.
+_UNITS: Final = {
+    RiskRule.MAX_QTY: _QTY,
+    RiskRule.MAX_POSITION: _QTY,
+    RiskRule.MAX_NOTIONAL: _MONEY,
+    RiskRule.GROSS_NOTIONAL: _EXPOSURE,
+    RiskRule.NET_NOTIONAL: _EXPOSURE,
+    RiskRule.DUPLICATE: _MS,
 }
 #: Rules by the words of the command line: max-qty.
-RULES: Final = {rule.name.lower().replace("_", "-"): rule for rule in LIMITS}
+RULES: Final = {rule.name.lower().replace("_", "-"): rule for rule in CHANGEABLE}
 _WORDS: Final = {scope: word for word, scope in SCOPES.items()}
 #: Overrides that wait for a second person, at the most.
 _WAITING: Final = 16
@@ -151,7 +142,7 @@ class Commands:
         rule = RULES.get(request.rule)
         if rule is None:
             raise Refused(Why.UNKNOWN, f"rule {request.rule!r}: there are {', '.join(RULES)}")
-        scope, unit = LIMITS[rule]
+        scope, unit = CHANGEABLE[rule].scope, _UNITS.get(rule, _COUNT)
         if SCOPES[request.scope] is not scope:
             raise Refused(
                 Why.UNKNOWN, f"{request.rule} is a limit of a {_WORDS[scope]}: name it with --{_WORDS[scope]}"
@@ -164,7 +155,7 @@ class Commands:
         )  # fmt: skip
 
     def _value(self, text: str, unit: int, target: int) -> int:
-        decimals = {_COUNT: 0, _MS: 6, _MONEY: MONEY_DECIMALS, _EXPOSURE: _EXPOSURE_DECIMALS}.get(unit)
+        decimals = {_COUNT: 0, _MS: 6, _MONEY: MONEY_DECIMALS, _EXPOSURE: EXPOSURE_DECIMALS}.get(unit)
         if decimals is None:
             decimals = self._config.instrument[target].qty_decimals
         try:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from engine.core.limits import MAX_STRATEGIES
 from engine.core.rules import (
+    EXPOSURE_DECIMALS,
     CURRENCIES,
     DUPLICATES,
     GROSS,
@@ -33,8 +34,6 @@ from engine.run.config import Config, ConfigError
 from engine.run.config_risk import OFF as WORD
 
 _MS: Final = 1_000_000
-#: Decimals in which exposures are held.
-EXPOSURE_DECIMALS: Final = 2
 #: By its key: what an instrument may have of its own.
 OF_INSTRUMENT: Final = (
     "max_qty max_notional collar_bps period_collar_bps fat_finger_bps max_position instrument_rate"

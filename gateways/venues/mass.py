@@ -10,15 +10,14 @@ and a second mass cancel of the venue waits for that.
 
 from __future__ import annotations
 
+from engine.core.scopes import concerns, target_of
 from engine.jit import kernel
-from engine.record.records import ExecType, Reason, Scope, Template
+from engine.record.records import ExecType, Reason, Template
 from gateways.inbox import Inbox
 from gateways.venues.flight import room
 from gateways.venues.orders import end, live
 from gateways.venues.state import Exchange
 
-_ALL, _INSTRUMENT, _CLIENT = int(Scope.ALL), int(Scope.INSTRUMENT), int(Scope.CLIENT)
-_STRATEGY, _TRADER, _ACCOUNT = int(Scope.STRATEGY), int(Scope.TRADER), int(Scope.ACCOUNT)
 _CANCELED, _MASS = int(ExecType.CANCELED), int(Reason.MASS_CANCEL)
 _T_MASS = int(Template.MASS_CANCEL)
 
@@ -33,11 +32,7 @@ def write_mass(ex: Exchange, inbox: Inbox, at: int, slot: int) -> None:
     request.cl_ord_id[0] = 0
     request.cl_ord_id[1] = 0
     request.px = scope
-    request.qty = mass.target
-    if scope == _INSTRUMENT:
-        request.qty = mass.instrument_id
-    elif scope == _CLIENT:
-        request.qty = mass.client_id
+    request.qty = target_of(scope, int(mass.client_id), int(mass.instrument_id), int(mass.target))
     request.min_qty = 0
     request.display_qty = 0
     request.instrument_id = mass.instrument_id
@@ -78,25 +73,10 @@ def go_on(ex: Exchange, v: int, now_ns: int) -> None:
             venue.mass_at = -1
             return
         row = int(venue.mass_at)
-        if ex.orders[row].venue_id == v and live(int(ex.orders[row].ord_status)) and _within(ex, row, scope, target):
+        order = ex.orders[row]
+        if order.venue_id == v and live(int(order.ord_status)) and concerns(scope, target, order):
             if room(ex) < 1:
                 ex.core[0].sweeping = 1
                 return
             end(ex, row, _CANCELED, _MASS, _T_MASS, now_ns)
         venue.mass_at += 1
-
-
-@kernel
-def _within(ex: Exchange, row: int, scope: int, target: int) -> bool:
-    order = ex.orders[row]
-    if scope == _ALL:
-        return True
-    if scope == _INSTRUMENT:
-        return bool(order.instrument_id == target)
-    if scope == _CLIENT:
-        return bool(order.client_id == target)
-    if scope == _STRATEGY:
-        return bool(order.algo_id == target)
-    if scope == _TRADER:
-        return bool(order.trader_id == target)
-    return scope == _ACCOUNT and bool(order.account_id == target)

@@ -32,7 +32,7 @@ _ORDERS: Final = (T.ORDER_NEW, T.ORDER_REPLACE, T.ORDER_CANCEL, T.STATUS_REQUEST
 _REPORTS: Final = (T.ACK, T.FILL, T.REJECT, T.CANCEL_REJECT)
 _CHANGES: Final = (T.BUST, T.CORRECT)
 #: They reach many orders at once and name none.
-_BROAD: Final = (T.SESSION_UP, T.SESSION_DOWN, T.MASS_CANCEL, T.RECOVERED, T.ROLL, T.TIMER, T.CONTROL)
+_BROAD: Final = (T.SESSION_UP, T.SESSION_DOWN, T.MASS_CANCEL, T.RECOVERED, T.ROLL, T.TIMER, T.CONTROL, T.LIMIT_CHANGE)
 _TERMINAL: Final = (OrdStatus.FILLED, OrdStatus.CANCELED, OrdStatus.EXPIRED, OrdStatus.REJECTED)
 STAGE_FIELDS: Final = "receive decode book decide risk journal encode send total".split()
 _KEPT: Final[Kept] = {
@@ -48,6 +48,7 @@ _KEPT: Final[Kept] = {
     (Kind.INPUT, T.SESSION_UP): "stream_id",
     (Kind.INPUT, T.SESSION_DOWN): "stream_id",
     (Kind.INPUT, T.MASS_CANCEL): "scope",
+    (Kind.INPUT, T.LIMIT_CHANGE): "rule",
     (Kind.INPUT, T.TIMER): "deadline_ns",
     (Kind.INPUT, T.RECOVERED): "last_seq",
     (Kind.INPUT, T.ROLL): "trading_day day_end_ns",

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from replay.verify import Progress
 
 T = Template
+#: Inputs that are noted where they led to nothing of the order's: they reached it all the same.
+_NOTED = (
+    T.SESSION_UP, T.SESSION_DOWN, T.CONTROL, T.MASS_CANCEL, T.LIMIT_CHANGE, T.RECOVERED, T.ROLL,
+)  # fmt: skip
 _TERMINAL = (r.OrdStatus.FILLED, r.OrdStatus.CANCELED, r.OrdStatus.EXPIRED, r.OrdStatus.REJECTED)
 
 
@@ -220,6 +224,7 @@ class _Teller:
             if "peer_id" in fields:
                 words = (int(row["peer_id"][0]), int(row["peer_id"][1]))
                 mine |= words == self.found.target.words and int(row["stream_id"]) == self.found.target.session
+            mine |= template == T.CONTROL_REPORT
             if not (mine or (answers and template in (T.REFUSAL, T.RISK_BLOCK))):
                 continue
             assert template is not None
@@ -244,8 +249,11 @@ class _Teller:
                 yield f"The engine stopped itself at frame {int(row['seq'])}: {names.reason(int(row['reason']))}."
         for step in self.walked.steps:
             template, record = record_of(step.payload)
-            if step.seq not in told and template in (T.SESSION_UP, T.SESSION_DOWN, T.CONTROL, T.RECOVERED, T.ROLL):
-                yield f"{utc_ns(step.now_ns)}, input {step.seq}: {self.say.input(template, record)}."
+            if step.seq not in told and template in _NOTED:
+                found = [record_of(output) for output in step.outputs]
+                answers = [self.say.output(*output) for output in found if output[0] == T.CONTROL_REPORT]
+                said = "; ".join([self.say.input(template, record), *answers])
+                yield f"{utc_ns(step.now_ns)}, input {step.seq}: {said}."
             if not step.committed:
                 yield (
                     f"The engine died before the outputs of input {step.seq} were whole on the journal: "

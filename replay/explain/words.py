@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from engine.core.rules import EXPOSURE_DECIMALS, OFF
 from engine.core.state import State
 from engine.record import records as r
 from engine.record.records import Template
 from engine.record.units import day_text, from_money, from_units
 from engine.run.config import Config
-from engine.run.reference_risk import EXPOSURE_DECIMALS
 from replay.decode import template_name
 from replay.explain import names
 from replay.times import clock_text
 
 T = Template
+#: Rules whose limits are quantities or money, and those that are basis points around a price.
+_AMOUNTS: Final = (
+    r.RiskRule.MAX_QTY, r.RiskRule.MAX_POSITION, r.RiskRule.MAX_NOTIONAL, r.RiskRule.GROSS_NOTIONAL,
+    r.RiskRule.NET_NOTIONAL,
+)  # fmt: skip
+_COLLARS: Final = (r.RiskRule.COLLAR, r.RiskRule.PERIOD_COLLAR, r.RiskRule.FAT_FINGER)
 
 
 class Units:
@@ -134,13 +140,16 @@ class Speaker:
             return f"a timer fell due at {clock_text(int(row['deadline_ns']))}{rest}"
         if template == T.CONTROL:
             return self._control(row)
+        if template == T.MASS_CANCEL:
+            return f"asks to cancel every order of {self.scope(row)}"
+        if template == T.LIMIT_CHANGE:
+            return self._limit(row)
         if template in (T.SESSION_UP, T.SESSION_DOWN):
             word = "is up" if template == T.SESSION_UP else "is down"
             return f"session {self.session(int(row['stream_id']))} {word}"
         plain = {
             T.ORDER_CANCEL: "asks to cancel",
             T.STATUS_REQUEST: "asks for the status",
-            T.MASS_CANCEL: "asks to cancel every order in scope",
             T.RECOVERED: "the engine was started again after it died: what lived at venues is unknown",
         }
         if template == T.ROLL:
@@ -156,11 +165,52 @@ class Speaker:
         told: dict[int, str] = {
             r.ControlAction.PAUSE: "asks to pause",
             r.ControlAction.RESUME: "asks to go on",
-            r.ControlAction.KILL_ON: f"kill flag on{f' ({why})' if why else ''}: nothing new is sent from here on",
-            r.ControlAction.KILL_OFF: "kill flag off: orders may be sent again",
+            r.ControlAction.KILL_ON: f"kill flag on{f' ({why})' if why else ''}: nothing new of {self.scope(row)} is sent"
+            " from here on",
+            r.ControlAction.KILL_OFF: f"kill flag off: orders of {self.scope(row)} may be sent again",
             r.ControlAction.STOP: "the engine stops itself, and cancels what lives at venues",
+            r.ControlAction.ENABLE: f"{self.scope(row)} may trade again after its throttle",
         }
         return told.get(int(row["action"]), f"action {int(row['action'])}")
+
+    def scope(self, row: Any) -> str:
+        """Whom a command or its answer is for: everybody, venue XNAS, account 3."""
+        kind = int(row["scope"])
+        fields = {r.Scope.CLIENT: "client_id", r.Scope.INSTRUMENT: "instrument_id"}
+        field = fields.get(r.Scope(kind), "target") if kind in list(r.Scope) else "target"
+        target = int(row[field if field in (row.dtype.names or ()) else "target"])
+        if kind == r.Scope.ALL:
+            return "everybody"
+        if kind == r.Scope.INSTRUMENT and 0 <= target < len(self.config.instrument):
+            return self.config.instrument[target].symbol
+        if kind == r.Scope.VENUE:
+            return f"venue {self.venue(target)}"
+        if kind == r.Scope.SESSION:
+            return f"session {self.session(target)}"
+        return f"{_name(r.Scope, kind).lower()} {target}"
+
+    def _limit(self, row: Any) -> str:
+        """A limit's change, or an override, and who is behind it."""
+        rule = int(row["rule"])
+        second = int(row["actor_2"])
+        people = f"uid {int(row['actor_id'])}" + (f" and uid {second}" if second else "")
+        ends = f" until {clock_text(int(row['expires_ns']))}" if int(row["expires_ns"]) else ""
+        limit = self.amount_of(rule, int(row["value"]))
+        return f"{people} set the limit {_rule(rule)} of {self.scope(row)} to {limit}{ends}"
+
+    def _answered(self, row: Any) -> str:
+        """What became of a command."""
+        action, why = int(row["action"]), names.reason(int(row["reason"]))
+        what = _name(r.ControlAction, action).lower().replace("_", " ") if action else f"limit {_rule(int(row['rule']))}"
+        told = f"{what} of {self.scope(row)}"
+        if action == r.ControlAction.CANCEL:
+            done = f"{int(row['cancels']):,} cancels sent, {int(row['acknowledged']):,} of {int(row['live_children']):,}"
+            told += f": {done} ended, {int(row['fills_after']):,} executions since"
+        elif not action:
+            told += f": {self.amount_of(int(row['rule']), int(row['value']))}"
+        if why:
+            return f"{told}; refused: {why}" if action != r.ControlAction.CANCEL else f"{told}; {why}"
+        return told
 
     def _report(self, template: Template, row: Any) -> str:
         """What a venue says of a child."""
@@ -225,6 +275,8 @@ class Speaker:
             return f"{self.order(int(row['order_id']))} stopped by the risk gate: {self.block(row)}"
         if template == T.ALERT:
             return self._alert(row)
+        if template == T.CONTROL_REPORT:
+            return self._answered(row)
         if template == T.REFUSAL:
             limit = int(row["limit"])
             told = f"refused: {names.reason(int(row['reason']))} ({int(row['value'])}"
@@ -275,19 +327,28 @@ class Speaker:
             return f"{kind}, {done}{why}" if kind == status else f"{kind}: {status}, {done}{why}"
         return f"{template.name}{why}: {status}"
 
+    def amount_of(self, rule: int, value: int) -> str:
+        """A value of a rule in the unit that its limit is set in."""
+        if value == OFF:
+            return "off"
+        if rule in (r.RiskRule.MAX_QTY, r.RiskRule.MAX_POSITION):
+            return self.units.amount(value)
+        if rule == r.RiskRule.MAX_NOTIONAL:
+            return commas(from_money(value))
+        if rule in (r.RiskRule.GROSS_NOTIONAL, r.RiskRule.NET_NOTIONAL):
+            return commas(from_units(value, EXPOSURE_DECIMALS))
+        if rule == r.RiskRule.DUPLICATE:
+            return f"{value / 1e6:g} ms"
+        return f"{value:,} bps" if rule in _COLLARS else f"{value:,}"
+
     def block(self, row: Any) -> str:
         """A RISK_BLOCK's rule with value and limit in the unit that the rule is in."""
         rule = int(row["rule"])
         value, limit = int(row["value"]), int(row["limit"])
-        name = _name(r.RiskRule, rule).lower().replace("_", " ")
-        if rule in (r.RiskRule.MAX_QTY, r.RiskRule.MAX_POSITION):
-            return f"{name}: {self.units.amount(value)}, allowed {self.units.amount(limit)}"
-        if rule == r.RiskRule.MAX_NOTIONAL:
-            return f"{name}: {commas(from_money(value))}, allowed {commas(from_money(limit))}"
-        if rule in (r.RiskRule.GROSS_NOTIONAL, r.RiskRule.NET_NOTIONAL):
-            money = [commas(from_units(n, EXPOSURE_DECIMALS)) for n in (value, limit)]
-            return f"{name}: {money[0]}, allowed {money[1]}"
-        if rule in (r.RiskRule.COLLAR, r.RiskRule.PERIOD_COLLAR, r.RiskRule.FAT_FINGER):
+        name = _rule(rule)
+        if rule in _AMOUNTS:
+            return f"{name}: {self.amount_of(rule, value)}, allowed {self.amount_of(rule, limit)}"
+        if rule in _COLLARS:
             half = [self.units.half_px(n) for n in (value, limit)]
             return f"{name}: {half[0]}, allowed {half[1]} (reference {self.units.px(row['reference_px'])})"
         if rule in (r.RiskRule.VENUE_DOWN, r.RiskRule.INSTRUMENT_HALTED):
@@ -303,6 +364,10 @@ class Speaker:
         if rule == r.RiskRule.PERMISSION:
             return f"{name}: strategy {value} may not trade this instrument there for this client"
         return name
+
+
+def _rule(rule: int) -> str:
+    return _name(r.RiskRule, rule).lower().replace("_", " ")
 
 
 def exec_text(words: Any) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from cli.main import main
 from engine.run import manifest
+from perf.desk import CONTROLS_OFF
 from replay import backtest
 from replay.report.gather import gather
 from replay.verify import verify
@@ -36,26 +37,7 @@ max_qty = "100000"
 max_notional = "1000000000"
 collar_bps = 1000
 reference_age_ms = 1000000
-period_collar_bps = "off"
-collar_period_ms = 1000
-fat_finger_bps = "off"
-max_position = "off"
-gross_notional = "off"
-net_notional = "off"
-session_rate = "off"
-strategy_rate = "off"
-instrument_rate = "off"
-duplicate_ms = "off"
-repeated_executions = "off"
-repeated_executions_ms = 1000
-restricted = []
-
-[[risk.permission]]
-client = "*"
-strategy = "*"
-instrument = "*"
-venue = "*"
-[simulation]
+{controls}[simulation]
 seed = 1
 {simulation}
 [[session]]
@@ -88,7 +70,7 @@ BOOK = LOBSTER.replace("message", "orderbook")
 
 def played(folder, name, files, parents, **what):
     """A run of a day of `what`, with parents as (at, side, quantity, price, time in force)."""
-    return play(folder, name, HEAD.format(**what), what["symbol"], files, parents)
+    return play(folder, name, HEAD.format(controls=CONTROLS_OFF, **what), what["symbol"], files, parents)
 
 
 def play(folder, name, text, symbol, files, parents):
@@ -176,7 +158,7 @@ def test_orders_outside_the_hours_are_rejected(tmp_path):
     path = feed_path("dbn", "esh4-glbx-mdp3-20231225.mbo.dbn.zst")
     feed = f"[[backtest.feed]]\nfile = '{path}'\nvenue = 'XCME'\nsymbol = 'ES'\n"
     es = {"symbol": "ES", "mic": "XCME", "tick": "0.25", "decimals": 2, "day_end": "23:59:59"}
-    text = HEAD.format(feed=feed, simulation="queue = 'exact'", **es)
+    text = HEAD.format(controls=CONTROLS_OFF, feed=feed, simulation="queue = 'exact'", **es)
     parents = [("23:00:01", "BUY", 1, "4811.00", "IOC")]
     for calendar, status in (("XNYS", "REJECTED"), ("CMES", "FILLED")):
         result = play(tmp_path, calendar, text + f'calendar = "{calendar}"\n', "ES", [path], parents)
@@ -188,7 +170,7 @@ def test_orders_outside_the_hours_are_rejected(tmp_path):
 def test_an_exact_queue_needs_orders(tmp_path, capsys):
     path = feed_path("lobster", BOOK)
     feed = f"[[backtest.feed]]\nfile = '{path}'\nvenue = 'XNAS'\nsymbol = 'AAPL'\n"
-    (tmp_path / "bt.toml").write_text(HEAD.format(feed=feed, simulation="queue = 'exact'", **AAPL), encoding="utf-8")
+    (tmp_path / "bt.toml").write_text(HEAD.format(controls=CONTROLS_OFF, feed=feed, simulation="queue = 'exact'", **AAPL), encoding="utf-8")
     assert main(["backtest", str(tmp_path / "bt.toml"), "--out", str(tmp_path / "run")]) == 2
     told = capsys.readouterr().err
     assert "simulation.queue = 'exact'" in told.replace('"', "'")

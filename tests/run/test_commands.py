@@ -10,16 +10,58 @@ import msgspec
 import pytest
 
 from cli.main import main
+from engine.core.rules import CHANGEABLE
 from engine.io.journal_format import Kind
 from engine.io.journal_reader import JournalReader
 from engine.jit import JIT
 from engine.record import records as r
+from engine.run.control_commands import Commands
+from engine.run.control_people import Actor
+from engine.run.control_wire import SCOPES, new_request
+from engine.run.reference import build_state, trading_day
 from replay.verify import verify
 from tests.run.engine_peers import ack, fill, make_config, order, wait_for
 from tests.run.test_engine import Desk
 
-pytestmark = pytest.mark.skipif(not JIT, reason="the loop needs the GIL released, which only compiled code does")
 T = r.Template
+
+
+#: What each limit that can be changed is called in [risk], with another value than that of the tests' configuration.
+SET = {
+    r.RiskRule.MAX_QTY: ("max_qty", "700"),
+    r.RiskRule.MAX_NOTIONAL: ("max_notional", "123456.78"),
+    r.RiskRule.COLLAR: ("collar_bps", 77),
+    r.RiskRule.PERIOD_COLLAR: ("period_collar_bps", 78),
+    r.RiskRule.FAT_FINGER: ("fat_finger_bps", 79),
+    r.RiskRule.MAX_POSITION: ("max_position", "900"),
+    r.RiskRule.INSTRUMENT_RATE: ("instrument_rate", 41),
+    r.RiskRule.SESSION_RATE: ("session_rate", 42),
+    r.RiskRule.STRATEGY_RATE: ("strategy_rate", 43),
+    r.RiskRule.REPEATED_EXECUTION: ("repeated_executions", 44),
+    r.RiskRule.GROSS_NOTIONAL: ("gross_notional", "5000000.25"),
+    r.RiskRule.NET_NOTIONAL: ("net_notional", "4000000.5"),
+    r.RiskRule.DUPLICATE: ("duplicate_ms", 45),
+}
+TARGETS = {r.Scope.ALL: "", r.Scope.INSTRUMENT: "XXX", r.Scope.SESSION: "sim", r.Scope.STRATEGY: "2", r.Scope.ACCOUNT: "0"}
+
+
+@pytest.mark.parametrize("rule", CHANGEABLE, ids=lambda rule: rule.name)
+def test_a_command_says_a_limit_in_the_unit_of_the_configuration(rule, tmp_path):
+    """The same text in the file and on the command line is the same limit."""
+    config = make_config(tmp_path / "run", tmp_path, transport="shm")
+    row = CHANGEABLE[rule]
+    word = next(word for word, scope in SCOPES.items() if scope is row.scope)
+    commands = Commands(config, lambda: 0)
+    actor = Actor("a person", 1001, frozenset({"limits"}))
+    key, value = SET.get(rule, ("restricted", 1))
+    request = new_request(
+        "limits", scope=word, target=TARGETS[row.scope], rule=rule.name.lower().replace("_", "-"), value=str(value)
+    )
+    (record,) = commands.records(actor, request)
+    risk = msgspec.structs.replace(config.risk, **{key: ["XXX"] if key == "restricted" else value})
+    state = build_state(msgspec.structs.replace(config, risk=risk), trading_day(config), 1)
+    target = commands.target(row.scope, TARGETS[row.scope])
+    assert record["value"][0] == state.limits[row.first + row.step * target]
 
 
 class House(Desk):
@@ -60,6 +102,8 @@ class House(Desk):
 
 @pytest.fixture
 def house(tmp_path, sockets):
+    if not JIT:
+        pytest.skip("the loop needs the GIL released, which only compiled code does")
     made = House(tmp_path / "run", sockets)
     yield made
     made.stop()
