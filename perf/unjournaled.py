@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from engine.jit import kernel
-from engine.run.journaling import INPUT, OBSERVATION, OUTPUT
+from engine.run.journaling import INPUT, OBSERVATION, OUTPUT, short_of_room
 from engine.run.wiring import Wiring
 
-__all__ = ("INPUT", "OBSERVATION", "OUTPUT", "journal")
+__all__ = ("INPUT", "OBSERVATION", "OUTPUT", "journal", "short_of_room")
 
 
 @kernel

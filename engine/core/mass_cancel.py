@@ -22,13 +22,12 @@ MAX_MASSES commands are waited for at a time, and one more ends the waiting of t
 
 from __future__ import annotations
 
-from engine.core.answers import target_of
 from engine.core.children import ask_cancel, cancel_child, immediate, terminal, wake
 from engine.core.emit import control_report, is_open, mass_request
-from engine.core.kill import in_scope
 from engine.core.lifecycle import M_CANCEL, M_DUE
 from engine.core.limits import MAX_MASSES, MAX_VENUES, OUTBOX
 from engine.core.parents import ending
+from engine.core.scopes import in_scope, target_of
 from engine.core.state import NEVER, NONE, W_CANCEL, Events, Outbox, State
 from engine.jit import kernel
 from engine.record.records import ControlAction, OrdStatus, Reason, Scope, SessionFlag
@@ -38,6 +37,8 @@ _ALL, _VENUE, _SESSION = int(Scope.ALL), int(Scope.VENUE), int(Scope.SESSION)
 _UNKNOWN = int(OrdStatus.UNKNOWN)
 _OFFERED = int(SessionFlag.MASS_CANCEL)
 _R_MASS, _R_TIMEOUT, _R_FULL = int(Reason.MASS_CANCEL), int(Reason.TIMEOUT), int(Reason.TABLE_FULL)
+#: What `mass_ended` is where a TIMER says that some have waited long enough, and not only that all orders of one ended.
+GIVE_UP = 2
 #: Slots of the outbox that cancels leave free: for the last reports, one a row, and for an alert.
 _LEFT_FREE = MAX_MASSES + 2
 
@@ -244,12 +245,14 @@ def _count_cancel(state: State, bits: int) -> None:
 
 @kernel
 def report_ended(state: State, outbox: Outbox) -> None:
-    """The last report of each mass cancel whose orders have ended, or that waits no longer; what does not fit waits."""
+    """The last report of each mass cancel whose orders have ended, or (at a TIMER) that waits no longer; what does not
+    fit waits."""
     core = state.core[0]
+    gives_up = core.mass_ended == GIVE_UP
     core.mass_ended = 0
     for m in range(MAX_MASSES):
         row = state.masses[m]
-        if row.open == 0 or (row.acknowledged < row.live and row.due_ns > core.now_ns):
+        if row.open == 0 or (row.acknowledged < row.live and not (gives_up and row.due_ns <= core.now_ns)):
             continue
         if outbox.count[0] == OUTBOX:
             core.mass_ended = 1

@@ -23,7 +23,7 @@ from engine.core.guard import check_report
 from engine.core.halt import on_stop
 from engine.core.limit_change import end_overrides, on_limit_change, refuse_limit_change
 from engine.core.limits import OUTBOX, TIMERS_A_STEP, TURN_OUTPUTS
-from engine.core.mass_cancel import carry_on, on_mass_cancel, report_ended
+from engine.core.mass_cancel import GIVE_UP, carry_on, on_mass_cancel, report_ended
 from engine.core.reports import on_fill, on_report
 from engine.core.requests import on_control, on_order
 from engine.core.resting import wake_on_quote
@@ -163,7 +163,7 @@ def _on_timer(state: State, outbox: Outbox, cancels_only: int) -> None:
     if cancels_only != 0:
         return
     if core.mass_due_ns <= core.now_ns:
-        core.mass_ended = 1
+        core.mass_ended = GIVE_UP
     if outbox.count[0] + 3 * TIMERS_A_STEP + TURN_OUTPUTS > OUTBOX:
         return
     parents = len(state.parents)

@@ -180,8 +180,11 @@ class JournalWriter:
         ready = int(row["ready_even"] != 0) + int(row["ready_odd"] != 0)
         return int(row["segment_bytes"] * (ready + 1) - row["cursor"])
 
-    def close(self) -> None:
-        """Stop the helpers, publish the end, and unmap. No kernel may be appending. Twice is once."""
+    def close(self, *, in_order: bool = True) -> None:
+        """Stop the helpers, publish the end, and unmap. No kernel may be appending. Twice is once.
+
+        `in_order` False: the last step's outputs are not all there, and the journal ends as if its writer had died.
+        """
         if self._closed:
             return
         self._closed = True
@@ -189,7 +192,7 @@ class JournalWriter:
         row = self.table[0]
         base = int(row["address"])
         if base:
-            store_release(base + 56, end_word(base, int(row["cursor"]) | CLOSED))
+            store_release(base + 56, end_word(base, int(row["cursor"]) | (CLOSED if in_order else 0)))
         # An append after this finds no room and no segment.
         row["cursor"] = row["segment_bytes"]
         row["address"] = row["ready_even"] = row["ready_odd"] = 0

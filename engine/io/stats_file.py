@@ -4,7 +4,7 @@ The writer holds a lock on the file that dies with it, so a second engine on the
 the first one lives (stopped or not), and never because of one that is dead or of an earlier boot: that one's file is
 replaced whole, and whoever still maps it keeps the old one. The layout is in `stats`.
 
-Put it under /dev/shm: on a disk, writeback makes the loop's writes fault.
+On a disk each write to a page that has been written back is a page fault: let a helper write (`engine.run.mirror`).
 
 Worst case: a reader of a replaced file sees a dead heartbeat and must open the path again.
 """

@@ -42,7 +42,7 @@ from engine.io.run_lock import RunLock
 from engine.io.stats_file import StatsWriter
 from engine.record.records import ControlAction, Reason
 from engine.run import manifest, positions
-from engine.run.assemble import Figures, assemble, calibrate_tsc
+from engine.run.assemble import assemble, calibrate_tsc, plain_figures
 from engine.run.backlog import Backlog
 from engine.run.beside import Beside
 from engine.run.bind import bind
@@ -53,7 +53,8 @@ from engine.run.disk_watch import AGAIN_S, DiskWatch
 from engine.run.halt import Halt, halt, write_text
 from engine.run.life import Life, first_life
 from engine.run.links import Links
-from engine.run.publish import PUBLISHED
+from engine.run.mirror import Mirror
+from engine.run.publish import PUBLISHED, SPACING, publish
 from engine.run.recover import Progress, Recovery, go_on, has_run, keep_life, recover, resume
 from engine.run.reference import build_state, trading_day
 from engine.run.rehearse import rehearse
@@ -117,13 +118,10 @@ class Engine:
             self.syncer.start()
         self.links = Links(config, self.run_dir)
         stack.callback(self.links.close)
-        slot = self.stats.records["progress"]
-        figures = Figures(
-            published=self.stats.counters.view("<i8"),
-            hist=self.stats.histograms.reshape(-1),
-            progress=slot.fields,
-            progress_lock=_word_at(self.stats, slot.lock),
-        )
+        figures = plain_figures()
+        self._published, self._hist = figures.published, figures.hist.reshape(len(STAGES), -1)
+        self._mirror = Mirror(figures, self.stats)
+        stack.callback(self._mirror.stop)
         self.loop = assemble(
             config,
             self.recovery.state if self.recovery else self.manifest.initial_state(),
@@ -154,7 +152,7 @@ class Engine:
         #: How the engine stopped itself; None where it did not.
         self.halted: Halt | None = None
         self._hlog = histogram.IntervalLog(self.run_dir / "latency.hlog", realtime_ns())
-        self._last = np.zeros_like(self.stats.histograms)
+        self._last = np.zeros_like(self._hist)
         self._interval_ns = realtime_ns()
         self.pinned = False
 
@@ -205,6 +203,7 @@ class Engine:
     def start(self) -> None:
         """Start the loop's thread, on its core where one is configured."""
         self.backlog.start()
+        self._mirror.start()
         gc.collect()
         gc.freeze()
         self._thread = threading.Thread(target=self._run, name="tickroute-loop", daemon=True)
@@ -254,7 +253,7 @@ class Engine:
 
     def _log_interval(self, now: int) -> None:
         """Append what was measured since the last interval, a line a stage."""
-        counts = self.stats.histograms.copy()
+        counts = self._hist.copy()
         for n, stage in enumerate(STAGES):
             if counts[n].sum() > self._last[n].sum():
                 self._hlog.write(stage, counts[n] - self._last[n], self._interval_ns, now)
@@ -271,7 +270,7 @@ class Engine:
 
     def gauge(self, name: str) -> int:
         """A published figure now."""
-        return int(self.stats.counters[self.stats.counter_index[name]]["value"])
+        return int(self._published[SPACING * self.stats.counter_index[name]])
 
     def stop(self, *, cancel: bool = True) -> dict[str, int]:
         """Cancel what is live, wait for it a little, stop the loop, close all; returns the final figures."""
@@ -288,14 +287,13 @@ class Engine:
             self._log_interval(realtime_ns())
             self._hlog.close()
             for n, stage in enumerate(STAGES):
-                if self.stats.histograms[n].sum():
-                    histogram.write_hgrm(self.run_dir / f"{stage}.hgrm", self.stats.histograms[n])
+                if self._hist[n].sum():
+                    histogram.write_hgrm(self.run_dir / f"{stage}.hgrm", self._hist[n])
+        self.journal.close(in_order=not self.loop.wiring.line[0].cut)
         self.close()
         return final
 
     def _final_figures(self) -> dict[str, int]:
-        from engine.run.publish import publish
-
         publish(self.loop.state, self.loop.wiring)
         return {name: self.gauge(name) for name in PUBLISHED}
 
@@ -309,10 +307,3 @@ def _leave(core: int) -> None:
     others = os.sched_getaffinity(0) - {core}
     if core >= 0 and others:
         os.sched_setaffinity(0, others)
-
-
-def _word_at(stats: StatsWriter, address: int) -> np.ndarray:
-    """The int64 word of the stats file at an address, as an array of one."""
-    offset = address - stats.address
-    memory: np.ndarray = stats._mapping.memory
-    return memory[offset : offset + 8].view("<i8")

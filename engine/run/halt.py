@@ -126,6 +126,8 @@ def _write(loop: Loop, reason: Reason, input_seq: int, live: int) -> bool:
     record["reason"], record["input_seq"], record["live_children"] = reason, input_seq, live
     address = int(record.ctypes.data)
     until = time.monotonic() + _WAIT_S
+    if loop.wiring.line[0].cut:
+        return False
     while True:
         seq = append(loop.wiring.journal, int(Kind.OBSERVATION), LAST, 0, -1, address, record.dtype.itemsize)
         if seq != NOT_READY or time.monotonic() > until:

@@ -5,7 +5,7 @@ All of it is bounded by the number of links and counters; nothing here waits.
 
 from __future__ import annotations
 
-from engine.core.state import FROM_FEED, Events, State
+from engine.core.state import FROM_CONTROL, FROM_FEED, Events, State
 from engine.io import ring
 from engine.io.atomics import monotonic_ns, realtime_ns, tsc
 from engine.io.journal_format import LAST
@@ -47,7 +47,7 @@ def housekeeping(state: State, events: Events, w: Wiring) -> None:
             if stalled:
                 link.heard_ns = now  # we were away ourselves: what peers said meanwhile is still to be read
             _watch_peer(state, events, w, row, now)
-        elif link.transport == SHM:
+        elif link.transport == SHM and link.source != FROM_CONTROL:  # that one's other end is in this process
             ring.ring_beat(link.rx, 1, now)
     if now - line.sampled_ns >= _SAMPLE_NS:
         line.sampled_ns = now

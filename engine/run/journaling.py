@@ -10,13 +10,18 @@ from engine.run.wiring import FLAG_STOP, L_FEED_WAITS, L_JOURNAL_STALLS, Wiring
 
 INPUT, OUTPUT, OBSERVATION = int(Kind.INPUT), int(Kind.OUTPUT), int(Kind.OBSERVATION)
 #: The end of the last segment that is ready is for orders, reports and commands: 10,000 cancels and their answers take
-#: some 8 MiB. Of a small segment a quarter.
-RESERVE = 8 << 20
+#: some 8 MiB. Of a smaller segment a quarter. On a full disk the engine halts when half of it is left.
+RESERVE = 16 << 20
 
 
 @kernel
 def journal(w: Wiring, kind: int, flags: int, batch_index: int, input_seq: int, address: int, n: int) -> int:
-    """Append a frame and return its seq. Waits while no segment is ready; negative only when the run is stopped."""
+    """Append a frame and return its seq. Waits while no segment is ready; negative only when the run is stopped.
+
+    After a step whose outputs did not all get onto the journal nothing more does: its frames are the last.
+    """
+    if w.line[0].cut != 0:
+        return NOT_READY
     seq = append(w.journal, kind, flags, batch_index, input_seq, address, n)
     if seq == NOT_READY:
         w.counters[L_JOURNAL_STALLS] += 1

@@ -135,6 +135,8 @@ def _message(state: State, events: Events, outbox: Outbox, w: Wiring, row: int, 
         if take_in(state, events, w, at):
             w.counters[L_RECORDS] += 1
             started = pump(state, events, at // UNIT, outbox, w, started)
+            if started < 0:
+                return taken
             taken += 1
         at += size
     return taken + _local_events(state, events, outbox, w)
@@ -151,7 +153,8 @@ def _commands(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
     while n > 0:
         taken += _message(state, events, outbox, w, control, n, started)
         n = 0 if taken >= BURST else poll_link(w, control)
-    while cancels_due(state) <= w.line[0].clock_ns and not crowded(w):
+    flags = w.flags.ctypes.data
+    while cancels_due(state) <= w.line[0].clock_ns and load_acquire(flags + FLAG_STOP) == 0 and not crowded(w):
         more = _timers(state, events, outbox, w)
         if more == 0:
             break
@@ -166,7 +169,8 @@ def _local_events(state: State, events: Events, outbox: Outbox, w: Wiring) -> in
     i = next_local(w)
     while i >= 0:
         events.head[i].ts_recv_ns = w.line[0].clock_ns
-        pump(state, events, i, outbox, w, tsc())
+        if pump(state, events, i, outbox, w, tsc()) < 0:
+            break
         drop_local(w)
         taken += 1
         i = next_local(w)
@@ -188,7 +192,10 @@ def _timers(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
         put(events, w, i, _TIMER, UNIT)
         events.timer[i].deadline_ns = deadline
         events.timer[i].cancels_only = 1 if waits else 0
-        taken += _local_events(state, events, outbox, w)
+        more = _local_events(state, events, outbox, w)
+        if more == 0:
+            break  # stopped: the journal took nothing
+        taken += more
         deadline = cancels_due(state) if waits else next_deadline(state)
     if waits:
         return taken

@@ -47,7 +47,8 @@ _QUOTE, _FIRST_ORDER = int(Template.QUOTE), int(Template.ORDER_NEW)
 def pump(state: State, events: Events, i: int, outbox: Outbox, w: Wiring, started: int) -> int:
     """Take event i all the way; `started` is the counter when its receipt began. Returns the counter at its end.
 
-    Returns -1 where the run was stopped while the journal had no segment: the event was then not taken in.
+    Returns -1 where the run was stopped while the journal had no segment: the event was then not taken in, or is the
+    last, and nothing of it was sent.
     """
     received = tsc()
     head = events.head[i]
@@ -62,7 +63,9 @@ def pump(state: State, events: Events, i: int, outbox: Outbox, w: Wiring, starte
         return _measured(state, events, i, outbox, w, started, received, seq)
     count = step(state, events, i, outbox)
     w.line[0].input_seq = -1
-    if count > 0 and _commit(outbox, w, seq):
+    if count > 0:
+        if not commit(outbox, w, seq):
+            return -1
         _leave(events, outbox, w)
     finished = tsc()
     measure(w, TOTAL, finished - started)
@@ -82,7 +85,9 @@ def _measured(
     committed = stepped
     ticks[ENCODE] = 0
     sent = 0
-    if count > 0 and _commit(outbox, w, seq):
+    if count > 0:
+        if not commit(outbox, w, seq):
+            return -1
         committed = tsc()
         sent = _leave(events, outbox, w)
     finished = tsc()
@@ -128,7 +133,7 @@ def _watched(state: State, events: Events, i: int, template: int) -> bool:
 
 
 @kernel
-def _commit(outbox: Outbox, w: Wiring, input_seq: int) -> bool:
+def commit(outbox: Outbox, w: Wiring, input_seq: int) -> bool:
     """Put the step's outputs on the journal as one batch, and remember their numbers.
 
     False where the run was stopped in the middle, without a segment to write to: nothing of the batch may then be sent.
@@ -139,6 +144,7 @@ def _commit(outbox: Outbox, w: Wiring, input_seq: int) -> bool:
         last = LAST if k == count - 1 else 0
         w.output_seqs[k] = journal(w, OUTPUT, last, k, input_seq, address, length_in(address))
         if w.output_seqs[k] < 0:
+            w.line[0].cut = 1
             return False
     w.counters[L_OUTPUTS] += count
     return True

@@ -6,10 +6,11 @@ whose end has long been told. So for as long as the loop was away, at most PATIE
 A mass cancel asks for no peer's answer, and goes on.
 
 A loop that stalls again and again (a disk that is too slow for its feed) would be patient for ever: once it has been
-so for PATIENCE_NS of its own time, timers fire. A cycle counts as AWAY_NS at most, however long the loop was away.
+so for PATIENCE_NS of its own time, timers fire. A cycle counts as AWAY_NS at most, however long the loop was away, and
+one that stood still for the disk (`stand_still`) not at all. The first long stall has the whole patience again.
 
-Worst case: a time-out is late by PATIENCE_NS after a stall, and by as much of the loop's own time where stalls follow
-one another; never because of load alone.
+Worst case: a time-out is late by PATIENCE_NS after a stall, and by twice as much of the loop's own time where stalls
+follow one another; never because of load alone.
 """
 
 from __future__ import annotations
@@ -31,13 +32,18 @@ def watch_stall(w: Wiring, now_ns: int) -> None:
     if line.began_ns > 0 and away_ns > AWAY_NS:
         line.patient_until_ns = now_ns + min(away_ns, PATIENCE_NS)
         w.counters[L_STALLS] += 1
+        if away_ns > PATIENCE_NS and line.long_stall == 0:
+            line.long_stall = 1
+            line.patience_ns = 0
     if now_ns >= line.patient_until_ns:
         line.patience_ns = 0
+        line.long_stall = 0
     elif w.held[0].crowded == 0:
         line.patience_ns += min(away_ns, AWAY_NS)
         if line.patience_ns > PATIENCE_NS + AWAY_NS:
             line.patient_until_ns = now_ns
             line.patience_ns = 0
+            line.long_stall = 0
     line.began_ns = now_ns
 
 

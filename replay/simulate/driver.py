@@ -19,7 +19,7 @@ import numpy as np
 from engine.core.halt import A_STEP
 from engine.core.limits import OUTBOX
 from engine.core.state import NONE, make_outbox, state_hash, view_events
-from engine.core.step import next_deadline
+from engine.core.step import cancels_due, next_deadline
 from engine.io.journal_format import LAST, Kind
 from engine.io.journal_reader import End
 from engine.record.records import (
@@ -106,9 +106,14 @@ class Engine:
         """When the core wants to be told the time."""
         return int(next_deadline(self.state))
 
-    def timer(self) -> bool:
-        """A TIMER input, now."""
-        return self.take(pack(Template.TIMER, deadline_ns=self.deadline_ns()))
+    def cancels_due_ns(self) -> int:
+        """When the core wants to be told the time though nothing was read that came meanwhile."""
+        return int(cancels_due(self.state))
+
+    def timer(self, *, cancels_only: bool = False) -> bool:
+        """A TIMER input, now; `cancels_only` as the loop puts it after a stall."""
+        due_ns = self.cancels_due_ns() if cancels_only else self.deadline_ns()
+        return self.take(pack(Template.TIMER, deadline_ns=due_ns, cancels_only=int(cancels_only)))
 
     # ---- an event's way
 

@@ -101,7 +101,7 @@ def rest(world: World) -> None:
         due = world.engine.deadline_ns() - START_NS - world.skew_ns
         if due > world.now + _PATIENCE_NS:
             return
-        world.pass_time(max(due, world.now))
+        world.pass_time(max(due, world.now, world.patient_until))
     raise Violation("everything comes to rest", f"{len(world.ledger.live)} children live after {_ROUNDS} rounds")
 
 

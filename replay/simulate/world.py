@@ -38,6 +38,7 @@ from typing import Any, Final, TypeAlias
 
 from engine.core.state import state_hash
 from engine.record.records import ControlAction, Reason, Template
+from engine.run.stall import AWAY_NS, PATIENCE_NS
 from replay.simulate.clients import Client
 from replay.simulate.driver import Death, Engine
 from replay.simulate.faults import families
@@ -66,6 +67,8 @@ class World:
         self.setup = setup
         self.now = 0
         self.skew_ns = 0
+        #: Until then no timer fires, for the engine stood still before.
+        self.patient_until = 0
         #: How often each family of faults took place (faults.py).
         self.faults: Counter[str] = Counter()
         #: How far each peer's clock is off.
@@ -108,16 +111,21 @@ class World:
         return self.engine.take(data)
 
     def pass_time(self, until: int) -> None:
-        """Let time pass, with a TIMER input at each deadline on the way."""
+        """Let time pass, with a TIMER input at each deadline on the way; after a stall as the loop's patience has it."""
         for _ in range(_TIMERS):
             if not self.engine.ready:
                 break
-            due = self.engine.deadline_ns() - START_NS - self.skew_ns
+            waits = self.now < self.patient_until
+            due_ns = self.engine.cancels_due_ns() if waits else self.engine.deadline_ns()
+            due = due_ns - START_NS - self.skew_ns
+            if waits and self.patient_until <= min(due, until):
+                self.now = self.patient_until
+                continue
             if due > until:
                 break
             self.now = max(self.now, due)
             self.engine.read_clock(START_NS + self.now + self.skew_ns)
-            if not self.engine.timer():
+            if not self.engine.timer(cancels_only=waits):
                 break
         else:
             raise Violation("timers come to an end", f"{_TIMERS} of them, the next at {due}")
@@ -281,6 +289,8 @@ class World:
 
     def _stall(self, event: Event) -> None:
         self.now += int(event["ns"])
+        if event["ns"] > AWAY_NS:
+            self.patient_until = self.now + min(int(event["ns"]), PATIENCE_NS)
 
     def _disk(self, event: Event) -> None:
         """A disk that is nearly full makes the driver stop all orders; with room again it lets them go."""

@@ -186,6 +186,28 @@ def test_after_a_stall_the_next_cancels_leave_and_nothing_else_happens():
     assert of(w.timer(), Template.ORDER_CANCEL), "those that were not answered are cancelled again"
 
 
+def test_that_one_mass_cancel_ends_gives_no_other_up():
+    """Two commands; the answers to the second one's orders are read first after a long stall."""
+    w, placed = many(2)
+    w.send(Template.MASS_CANCEL, **scoped(Scope.ALL, 0, request_id=1))
+    w.now_ns += MS
+    w.send(Template.MASS_CANCEL, **scoped(Scope.ALL, 0, request_id=2))
+    w.new("b", px=10_000, qty=10, **WHO)
+    w.now_ns += 60 * SECOND
+    assert not reports(w.done(placed[0]))
+    assert {row.request_id: row.reason for row in reports(w.done(placed[1]))} == {1: 0, 2: 0}
+    w, placed = many(1)
+    other = children(w.new("c", px=10_000, qty=10, client_id=2))[0]
+    w.ack(other)
+    w.send(Template.MASS_CANCEL, **scoped(Scope.CLIENT, 3, request_id=1))
+    w.send(Template.MASS_CANCEL, **scoped(Scope.CLIENT, 2, request_id=2))
+    w.now_ns += 60 * SECOND
+    (report,) = reports(w.done(other))
+    assert (report.request_id, report.reason) == (2, 0)
+    (report,) = reports(w.done(placed[0]))
+    assert (report.request_id, report.reason) == (1, 0)
+
+
 def test_the_limit_counts_what_else_leaves_and_never_stops_it():
     w, _ = many(3, sessions={"v1": {"messages_per_s": 2}})
     w.advance(10 * SECOND)

@@ -220,9 +220,10 @@ class Control(Reports):
     def report_masses(self, timed: bool) -> None:
         """The last report of each that is over."""
         over = [m for m in filter(None, self.masses) if m.ended == len(m.orders)]
-        if over or (timed and self.mass_due_ns <= self.now_ns):
+        timed = timed and self.mass_due_ns <= self.now_ns
+        if over or timed:
             for n, mass in enumerate(self.masses):
-                if mass and (mass.ended == len(mass.orders) or mass.due_ns <= self.now_ns):
+                if mass and (mass.ended == len(mass.orders) or (timed and mass.due_ns <= self.now_ns)):
                     self.out.append(mass.report("NONE" if mass.ended == len(mass.orders) else "TIMEOUT", finished=True))
                     self.masses[n] = None
             self.note_due()

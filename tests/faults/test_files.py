@@ -88,29 +88,31 @@ def outcome(run_dir, prefixes):
     return found.end.last_seq
 
 
-def test_a_tail_cut_at_each_byte_of_the_last_three_frames(day, prefixes, tmp_path):
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.torture)])
+def test_a_tail_cut_at_each_byte_of_the_last_three_frames(day, prefixes, tmp_path, step):
     number = last_segment(day)
     rows = prefixes.rows[-3:]
     data = segment_path(day, number).read_bytes()
     run_dir = copy(day, tmp_path / "cut")
     end = int(rows["offset"][-1]) + 32 + int(rows["length"][-1])
     told = []
-    for offset in range(int(rows["offset"][0]), end, 7):
+    for offset in range(int(rows["offset"][0]), end, step):
         segment_path(run_dir, number).write_bytes(data[:offset] + bytes(len(data) - offset))
         told.append(outcome(run_dir, prefixes))
     assert set(told) == set(range(int(rows["seq"][0]) - 1, int(rows["seq"][-1])))
     assert told == sorted(told)
 
 
+@pytest.mark.parametrize("most", [24, pytest.param(1 << 20, marks=pytest.mark.torture)])
 @pytest.mark.parametrize("grain", [SECTOR, PAGE])
-def test_each_sector_and_page_that_was_never_written(day, prefixes, tmp_path, grain):
+def test_each_sector_and_page_that_was_never_written(day, prefixes, tmp_path, grain, most):
     """One at a time, in the last segment: what lies before it is there, what lies behind it is not lost silently."""
     number = last_segment(day)
     data = segment_path(day, number).read_bytes()
     used = int(prefixes.rows["offset"][-1]) + 32 + int(prefixes.rows["length"][-1])
     run_dir = copy(day, tmp_path / "holes")
     places = range(grain if grain == PAGE else 0, used, grain)
-    step = max(1, len(places) // 24)
+    step = max(1, len(places) // most)
     for begin in [*places[::step], places[-1]]:
         hole = data[:begin] + bytes(grain) + data[begin + grain :]
         segment_path(run_dir, number).write_bytes(hole[: len(data)])
@@ -120,6 +122,21 @@ def test_each_sector_and_page_that_was_never_written(day, prefixes, tmp_path, gr
             assert begin + grain >= int(prefixes.rows["offset"][-1]), "frames behind the hole were lost silently"
             here = before["seq"][before["seq"] >= first_of(prefixes, number)]
             assert last >= (int(here[-1]) if len(here) else first_of(prefixes, number) - 1)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("grain", [SECTOR, PAGE])
+def test_each_hole_in_an_earlier_segment_refuses_to_start(day, prefixes, tmp_path, grain):
+    run_dir = copy(day, tmp_path / "holes")
+    for number in range(last_segment(day)):
+        rows = np.concatenate([chunk.rows for chunk in prefixes.chunks if chunk.segment == number])
+        data = segment_path(day, number).read_bytes()
+        for begin in range(0, int(rows["offset"][-1]) + 32, grain):
+            segment_path(run_dir, number).write_bytes(data[:begin] + bytes(grain) + data[begin + grain :])
+            with pytest.raises(JournalError):
+                recover(config(str(run_dir)))
+        segment_path(run_dir, number).write_bytes(data)
 
 
 def first_of(prefixes, number):

@@ -5,6 +5,7 @@ Those that start many processes or compile drivers of their own are torture test
 
 from __future__ import annotations
 
+import ast
 import json
 
 import numpy as np
@@ -14,6 +15,7 @@ from cli import main as cli
 from engine.core.limits import Limits
 from engine.core.state import allocate
 from engine.io.histogram import empty, record
+from engine.jit import ROOT
 from perf import BENCHES
 from perf.memory import PARTS, computed
 from perf.result import Row, at_least, at_most, commit, spread
@@ -21,6 +23,22 @@ from perf.result import Row, at_least, at_most, commit, spread
 # With an empty kernel cache the drivers are compiled beside the engine, on a loaded machine for minutes.
 pytestmark = pytest.mark.timeout(900)
 FIELDS = ["name", "unit", "p50", "p99", "p99_9", "max", "n", "baseline", "ratio", "reach", "met"]
+
+
+def test_what_stands_in_for_the_journal_has_all_that_the_loop_imports_of_it():
+    """`perf journal` writes loop and pump out again with `perf.unjournaled` in the journal's place."""
+    from perf import unjournaled
+
+    for part in ("loop", "pump"):
+        tree = ast.parse((ROOT / "engine" / "run" / f"{part}.py").read_text(encoding="utf-8"))
+        named = [
+            name.name
+            for node in tree.body
+            if isinstance(node, ast.ImportFrom) and node.module == "engine.run.journaling"
+            for name in node.names
+        ]
+        assert named
+        assert set(named) <= set(unjournaled.__all__)
 
 
 def run(name, tmp_path, *more):

@@ -12,11 +12,12 @@ from engine.record import records as r
 from engine.run.assemble import assemble
 from engine.run.bind import bind
 from engine.run.days import DAY_NS
-from engine.run.journaling import RESERVE, short_of_room
+from engine.run.journaling import RESERVE, journal, short_of_room
+from engine.run.pump import commit
 from engine.run.reference import build_state, trading_day
 from engine.run.rehearse import scratch_journal
 from engine.run.stall import AWAY_NS, PATIENCE_NS, patient, watch_stall
-from engine.run.wiring import L_FEED_WAITS, L_INPUTS, L_STALLS, LINK, NOWHERE, SHM
+from engine.run.wiring import FLAG_STOP, L_FEED_WAITS, L_INPUTS, L_STALLS, LINK, NOWHERE, SHM
 from tests.replay.desk import config as desk_config
 
 pytestmark = pytest.mark.kernel
@@ -59,9 +60,9 @@ class Rig:
     def counted(self, counter: int) -> int:
         return int(self.loop.wiring.counters[counter])
 
-    def push(self, row: int, template: r.Template) -> None:
+    def push(self, row: int, template: r.Template, seq: int = 1) -> None:
         record = r.blank(template)
-        record["stream_epoch"] = record["stream_seq"] = 1
+        record["stream_epoch"], record["stream_seq"] = 1, seq
         assert ring_push(self.rings[row].ctypes.data, record.ctypes.data, record.dtype.itemsize) == 1
 
     def timers(self) -> list[int]:
@@ -112,6 +113,25 @@ def test_a_stall_is_answered_with_as_much_patience_at_most_a_tenth_of_a_second()
     assert it.counted(L_STALLS) == 2
 
 
+def test_a_long_stall_has_its_whole_patience_whatever_short_ones_have_spent():
+    it = Rig()
+    w = it.loop.wiring
+    now_ns = 1_000 * MS
+    watch_stall(w, now_ns)
+    while int(it.line["patience_ns"]) < PATIENCE_NS - AWAY_NS:
+        now_ns += 40 * MS
+        watch_stall(w, now_ns)
+        for _ in range(10):
+            now_ns += MS
+            watch_stall(w, now_ns)
+    now_ns += 60_000 * MS
+    for n in range(90):
+        watch_stall(w, now_ns + n * MS)
+        assert patient(w), f"after {n} ms"
+    watch_stall(w, now_ns + 110 * MS)
+    assert not patient(w)
+
+
 @pytest.mark.parametrize("present_ms", [1, 4, 6])
 def test_stall_upon_stall_does_not_put_timers_off_for_ever(present_ms):
     """A loop that is away for 40 ms, there for a few, and away again."""
@@ -132,6 +152,48 @@ def test_stall_upon_stall_does_not_put_timers_off_for_ever(present_ms):
     assert it.counted(L_STALLS) == 400
     assert turns_of_timers, "timers never had a turn"
     assert max(np.diff([0, *turns_of_timers])) <= PATIENCE_NS + 2 * AWAY_NS
+
+
+def test_a_loop_that_is_told_to_stop_ends_with_cancels_due_and_no_room():
+    """The journal takes nothing any more: what is due stays due, and the cycle ends all the same."""
+    it = Rig()
+    it.at(10 * MS)
+    row = it.table[0]
+    row["ready_even"] = row["ready_odd"] = 0
+    row["cursor"] = row["segment_bytes"]
+    it.loop.state.core[0]["mass_at_ns"] = it.day_ns
+    it.loop.wiring.flags[FLAG_STOP // 8] = 1
+    it.push(CLIENT, T.SESSION_UP)
+    inputs = it.counted(L_INPUTS)
+    assert it.at(20 * MS) == 0
+    assert it.counted(L_INPUTS) == inputs
+    assert int(it.loop.state.core[0]["mass_at_ns"]) == it.day_ns
+
+
+def test_behind_a_batch_that_is_not_whole_nothing_is_journaled():
+    """Room for an input and one of its two outputs: both frames are the last, whatever comes and whatever is ready."""
+    it = Rig()
+    it.at(10 * MS)
+    for number in (1, 2):
+        it.push(CLIENT, T.SESSION_UP, number)
+        it.at((10 + number) * MS)
+    state, events, outbox, w = it.loop
+    row = it.table[0]
+    row["ready_even"] = row["ready_odd"] = 0
+    w.flags[FLAG_STOP // 8] = 1
+    outbox.count[0] = 2
+    size = 0
+    for k in range(2):
+        record = r.blank(T.ALERT)[0]
+        outbox.alert[k] = record
+        size = outbox.alert.dtype.itemsize
+    row["cursor"] = int(row["segment_bytes"]) - (size + 63 & -32)
+    before = int(row["next_seq"])
+    assert not commit(outbox, w, before - 1)
+    assert (int(row["next_seq"]), int(it.line["cut"])) == (before + 1, 1)
+    row["ready_odd"] = row["ready_even"] = int(row["address"])
+    assert journal(w, 2, 1, 0, -1, outbox.words.ctypes.data, size) < 0
+    assert int(row["next_seq"]) == before + 1
 
 
 def test_what_is_left_of_the_journal_is_kept_from_the_feeds():
