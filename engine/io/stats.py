@@ -1,7 +1,8 @@
 """The shared stats file: what the engine counts and measures, for others to read without asking it.
 
-One writer, through plain arrays over the mapped file (of an engine the helper `engine.run.mirror`); any number of readers map it
-read-only and cost the writer nothing. `stats_file` makes and reads it; here are the layout and the kernels.
+One writer, through plain arrays over the mapped file (of an engine the helper `engine.run.mirror`); any number of
+readers map it read-only and cost the writer nothing. `stats_file` makes and reads it; here are the layout and the
+kernels.
 
     header, 128 bytes (little-endian i8 unless said)
       0 magic "TICKSTAT"   8 version, stored last: the file is ready   16 bytes of the file   24 pid

@@ -1,4 +1,4 @@
-"""The stats file's copy of the loop's figures: the loop writes to memory of its own, and a helper copies it every PERIOD_NS.
+"""The loop's figures in the stats file: the loop writes to memory of its own, a helper copies it every PERIOD_NS.
 
 The file lies in the run's directory, on a disk: whenever its pages have been written back, the next write to each is a
 page fault. They are the helper's. It runs a nopython kernel without the GIL, so that a busy interpreter does not make

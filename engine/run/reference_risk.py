@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from engine.core.limits import MAX_STRATEGIES
 from engine.core.rules import (
-    EXPOSURE_DECIMALS,
     CURRENCIES,
     DUPLICATES,
+    EXPOSURE_DECIMALS,
     GROSS,
     INSTRUMENTS,
     LIMIT_STRIDE,

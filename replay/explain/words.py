@@ -161,12 +161,11 @@ class Speaker:
 
     def _control(self, row: Any) -> str:
         """A pause or a resume of a client's, or what the driver or people do to all orders."""
-        why = names.reason(int(row["value"])) if int(row["value"]) > 1 else ""
+        why = f" ({names.reason(int(row['value']))})" if int(row["value"]) > 1 else ""
         told: dict[int, str] = {
             r.ControlAction.PAUSE: "asks to pause",
             r.ControlAction.RESUME: "asks to go on",
-            r.ControlAction.KILL_ON: f"kill flag on{f' ({why})' if why else ''}: nothing new of {self.scope(row)} is sent"
-            " from here on",
+            r.ControlAction.KILL_ON: f"kill flag on{why}: nothing new of {self.scope(row)} leaves",
             r.ControlAction.KILL_OFF: f"kill flag off: orders of {self.scope(row)} may be sent again",
             r.ControlAction.STOP: "the engine stops itself, and cancels what lives at venues",
             r.ControlAction.ENABLE: f"{self.scope(row)} may trade again after its throttle",
@@ -201,11 +200,13 @@ class Speaker:
     def _answered(self, row: Any) -> str:
         """What became of a command."""
         action, why = int(row["action"]), names.reason(int(row["reason"]))
-        what = _name(r.ControlAction, action).lower().replace("_", " ") if action else f"limit {_rule(int(row['rule']))}"
-        told = f"{what} of {self.scope(row)}"
+        limit = f"limit {_rule(int(row['rule']))}"
+        told = _name(r.ControlAction, action).lower().replace("_", " ") if action else limit
+        told = f"{told} of {self.scope(row)}"
         if action == r.ControlAction.CANCEL:
-            done = f"{int(row['cancels']):,} cancels sent, {int(row['acknowledged']):,} of {int(row['live_children']):,}"
-            told += f": {done} ended, {int(row['fills_after']):,} executions since"
+            counts = ("cancels", "acknowledged", "live_children", "fills_after")
+            sent, ended, live, fills = (f"{int(row[name]):,}" for name in counts)
+            told += f": {sent} cancels sent, {ended} of {live} ended, {fills} executions since"
         elif not action:
             told += f": {self.amount_of(int(row['rule']), int(row['value']))}"
         if why:

@@ -111,7 +111,7 @@ class World:
         return self.engine.take(data)
 
     def pass_time(self, until: int) -> None:
-        """Let time pass, with a TIMER input at each deadline on the way; after a stall as the loop's patience has it."""
+        """Let time pass, with a TIMER input at each deadline on the way; after a stall with the loop's patience."""
         for _ in range(_TIMERS):
             if not self.engine.ready:
                 break

@@ -170,7 +170,9 @@ def test_orders_outside_the_hours_are_rejected(tmp_path):
 def test_an_exact_queue_needs_orders(tmp_path, capsys):
     path = feed_path("lobster", BOOK)
     feed = f"[[backtest.feed]]\nfile = '{path}'\nvenue = 'XNAS'\nsymbol = 'AAPL'\n"
-    (tmp_path / "bt.toml").write_text(HEAD.format(controls=CONTROLS_OFF, feed=feed, simulation="queue = 'exact'", **AAPL), encoding="utf-8")
+    (tmp_path / "bt.toml").write_text(
+        HEAD.format(controls=CONTROLS_OFF, feed=feed, simulation="queue = 'exact'", **AAPL), encoding="utf-8"
+    )
     assert main(["backtest", str(tmp_path / "bt.toml"), "--out", str(tmp_path / "run")]) == 2
     told = capsys.readouterr().err
     assert "simulation.queue = 'exact'" in told.replace('"', "'")

@@ -24,8 +24,8 @@ from tests.faults.test_consumers import resident_kib
 pytestmark = pytest.mark.skipif(not JIT, reason="the engine is a compiled process")
 #: Records in a message.
 BATCH = 50
-#: Minor faults that the loop may have on a machine that is not its own: at first, and each second. Where the helper that
-#: keeps the journal's pages populated has to wait for its core, what was written back meanwhile faults.
+#: Minor faults that the loop may have on a machine that is not its own: at first, and each second. Where the helper
+#: that keeps the journal's pages populated has to wait for its core, what was written back meanwhile faults.
 FAULTS, FAULTS_PER_S = 64, 0.1
 
 

@@ -42,7 +42,13 @@ SET = {
     r.RiskRule.NET_NOTIONAL: ("net_notional", "4000000.5"),
     r.RiskRule.DUPLICATE: ("duplicate_ms", 45),
 }
-TARGETS = {r.Scope.ALL: "", r.Scope.INSTRUMENT: "XXX", r.Scope.SESSION: "sim", r.Scope.STRATEGY: "2", r.Scope.ACCOUNT: "0"}
+TARGETS = {
+    r.Scope.ALL: "",
+    r.Scope.INSTRUMENT: "XXX",
+    r.Scope.SESSION: "sim",
+    r.Scope.STRATEGY: "2",
+    r.Scope.ACCOUNT: "0",
+}
 
 
 @pytest.mark.parametrize("rule", CHANGEABLE, ids=lambda rule: rule.name)

@@ -32,7 +32,10 @@ T = r.Template
 STEP = bind("strategies.sweep").step
 _REFUSAL, _UP, _FIRST_SESSION = int(T.REFUSAL), int(T.SESSION_UP), 1
 #: Tables that a refused message must not touch. The rest counts, follows streams, or tells the time.
-TABLES = "parent_orders parents child_orders children positions work timer_at timer_owner timer_pos id_index execs limits overrides masses kills"
+TABLES = (
+    "parent_orders parents child_orders children positions work timer_at"
+    " timer_owner timer_pos id_index execs limits overrides masses kills"
+)
 _MARKET = (T.QUOTE, T.TRADE, T.CLEAR, T.LEVEL, T.INSTRUMENT_STATUS)
 _CLIENT = (T.ORDER_NEW, T.ORDER_REPLACE, T.ORDER_CANCEL, T.STATUS_REQUEST, T.MASS_CANCEL, T.CONTROL)
 _VENUE = (T.ACK, T.FILL, T.REJECT, T.CANCEL_REJECT, T.BUST, T.CORRECT)
