@@ -102,18 +102,13 @@ class Engine:
         self.reading_ns = reading_ns
         self.clock_ns = max(self.clock_ns, reading_ns)
 
-    def deadline_ns(self) -> int:
-        """When the core wants to be told the time."""
-        return int(next_deadline(self.state))
+    def deadline_ns(self, *, waits: bool = False) -> int:
+        """When the core wants to be told the time; `waits`: though what came meanwhile was not read."""
+        return int(cancels_due(self.state) if waits else next_deadline(self.state))
 
-    def cancels_due_ns(self) -> int:
-        """When the core wants to be told the time though nothing was read that came meanwhile."""
-        return int(cancels_due(self.state))
-
-    def timer(self, *, cancels_only: bool = False) -> bool:
-        """A TIMER input, now; `cancels_only` as the loop puts it after a stall."""
-        due_ns = self.cancels_due_ns() if cancels_only else self.deadline_ns()
-        return self.take(pack(Template.TIMER, deadline_ns=due_ns, cancels_only=int(cancels_only)))
+    def timer(self, *, waits: bool = False) -> bool:
+        """A TIMER input, now; `waits` as the loop puts it after a stall."""
+        return self.take(pack(Template.TIMER, deadline_ns=self.deadline_ns(waits=waits), cancels_only=int(waits)))
 
     # ---- an event's way
 

@@ -116,8 +116,7 @@ class World:
             if not self.engine.ready:
                 break
             waits = self.now < self.patient_until
-            due_ns = self.engine.cancels_due_ns() if waits else self.engine.deadline_ns()
-            due = due_ns - START_NS - self.skew_ns
+            due = self.engine.deadline_ns(waits=waits) - START_NS - self.skew_ns
             if waits and self.patient_until <= min(due, until):
                 self.now = self.patient_until
                 continue
@@ -125,7 +124,7 @@ class World:
                 break
             self.now = max(self.now, due)
             self.engine.read_clock(START_NS + self.now + self.skew_ns)
-            if not self.engine.timer(cancels_only=waits):
+            if not self.engine.timer(waits=waits):
                 break
         else:
             raise Violation("timers come to an end", f"{_TIMERS} of them, the next at {due}")
