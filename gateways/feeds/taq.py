@@ -9,6 +9,9 @@ Decisions that one could make otherwise:
   venue of the configuration; so where D is not configured its trades are skipped and counted, as any unknown code.
 - At the same time and venue a trade comes before a quote: the quote is what the trade left.
 - Flag.ODD_LOT is the tape's own mark (an I in COND), not a guess from the size.
+- Prints of auctions and crosses (COND O, 5, 6, X) are Flag.AUCTION. What did not trade against the book when it was
+  printed (Z, U, L, W, B, 4, 7 and others, see `taq_kernels`) is Flag.OFF_BOOK, whatever venue printed it; so are the
+  official opens and closes (Q, M), whose volume the print of the auction tells: Flag.NOT_PRINTED too.
 - A row whose CORR is not 0 (cancelled, corrected) is skipped and counted: the file does not say when it was corrected.
 - A quote that crosses or locks itself is passed on and counted: what to do with it is the book's business.
 

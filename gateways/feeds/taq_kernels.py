@@ -26,22 +26,43 @@ BAD_ROW, BAD_TIME, BAD_ORDER, BAD_PRICE, BAD_SIZE = 1, 2, 3, 4, 5
 SKIP_VENUE, SKIP_SYMBOL, SKIP_PRICE, SKIP_CORRECTION, SKIP_EMPTY = 0, 1, 2, 3, 4
 
 _FIELDS = 7
-_ODD_LOT_MARK = ord("I")
+#: Sale conditions of prints of an auction or a cross: opening, reopening, closing, cross.
+AUCTIONS = "O56X"
+#: Of a market centre's official open and close: no trade, but the price of one that was printed.
+OFFICIAL = "MQ"
+#: Of prints that did not trade against the book when they were printed: out of sequence or late (Z, U, L, G, 2, 3), at
+#: an average, bunched, derived, prior or corrected price (B, W, H, P, 4, 9), bound to another trade (V, 7), not settled
+#: as others are (C, N, R), of stopped or split orders, blocks, acquisitions and distributions (1, S, K, A, D).
+APART = "ZULG23BWHP49V7CNR1SKAD"
 _MAX_SIZE = 10**9
 _MAX_WHOLE = 10**12
-_OFF_BOOK, _ODD_LOT = int(Flag.OFF_BOOK), int(Flag.ODD_LOT)
+_OFF_BOOK, _ODD_LOT, _AUCTION = int(Flag.OFF_BOOK), int(Flag.ODD_LOT), int(Flag.AUCTION)
+_NOT_PRINTED = int(Flag.NOT_PRINTED)
+
+
+def condition_flags() -> np.ndarray:
+    """Flags by letter of COND, int64 (256)."""
+    flags = np.zeros(256, dtype=np.int64)
+    for letters, flag in (
+        ("I", _ODD_LOT), (AUCTIONS, _AUCTION), (OFFICIAL, _OFF_BOOK | _NOT_PRINTED), (APART, _OFF_BOOK),
+    ):  # fmt: skip
+        for letter in letters:
+            flags[ord(letter)] = flag
+    return flags
 
 
 class Scan(NamedTuple):
     """What the kernels need and keep between blocks. All int64 but `symbols`.
 
     venues (256): index by letter, -1 where unknown; off_book (256): 1 where the letter's trades are off exchange;
+    conditions (256): flags by letter of COND;
     symbols uint8 (n, 16): NUL-padded; units (n, 3): index, price decimals, factor from shares to quantity units;
     lot (1): shares a unit of size; cursor (6); tally (5, 4); cuts (8): ends of the fields of the row at hand.
     """
 
     venues: np.ndarray
     off_book: np.ndarray
+    conditions: np.ndarray
     symbols: np.ndarray
     units: np.ndarray
     lot: np.ndarray
@@ -65,7 +86,8 @@ def new_scan(names: Names, off_book_codes: str, lot: int) -> Scan:
         units[row] = symbol.instrument_id, symbol.px_decimals, 10**symbol.qty_decimals
     zeros = np.zeros
     one = np.array([lot], dtype=np.int64)
-    return Scan(venues, off_book, symbols, units, one, zeros(6, np.int64), zeros((5, 4), np.int64), zeros(8, np.int64))
+    rest = zeros(6, np.int64), zeros((5, 4), np.int64), zeros(8, np.int64)
+    return Scan(venues, off_book, condition_flags(), symbols, units, one, *rest)
 
 
 @kernel
@@ -235,9 +257,8 @@ def parse_trades(text: np.ndarray, scan: Scan, rows: np.ndarray) -> int:
 
 @kernel
 def trade_flags(text: np.ndarray, scan: Scan) -> int:
-    """Flags of the trade at hand: off book by its venue letter, odd lot by the tape's mark in COND."""
+    """Flags of the trade at hand: off book by its venue letter, all else by the tape's marks in COND."""
     flags = _OFF_BOOK if scan.off_book[text[scan.cuts[0] + 1]] != 0 else 0
     for at in range(scan.cuts[2] + 1, scan.cuts[3]):
-        if text[at] == _ODD_LOT_MARK:
-            flags |= _ODD_LOT
+        flags |= int(scan.conditions[text[at]])
     return flags

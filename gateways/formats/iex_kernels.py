@@ -2,7 +2,7 @@
 
 What becomes of the messages (TOPS 1.66 and DEEP 1.08 specifications):
   Q       quote update            QUOTE; CLOSED where the stock is not active at IEX
-  T       trade report            TRADE; ODD_LOT where it says so
+  T       trade report            TRADE; ODD_LOT where it says so, AUCTION where a single-price cross made it
   8 5     price level, buy, sell  LEVEL change, or delete where nothing is left; MORE while the event goes on
   H O     trading status, halt    INSTRUMENT_STATUS: halted by either of them is halted
   D       directory               the instrument with its round lot
@@ -53,6 +53,9 @@ _STATE = np.dtype(
 _OPEN, _HALTED, _AUCTION, _OPERATIONAL = 0, 1, 3, 128
 _BUY, _SELL = int(Side.BUY), int(Side.SELL)
 _CLOSED, _ODD_LOT, _MORE, _DAY_END = int(Flag.CLOSED), int(Flag.ODD_LOT), int(Flag.MORE), int(Reason.DAY_END)
+_OF_AUCTION = int(Flag.AUCTION)
+#: Sale condition flags of a trade report: an odd lot, a single-price cross.
+_OF_ODD_LOT, _OF_CROSS = 32, 8
 _C, _D, _H, _O, _P, _Q, _S, _T, _5, _8 = (ord(letter) for letter in "CDHOPQST58")
 
 
@@ -115,7 +118,7 @@ def _market(iex: Iex, kind: int, address: int, instrument: int, batch: Batch) ->
     elif kind == _T:
         i = new_trade(batch, state.venue, instrument, event_ns, state.recv_ns)
         trade = batch.trade[i]
-        trade.flags = _ODD_LOT if marks & 32 else 0
+        trade.flags = (_ODD_LOT if marks & _OF_ODD_LOT else 0) | (_OF_AUCTION if marks & _OF_CROSS else 0)
         trade.qty = _u32(address + 18)
         trade.px = load_i64(address + 22)
     else:

@@ -50,6 +50,21 @@ def naive_ns(text: str) -> int:
     return seconds * 10**9 + int(fraction.ljust(9, "0") or 0)
 
 
+#: What each letter of COND says of a trade, as the plans of the tapes (CTA, UTP) describe them.
+CONDITIONS: dict[str, int] = {"I": Flag.ODD_LOT}
+CONDITIONS.update(dict.fromkeys("O56X", Flag.AUCTION))
+CONDITIONS.update(dict.fromkeys("QM", Flag.OFF_BOOK | Flag.NOT_PRINTED))
+CONDITIONS.update(dict.fromkeys("ABCDGHKLNPRSUVWZ123479", Flag.OFF_BOOK))
+
+
+def naive_flags(code: str, cond: str) -> int:
+    """Flags of a trade of a venue code and conditions."""
+    flags = Flag.OFF_BOOK if code == "D" else 0
+    for letter in cond:
+        flags |= CONDITIONS.get(letter, 0)
+    return int(flags)
+
+
 def naive_day(quotes: Path, trades: Path, names: Names) -> list[tuple[int, ...]]:
     """The day by plain Python and Decimal: rows (time, venue, seq of the venue, prices and sizes, flags)."""
     rows: list[tuple[int, str, int, int, tuple[int, ...]]] = []
@@ -57,8 +72,7 @@ def naive_day(quotes: Path, trades: Path, names: Names) -> list[tuple[int, ...]]
         dt, ex, _, cond, size, price, corr = line.split(",")
         px = Decimal(price) * 10**4
         if ex in names.venues and px == int(px) and int(corr) == 0:
-            flags = (Flag.OFF_BOOK if ex == "D" else 0) | (Flag.ODD_LOT if "I" in cond else 0)
-            rows.append((naive_ns(dt), ex, 0, n, (int(px), int(size), int(flags))))
+            rows.append((naive_ns(dt), ex, 0, n, (int(px), int(size), naive_flags(ex, cond))))
     for n, line in enumerate(gzip.decompress(quotes.read_bytes()).decode().splitlines()[1:]):
         dt, ex, bid, bid_size, ask, ask_size, _ = line.split(",")
         sides = [(int(Decimal(p) * 10**4), 100 * int(s)) for p, s in ((bid, bid_size), (ask, ask_size))]
@@ -143,6 +157,29 @@ def test_off_exchange_trades_are_marked_where_d_is_configured(tmp_path: Path) ->
     trades = day.records(Template.TRADE)
     assert trades["venue_id"].tolist() == [1, 0]  # the venue's code breaks the tie of time: D before N
     assert trades["flags"].tolist() == [Flag.OFF_BOOK, Flag.ODD_LOT]
+
+
+PRINTED_ELSEWHERE = Flag.OFF_BOOK | Flag.NOT_PRINTED
+
+
+@pytest.mark.parametrize(
+    ("cond", "flags"),
+    [
+        ("", 0), ("@", 0), ("F", 0), ("FTI", Flag.ODD_LOT), ("O", Flag.AUCTION), (" 6", Flag.AUCTION),
+        ("5", Flag.AUCTION), ("X", Flag.AUCTION), ("Q", PRINTED_ELSEWHERE), ("@  M", PRINTED_ELSEWHERE),
+        ("Z", Flag.OFF_BOOK), (" 4 W", Flag.OFF_BOOK), ("UI", Flag.OFF_BOOK | Flag.ODD_LOT), ("@ 7V", Flag.OFF_BOOK),
+    ],
+)  # fmt: skip
+def test_sale_conditions_say_which_prints_traded_against_the_book(tmp_path: Path, cond: str, flags: int) -> None:
+    day, report = trades_of(tmp_path, [TRADE_ROW.replace(",,", f",{cond},")])
+    assert day.records(Template.TRADE)["flags"].tolist() == [flags]
+    assert report.off_book == bool(flags & Flag.OFF_BOOK)
+
+
+def test_every_condition_is_as_the_tapes_describe_it(tmp_path: Path) -> None:
+    letters = "@ABCDEFGHIKLMNOPQRSTUVWXYZ123456789"
+    day, _ = trades_of(tmp_path, [TRADE_ROW.replace(",,", f",{letter},") for letter in letters])
+    assert day.records(Template.TRADE)["flags"].tolist() == [naive_flags("N", letter) for letter in letters]
 
 
 def test_symbols_have_their_own_decimals(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.jit import JIT
-from engine.record.records import Template
+from engine.record.records import Flag, Template
 from gateways.feeds.report import FeedError
 from gateways.formats import iex_kernels
 from gateways.formats.batch import taken
@@ -225,7 +225,7 @@ def iex_records(messages):
             records.append((Template.QUOTE, i, ns, 2 if mark & 128 else 0, *sides))
         elif kind == b"T":
             qty, px, _ = struct.unpack_from("<Iqq", m, 18)
-            records.append((Template.TRADE, i, ns, 8 if mark & 32 else 0, px, qty))
+            records.append((Template.TRADE, i, ns, (8 if mark & 32 else 0) | (256 if mark & 8 else 0), px, qty))
         elif kind in b"85":
             qty, px = struct.unpack_from("<Iq", m, 18)
             side = ord("1") if kind == b"8" else ord("2")
@@ -279,7 +279,7 @@ def test_every_iex_type(tmp_path_factory, data):
     for n in range(data.draw(st.integers(1, 25))):
         kind = data.draw(st.sampled_from(list(iex_kernels.LENGTHS)))
         length = iex_kernels.LENGTHS[kind]
-        mark = data.draw(st.sampled_from([*b"COTPHMN", 0, 1, 32, 128]))
+        mark = data.draw(st.sampled_from([*b"COTPHMN", 0, 1, 8, 32, 40, 128]))
         head = struct.pack("<cBq", kind.encode(), mark, T0 + n) + b"%-8s" % data.draw(st.sampled_from([b"A", b"B.X"]))
         body = data.draw(st.binary(min_size=length, max_size=length)) if n % 2 else bytes(length)
         made.append((head + body)[:length])
@@ -294,6 +294,15 @@ def test_every_iex_type(tmp_path_factory, data):
     assert [i.symbol for i in reader.instruments] == symbols
     assert reader.counts.by_type == dict(Counter(chr(m[0]) for m in made))
     assert (reader.counts.gaps, reader.counts.skipped) == (0, {})
+
+
+def test_a_cross_of_iex_is_an_auction(tmp_path):
+    made = [struct.pack("<cBq8sIqq", b"T", mark, T0, b"A       ", 7, 10_000, 1) for mark in (0, 8, 0x28, 0x30)]
+    path = tmp_path / "file"
+    path.write_bytes(pcap([(T0, udp(iex_packet(1, 0, made)))]))
+    with open_file(path) as reader:
+        flags = [int(row["flags"]) for batch in reader.batches() for row in batch.trade[: int(batch.used[0])]]
+    assert flags == [0, Flag.AUCTION, Flag.AUCTION | Flag.ODD_LOT, Flag.ODD_LOT]
 
 
 def test_iex_numbers_and_bytes(tmp_path):

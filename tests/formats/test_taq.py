@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from engine.jit import JIT
-from engine.record.records import Flag
 from gateways.feeds.report import FeedError
 from gateways.feeds.taq import QUOTE_COLUMNS, TRADE_COLUMNS
 from gateways.formats.inspection import inspect
 from gateways.formats.known import open_file
+from tests.feeds.test_taq import naive_flags
 from tests.feeds_path import feed_path
 from tests.formats.reading import in_blocks, read, read_until_refused
 
@@ -35,6 +35,9 @@ TRADES = f"""{TRADE_COLUMNS}
 2018-01-02 14:30:00,N,AAA,@,100,10.01,0
 2018-01-02 14:30:01,N,AAA,@,100,10.01,1
 2018-01-02 14:30:02,K,BBB,@,0,10.01,0
+2018-01-02 14:30:03,N,AAA,O,100,10.01,0
+2018-01-02 14:30:03,N,AAA,@  M,100,10.01,0
+2018-01-02 14:30:04,P,AAA, 4 Z,100,10.01,0
 """
 
 
@@ -62,8 +65,7 @@ def naive(text: str) -> tuple[list[Any], list[str], list[str], int]:
             continue
         common = (venues.index(code), symbols.index(symbol), ns(row["DT"]), 0, 0)
         if "PRICE" in row:
-            flags = Flag.OFF_BOOK * (code == "D") | Flag.ODD_LOT * ("I" in row["COND"])
-            rows.append(("TRADE", *common, int(flags), int(prices[0]), int(row["SIZE"])))
+            rows.append(("TRADE", *common, naive_flags(code, row["COND"]), int(prices[0]), int(row["SIZE"])))
         else:
             sizes = [100 * int(row["BIDSIZ"]), 100 * int(row["OFRSIZ"])]
             bid, ask = ((int(px), size) if px and size else (0, 0) for px, size in zip(prices, sizes, strict=True))
