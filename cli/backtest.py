@@ -206,6 +206,9 @@ def _show_feed(screen: Console, row: dict[str, Any]) -> None:
         notes.append(f"{row['clamped']:,} out of order, by {row['most_back_ns'] / 1e6:,.3f} ms at the most")
     if row.get("unfollowed"):
         notes.append(f"{row['unfollowed']:,} levels and orders found no room")
+    if row.get("rounded"):
+        notes.append(f"{row['rounded']:,} finer quantities rounded down, first {row['rounded_first']}")
+    notes += row.get("notes", [])
     screen.print(
         f"feed      {Path(row['file']).name}: {row['format']}, {'; '.join(notes)}", soft_wrap=True, markup=False
     )

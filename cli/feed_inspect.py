@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cli.given import DayOption, DecimalsOption, MarketOption, ProductOption, SymbolOption, given_of
 from cli.output import JsonOption, wide_console, write_json
 from cli.reading import reading
 
@@ -24,6 +25,11 @@ _SHOWN = 20
 
 def inspect(
     file: Annotated[Path, typer.Argument(help="A recorded file, of whatever known format and packing.")],
+    day: DayOption = None,
+    market: MarketOption = None,
+    symbol: SymbolOption = None,
+    decimals: DecimalsOption = None,
+    product: ProductOption = None,
     json: JsonOption = None,
 ) -> None:
     """Read a recorded file whole: its format, messages by type, instruments, span, gaps, crossed books, clocks.
@@ -35,8 +41,9 @@ def inspect(
     from gateways.formats.inspection import inspect as look
 
     out = wide_console(json)
+    given = given_of(day, market, symbol, decimals, product)
     with reading(out, "reading") as progress:
-        found = look(file, progress)
+        found = look(file, progress, given)
     if json is not None:
         write_json(json, found)
     _show(out, found)
@@ -44,6 +51,8 @@ def inspect(
 
 def _show(out: Console, found: Inspection) -> None:
     out.print(f"[bold]{escape(found.file)}[/]: {found.format}, {found.packing}, {found.bytes:,} bytes", soft_wrap=True)
+    for note in found.notes:
+        out.print(f"[bold yellow]note[/]: {escape(note)}")
     out.print(f"{found.messages:,} messages, {sum(found.records.values()):,} records: {_counts(found.records)}")
     out.print(f"events    {_span(found.first_ns, found.last_ns)}, {found.late:,} out of order")
     if found.first_recv_ns:

@@ -4,7 +4,9 @@ Read are depthUpdate (LEVEL, with the update ids checked: `binance_book`), trade
 took), bookTicker (QUOTE) and the snapshot of the REST interface (CLEAR and LEVEL), in the envelope of combined streams
 or bare, of spot, USD-M and COIN-M. Everything else is counted as `other` and skipped.
 
-- A file is of one product, as a connection is; which one the first block says (`ps`, `pu`, `X`), and it is the venue.
+- A file is of one product, as a connection is, and it is the venue. The first block says which one (`ps`, `pu`, `X` of
+  futures; `M` of spot, its bookTicker without `e`, updates without `pu`), or the caller. Where neither does (USD-M's
+  aggTrade alone) it is taken as spot, and that is noted.
 - Prices and quantities have 8 decimals on every product, unless others are given: trailing zeros in the text mean
   nothing, and no file says more than 8. What is finer is skipped, and an update that is skipped makes a gap.
 - `ts_recv_ns` is the recorder's time, `ts_event_ns` the exchange's: T (when it happened), else E (when it was sent).
@@ -21,6 +23,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from engine.errors import UsageError
 from gateways.formats import binance_book as b
 from gateways.formats import binance_kernels as k
 from gateways.formats.batch import Batch
@@ -30,13 +33,18 @@ from gateways.formats.source import Source
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DECIMALS: Final = (8, 8)
+#: What a file can be told, as `known.Given` names it; the names of products.
+TAKES: Final = ("decimals", "product")
+PRODUCTS: Final = ("spot", "usdm", "coinm")
 VENUES: Final = ("BINANCE", "BINANCE_USDM", "BINANCE_COINM")
 _LINE: Final = re.compile(
     rb'\d{13,19} \s*\{.*?"(?:e|lastUpdateId|stream)"\s*:|\d{13,19} \s*\{(?=.*"u":\d)(?=.*"B":")(?=.*"A":")', re.DOTALL
 )
 _SYMBOL: Final = re.compile(rb'"s"\s*:\s*"([^"\\]{1,64})"')
 _COINM: Final = re.compile(rb'"ps"\s*:|"pair"\s*:|"s"\s*:\s*"[A-Z0-9]+USD_')
-_USDM: Final = re.compile(rb'"pu"\s*:|"X"\s*:|"e"\s*:\s*"bookTicker"')
+_USDM: Final = re.compile(rb'"pu"\s*:|"X"\s*:|"e"\s*:\s*"bookTicker"|"lastUpdateId"\s*:\s*\d+\s*,\s*"E"\s*:')
+_SPOT: Final = re.compile(rb'"M"\s*:|"e"\s*:\s*"depthUpdate"|\{\s*"u"\s*:\s*\d+\s*,\s*"s"\s*:')
+_UNKNOWN: Final = "nothing says of which product the lines are, and they are taken as spot's: say it with --product"
 
 
 def recognises(head: bytes) -> bool:
@@ -44,9 +52,14 @@ def recognises(head: bytes) -> bool:
     return _LINE.match(head) is not None
 
 
-def open_file(path: str | Path, decimals: tuple[int, int] = DECIMALS) -> Binance:
-    """A reader; `decimals` are those of prices and quantities, at most 9."""
-    return Binance(path, decimals)
+def open_file(path: str | Path, decimals: tuple[int, int] = DECIMALS, product: str = "") -> Binance:
+    """A reader; `decimals` are those of prices and quantities, at most 9, `product` one of PRODUCTS.
+
+    UsageError where it is another.
+    """
+    if product and product not in PRODUCTS:
+        raise UsageError(f"{path}: product {product!r} is none of Binance's that are read; {', '.join(PRODUCTS)} are")
+    return Binance(path, decimals, product=product)
 
 
 class Binance(LineReader):
@@ -70,7 +83,9 @@ class Binance(LineReader):
         b.BAD_TIME: ("the line does not begin with a time in ns", "write local ns, a space and the message"),
     }
 
-    def __init__(self, path: str | Path, decimals: tuple[int, int] = DECIMALS, units: int = 1 << 14) -> None:
+    def __init__(
+        self, path: str | Path, decimals: tuple[int, int] = DECIMALS, units: int = 1 << 14, product: str = ""
+    ) -> None:
         super().__init__(path, units)
         if not all(0 <= places <= 9 for places in decimals):
             raise ValueError(f"decimals are {decimals}; 0 to 9 are possible")
@@ -78,11 +93,18 @@ class Binance(LineReader):
         self.lines = make_lines(held=b.ENTRY * b.HELD_LEVELS)
         with Source(path) as source:
             first = source.more(0).tobytes()
-        product = 2 if _COINM.search(first) else 1 if _USDM.search(first) else 0
-        self.lines.cursor[b.PRODUCT] = product
-        self.venues.append(VENUES[product])
+        number = PRODUCTS.index(product) if product else self._product(first)
+        self.lines.cursor[b.PRODUCT] = number
+        self.venues.append(VENUES[number])
         for symbol in dict.fromkeys(_SYMBOL.findall(first)):
             self.add(symbol)
+
+    def _product(self, first: bytes) -> int:
+        """Which product the first block says; spot, with a note, where it says none."""
+        found = 2 if _COINM.search(first) else 1 if _USDM.search(first) else 0
+        if not found and not _SPOT.search(first):
+            self.counts.notes.append(_UNKNOWN)
+        return found
 
     def add(self, name: bytes) -> None:
         """As `LineReader.add`: the next instrument."""

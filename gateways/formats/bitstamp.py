@@ -29,6 +29,8 @@ from gateways.formats.reader import Instrument
 Array = np.ndarray[Any, np.dtype[Any]]
 VENUES: Final = ("BITSTAMP", "BITSTAMP_BOOK")
 SYMBOL: Final = "BTCUSD"
+#: What a file can be told, as `known.Given` names it.
+TAKES: Final = ("symbol",)
 DECIMALS: Final = (8, 8)
 _LINE: Final = re.compile(rb"\d{12,13} (order_created|order_changed|order_deleted|order_book|trade) \s*\{")
 

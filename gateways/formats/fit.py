@@ -4,7 +4,8 @@ A reader knows nothing of a configuration; `Fitted` gives what it reads as the e
 
 - Venues by code or MIC, instruments by symbol, or as `Wanted` says. What is not configured is left out and counted.
 - Prices and quantities are rescaled exactly. What is finer than the configuration's decimals, or more than the engine
-  takes, is left out and counted, the first of each reason with its place.
+  takes, is left out and counted, the first of each reason with its place. A level or a quote whose quantity alone is
+  finer is rounded down, to nothing where less than a unit is left, and counted.
 - QUOTE, TRADE, CLEAR and INSTRUMENT_STATUS; levels and orders become QUOTEs of their book's touch, and with `depth`
   are given too, each before the quote that follows from it. Where a file has
   both of an instrument at a venue, its own quotes are taken: two accounts of one touch, one behind the other, are none.
@@ -30,7 +31,7 @@ from gateways.feeds.report import FeedError
 from gateways.formats import fit_kernels as k
 from gateways.formats.batch import Batch, make_batch
 from gateways.formats.fit_pass import fit_pass
-from gateways.formats.known import open_file
+from gateways.formats.known import UNTOLD, Given, open_file
 from gateways.formats.reader import Instrument, Reader
 from gateways.formats.watch import MOST_BOOKS, make_feed_books
 
@@ -45,7 +46,10 @@ REASONS: Final = {
     k.NOT_POSITIVE: "price or quantity is negative, or zero where there must be one",
     k.NO_TIME: "has no time",
     k.OTHER_KIND: "record of a kind that the engine does not take",
+    k.MANY_VENUES: f"venue is beyond the first {k.MOST_VENUES} of the file, which is the limit",
+    k.MANY_INSTRUMENTS: f"instrument is beyond the first {k.MOST_INSTRUMENTS:,} of the file, which is the limit",
 }
+_OF_NAMES: Final = (k.OTHER_VENUE, k.OTHER_SYMBOL, k.MANY_VENUES, k.MANY_INSTRUMENTS)
 _BESIDE: Final = "beside what shows the touch"
 _MAX_PX: Final = 1 << 61
 
@@ -79,6 +83,8 @@ class Wanted(NamedTuple):
     skew: int | Literal["auto"] | None = None
     #: What shows the touch: the file's quotes, the book of its levels and orders, or the first of these that it has.
     touch: Literal["auto", "quotes", "book"] = "auto"
+    #: What the file does not say.
+    given: Given = UNTOLD
 
 
 #: The file's own names, and a clock that needs no correction.
@@ -109,8 +115,13 @@ class Told:
     gaps: int
     lost: int
     repeated: int
+    #: Levels and quotes whose quantities were rounded down, and the first of them.
+    rounded: int = 0
+    rounded_first: str = ""
     skipped: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
+    #: What the file does not say, and what was taken in its place.
+    notes: list[str] = field(default_factory=list)
 
 
 class Fitted:
@@ -141,7 +152,7 @@ class Fitted:
 
     def open(self) -> Reader:
         """A reader of the file, at its beginning."""
-        return open_file(self.path)
+        return open_file(self.path, self.wanted.given)
 
     def _survey(self) -> None:
         fit = k.make_fit(*self._sizes)
@@ -153,7 +164,7 @@ class Fitted:
             names.update()
             line = fit.line[0]
             if line.moves + line.quotes == 0:
-                raise self._nothing(reader)
+                raise self._nothing(reader, fit)
         asked, skew_ns = self.wanted.skew, 0
         if asked == "auto":
             skew_ns = max(-int(line.least_ns), 0) if line.timed else 0
@@ -174,11 +185,12 @@ class Fitted:
             self.size = 64 * int(line.quotes + line.moves * (2 if (fit.has & k.ORDERS).any() else 1))
         self.told = self._account(fit, reader, 0)
 
-    def _nothing(self, reader: Reader) -> FeedError:
+    def _nothing(self, reader: Reader, fit: k.Fit) -> FeedError:
         shown = f"venues {_some(reader.venues)}, instruments {_some([row.symbol for row in reader.instruments])}"
         ours = f"venues {_some(self.target.venues)}, instruments {_some(self.target.symbols)}"
         remedy = f"the configuration has {ours}; say which the file's are with venue, symbol or symbols of its feed"
-        return FeedError(self.path, 0, shown, "nothing in it is configured", remedy)
+        beyond = [REASONS[n] for n in (k.MANY_VENUES, k.MANY_INSTRUMENTS) if fit.skipped[n].count]
+        return FeedError(self.path, 0, shown, "; ".join(["nothing in it is configured", *beyond]), remedy)
 
     def _behind(self, line: Any) -> FeedError:
         why = (
@@ -243,7 +255,11 @@ class Fitted:
             repeated=counts.repeated,
             skipped=dict(counts.skipped),
             examples=dict(counts.examples),
+            notes=list(counts.notes),
         )
+        rounded = fit.skipped[k.ROUNDED]
+        if rounded.count:
+            told.rounded, told.rounded_first = int(rounded.count), self._example(reader, k.ROUNDED, rounded)
         for reason, words in REASONS.items():
             row = fit.skipped[reason]
             if row.count:
@@ -252,7 +268,7 @@ class Fitted:
         return told
 
     def _example(self, reader: Reader, reason: int, row: Any) -> str:
-        if reason in (k.OTHER_VENUE, k.OTHER_SYMBOL):
+        if reason in _OF_NAMES:
             venue, instrument = int(row.venue), int(row.instrument)
             names = [reader.venues[venue] if 0 <= venue < len(reader.venues) else f"venue {venue}"]
             if 0 <= instrument < len(reader.instruments):

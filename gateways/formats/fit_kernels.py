@@ -3,6 +3,9 @@
 `look` goes through a file once without changing anything: times under way, and what shows a touch. `mapped`, `scale`
 and `set_times` are what becomes of one record afterwards; `gateways.formats.fit_pass` goes through a file with them.
 
+What is displayed in a quantity that is finer than the configuration's is rounded down: less of it there is than before
+all the same, and a record that was left out would leave the old quantity to be filled against.
+
 Worst case: a division for each price and quantity that the configuration has in coarser units. What cannot be fitted
 is counted by reason, the first of each with its place.
 """
@@ -29,6 +32,8 @@ MOST_BACK_NS: Final = 10_000_000_000
 MAX_QTY: Final = 1 << 53
 
 OTHER_VENUE, OTHER_SYMBOL, TOO_FINE, TOO_LARGE, NOT_POSITIVE, NO_TIME, OTHER_KIND, BESIDE = range(8)
+#: Beyond the tables, and records that were given with a quantity rounded down.
+MANY_VENUES, MANY_INSTRUMENTS, ROUNDED = range(8, 11)
 #: Bits of a slot: what the file has of it. ORDERS comes with BOOK.
 QUOTES, BOOK, ORDERS = 1, 2, 4
 
@@ -77,6 +82,8 @@ qty_lines   f8
 
 _QUOTE, _TRADE = int(Template.QUOTE), int(Template.TRADE)
 _LEVEL, _DELTA = int(Template.LEVEL), int(Template.ORDER_DELTA)
+#: `action` of a LEVEL that is gone.
+_DELETE: Final = 2
 
 
 @memory
@@ -109,7 +116,7 @@ def make_fit(venues: int, instruments: int) -> Fit:
     """Nothing mapped yet, for a configuration of so many venues and instruments."""
     fit = Fit(
         line=aligned_zeros(1, LINE),
-        skipped=aligned_zeros(8, SKIPPED),
+        skipped=aligned_zeros(ROUNDED + 1, SKIPPED),
         venues=np.full(MOST_VENUES, -1, dtype=np.int64),
         of_file=aligned_zeros(MOST_INSTRUMENTS, FACTORS),
         ours=aligned_zeros(max(instruments, 1), FACTORS),
@@ -136,12 +143,18 @@ def skip(fit: Fit, reason: int, value: int, venue: int, instrument: int) -> None
 @kernel
 def mapped(fit: Fit, venue: int, instrument: int) -> tuple[int, int]:
     """Venue and instrument of the configuration; a venue of -1 where it has not both. Instrument -1 is all."""
-    if venue < 0 or venue >= len(fit.venues) or fit.venues[venue] < 0:
+    if venue >= len(fit.venues):
+        skip(fit, MANY_VENUES, 0, venue, instrument)
+        return -1, -1
+    if venue < 0 or fit.venues[venue] < 0:
         skip(fit, OTHER_VENUE, 0, venue, instrument)
         return -1, -1
     if instrument == -1:
         return int(fit.venues[venue]), -1
-    if instrument < 0 or instrument >= len(fit.of_file) or fit.of_file[instrument].instrument < 0:
+    if instrument >= len(fit.of_file):
+        skip(fit, MANY_INSTRUMENTS, 0, venue, instrument)
+        return -1, -1
+    if instrument < 0 or fit.of_file[instrument].instrument < 0:
         skip(fit, OTHER_SYMBOL, 0, venue, instrument)
         return -1, -1
     return int(fit.venues[venue]), int(fit.of_file[instrument].instrument)
@@ -193,20 +206,26 @@ def _look_at_times(fit: Fit, event_ns: int, recv_ns: int) -> None:
 
 @kernel
 def scale(fit: Fit, batch: Batch, i: int) -> bool:
-    """Prices and quantities of a record, exactly; False, and counted, where that cannot be."""
+    """Prices and quantities of a record, exactly but for what is displayed; False, and counted, where it cannot be."""
     template, instrument = int(batch.head[i].template_id), int(batch.trade[i].instrument_id)
-    px, why = 0, 0
+    px, why, rounded = 0, 0, False
     if template == _LEVEL:
         level = batch.level[i]
         px = int(level.px)
-        level.px, level.qty, why = _fitted(fit, instrument, px, int(level.qty))
+        level.px, level.qty, why, rounded = _displayed(fit, instrument, px, int(level.qty))
+        if rounded and level.qty == 0:
+            level.action = _DELETE
     elif template == _QUOTE:
         q = batch.quote[i]
         px, ask = int(q.bid_px) if q.bid_qty != 0 else 0, int(q.ask_px) if q.ask_qty != 0 else 0
         bare = (px == 0 and q.bid_qty != 0) or (ask == 0 and q.ask_qty != 0)
-        q.bid_px, q.bid_qty, why = _fitted(fit, instrument, px, int(q.bid_qty))
-        q.ask_px, q.ask_qty, other = _fitted(fit, instrument, ask, int(q.ask_qty))
-        why = max(why, other)
+        q.bid_px, q.bid_qty, why, rounded = _displayed(fit, instrument, px, int(q.bid_qty))
+        q.ask_px, q.ask_qty, other, also = _displayed(fit, instrument, ask, int(q.ask_qty))
+        if rounded and q.bid_qty == 0:
+            q.bid_px = 0
+        if also and q.ask_qty == 0:
+            q.ask_px = 0
+        why, rounded = max(why, other), rounded or also
         if why == 0 and bare:
             why = NOT_POSITIVE
     elif template == _TRADE:
@@ -225,7 +244,22 @@ def scale(fit: Fit, batch: Batch, i: int) -> bool:
     if why != 0:
         skip(fit, why, px, int(batch.head[i].venue_id), instrument)
         return False
+    if rounded:
+        skip(fit, ROUNDED, px, int(batch.head[i].venue_id), instrument)
     return True
+
+
+@kernel
+def _displayed(fit: Fit, instrument: int, px: int, qty: int) -> tuple[int, int, int, bool]:
+    """As `_fitted`, of what a book displays: a finer quantity is rounded down, which the last says."""
+    row = fit.ours[instrument]
+    px, why = _scaled(px, int(row.px_mul), int(row.px_div), row.px_lines, int(row.most_px))
+    ours, other = _scaled(qty, int(row.qty_mul), int(row.qty_div), row.qty_lines, int(row.most_qty))
+    rounded = other == TOO_FINE
+    if rounded:
+        qty -= qty % int(row.qty_div)
+        ours, other = _scaled(qty, int(row.qty_mul), int(row.qty_div), row.qty_lines, int(row.most_qty))
+    return px, ours, max(why, other), rounded
 
 
 @kernel

@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.record.records import Template
 from gateways.formats.batch import make_batch
-from gateways.formats.known import open_file
+from gateways.formats.known import UNTOLD, Given, open_file
 from gateways.formats.reader import Reader
 from gateways.formats.watch import Watch, make_feed_books, make_watch, watch_batch
 
@@ -89,14 +89,16 @@ class Inspection:
     passed_over: dict[str, int] = field(default_factory=dict)
     #: Instruments and levels that found no room: their books were not followed.
     unfollowed: int = 0
+    #: What the file does not say and was not told, and what was taken in its place.
+    notes: list[str] = field(default_factory=list)
 
 
-def inspect(path: str | Path, progress: Progress | None = None) -> Inspection:
+def inspect(path: str | Path, progress: Progress | None = None, given: Given = UNTOLD) -> Inspection:
     """Read a file whole and say what it holds. FeedError where it is of no known format, cut or damaged.
 
-    progress: called now and then with (part of the file read, messages so far).
+    progress: called now and then with (part of the file read, messages so far). given: what the file does not say.
     """
-    with open_file(path) as reader:
+    with open_file(path, given) as reader:
         watch, books, out = make_watch(), make_feed_books(), make_batch(2)
         for batch in reader.batches():
             watch_batch(watch, books, batch, out, 0)
@@ -145,6 +147,7 @@ def _found(reader: Reader, watch: Watch, core: Any) -> Inspection:
         examples=counts.examples,
         passed_over=counts.passed_over,
         unfollowed=int(seen["turned_away"] + core["full"]),
+        notes=list(counts.notes),
         **{name: int(seen[name]) for name in plain},
     )
 

@@ -1,7 +1,8 @@
 """Nasdaq TotalView-ITCH 5.0 files: messages with a two-byte big-endian length in front of each, plain or packed.
 
 ITCH tells times as ns since New York's midnight; the day is the caller's, else the file name's (12302019, 20191230,
-S123019), else 1970-01-01. The market (Nasdaq, BX, PSX) is the file name's as well. Prices have four decimals.
+S123019), else 1970-01-01, and that is noted. The market (Nasdaq, BX, PSX) is the caller's or the file name's as well.
+Prices have four decimals.
 
 An unknown type is skipped and counted. A known type of another length, or a length beyond 255, means that the lengths
 cannot be trusted any more: FeedError with the place. A length of 0 ends a file; nothing may follow it.
@@ -20,6 +21,7 @@ from typing import Final
 
 import numpy as np
 
+from engine.errors import UsageError
 from gateways.feeds.report import FeedError
 from gateways.formats.batch import Batch, make_batch
 from gateways.formats.itch_kernels import BAD_MESSAGE, END_MARK, FULL, LENGTHS, MORE, SKIPS, Itch, decode, make_itch
@@ -27,6 +29,10 @@ from gateways.formats.reader import Counts, Reader
 from gateways.formats.symbols import Names, make_symbols
 
 PX_DECIMALS: Final = 4
+#: What a file can be told, as `known.Given` names it.
+TAKES: Final = ("day", "market")
+#: What is noted where nobody says the day.
+NO_DAY: Final = "the day is said by neither the file's name nor a person (--day): times are those of 1970-01-01"
 #: Market -> its letter in operational halts, and what a file's name calls it.
 MARKETS: Final = {"XNAS": ("Q", "NASDAQ"), "XBOS": ("B", "BX"), "XPSX": ("X", "PSX")}
 #: Batches that stay in the second-level cache.
@@ -105,9 +111,16 @@ def recognises(head: bytes) -> bool:
     return True
 
 
-def open_file(path: str | Path) -> Reader:
+def open_file(path: str | Path, day: date | None = None, market: str | None = None) -> Reader:
     """A reader of a length-framed ITCH 5.0 file."""
-    return ItchReader(path)
+    return ItchReader(path, day, market and known_market(path, market))
+
+
+def known_market(path: str | Path, market: str) -> str:
+    """The market; UsageError where there is none of this name."""
+    if market not in MARKETS:
+        raise UsageError(f"{path}: market {market!r} has no ITCH that is read; {', '.join(MARKETS)} have")
+    return market
 
 
 class ItchReader(Reader):
@@ -123,7 +136,10 @@ class ItchReader(Reader):
         self._symbols = make_symbols()
         self._names = Names(self._symbols, self.instruments, PX_DECIMALS)
         self._itch = make_itch(1, MARKETS[market][0])
-        day = day or day_of_name(name) or date(1970, 1, 1)
+        day = day or day_of_name(name)
+        if day is None:
+            self.counts.notes.append(NO_DAY)
+            day = date(1970, 1, 1)
         self._itch.state[0].midnight_ns = new_york_midnight_ns(day)
 
     def batches(self, units: int = UNITS) -> Iterator[Batch]:

@@ -15,7 +15,7 @@ What becomes of the 23 types (specification of 2023, section 1):
   R     directory            the instrument with its round lot
   S     system event         CLEAR of all books at the end of messages (C)
   B     broken trade         none: it concerns a print, by its match number, and no book
-  Y L V W K J I N O          none: nothing of them is in a book
+  Y L V W K J I N O          none: nothing of them is in a book (docs/feeds.md says of each what it is)
 All are counted by type.
 
 Worst case: stock locates are good for one session (a day of one market), so each session has a table of 65,536.

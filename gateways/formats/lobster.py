@@ -6,10 +6,16 @@ price says: -1 halted, 0 quoting again, 1 trading again). Prices are dollars x 1
 of the file. 1 to 4 are ORDER_DELTA, each with side and price, 5 and 6 TRADE, 7 INSTRUMENT_STATUS.
 
 A row of the order book is the book after the message of the same line. Read by itself it gives the changes from row to
-row as LEVEL; its rows have no time, so all have that of the begin of the span in the file's name. `initial_levels` is
-the book with which the messages from the second on begin: orders from before the file's start are in no message.
+row as LEVEL; its rows have no time, so all have that of the begin of the span in the file's name.
 
-Worst case: a row of the order book that the file's end cuts within its last number is taken for a whole one.
+Orders from before the file's start are in no message. Where the order-book file lies beside the message file its first
+row is the opening book: an order a level, marked SNAPSHOT, before the first message and at its time; what befalls an
+order that no message has added is done to that of its level, as far as it goes. Where it does not lie there, the
+changes of such orders are passed on, and that is noted. A message file of N levels has the messages of the best N
+alone: a level that is deeper for a while changes in silence, and is as it was when it was seen last.
+
+Worst case: a row of the order book that the file's end cuts within its last number is taken for a whole one. With an
+opening book the numbers of all orders are kept, 16 to 32 bytes each.
 """
 
 from __future__ import annotations
@@ -26,17 +32,27 @@ from engine.record.records import DTYPES, Template
 from gateways.feeds.report import FeedError
 from gateways.formats import lobster_kernels as k
 from gateways.formats.batch import Batch, make_batch, taken
-from gateways.formats.lines import DEPTH, SIDE_WORDS, LineReader, make_lines
+from gateways.formats.itch import NO_DAY
+from gateways.formats.lines import DEPTH, SIDE_WORDS, LineReader, Lines, make_lines
 from gateways.formats.reader import Instrument
 from gateways.formats.source import Source
 from gateways.formats.text import decimal
 
 Array = np.ndarray[Any, np.dtype[Any]]
 VENUE: Final = "XNAS"
+#: What a file can be told, as `known.Given` names it.
+TAKES: Final = ("day", "symbol")
 PX_DECIMALS: Final = 4
 _NAME: Final = re.compile(r"([^_/]+)_(\d{4}-\d\d-\d\d)_(\d+)_(\d+)_(message|orderbook)_(\d+)")
 _MESSAGE: Final = re.compile(rb"\d{1,5}(\.\d{1,9})?,[1-7],\d+,\d+,-?\d+,-?1\r?\n")
 _BOOK: Final = re.compile(rb"(-?\d+,\d+,-?\d+,\d+)(,-?\d+,\d+,-?\d+,\d+)*\r?\n")
+_NO_SYMBOL: Final = "the symbol is said by neither the file's name nor a person (--symbol): it is UNKNOWN"
+_NO_BOOK: Final = (
+    "the book at the begin is not known: no order-book file lies beside the messages, and what befalls orders from "
+    "before the first of them changes no book"
+)
+#: Numbers of orders that there is room for at first, twice over.
+_FIRST_ROOM: Final = 1 << 12
 _ERRORS: Final = {
     k.BAD_ROW: ("the row has another number of fields", "remove or complete the row"),
     k.BAD_TIME: ("the time is no number of seconds after midnight", "write it as 34200.000000001"),
@@ -57,7 +73,10 @@ def recognises(head: bytes) -> bool:
 
 
 def open_file(path: str | Path, day: date | None = None, symbol: str = "") -> LineReader:
-    """A reader of either file. Day and symbol are taken from the file's name where they are not given."""
+    """A reader of either file. Day and symbol are taken from the file's name where they are not given.
+
+    FeedError where the order book beside a message file cannot be read.
+    """
     with Source(path) as source:
         line = source.more(0)[:4096].tobytes().partition(b"\n")[0] + b"\n"
     return Messages(path, day, symbol) if _MESSAGE.fullmatch(line) else OrderBook(path, day, symbol)
@@ -79,6 +98,10 @@ class _Lobster(LineReader):
         super().__init__(path, units)
         found = _NAME.search(self.path.name)
         self.day = day or (date.fromisoformat(found[2]) if found else date(1970, 1, 1))
+        if not (found or day):
+            self.counts.notes.append(NO_DAY)
+        if not (found or symbol):
+            self.counts.notes.append(_NO_SYMBOL)
         self.begin_ns = midnight_ns(self.day) + (int(found[3]) * 10**6 if found else 0)
         self.venues.append(VENUE)
         self.instruments.append(Instrument(symbol or (found[1] if found else "UNKNOWN"), PX_DECIMALS))
@@ -86,10 +109,43 @@ class _Lobster(LineReader):
 
 
 class Messages(_Lobster):
-    """Reader of a message file."""
+    """Reader of a message file; without its opening book where `book` is false."""
 
     format = "lobster"
     TYPES = ("", "new", "partial_cancel", "delete", "execute", "execute_hidden", "cross_trade", "halt")
+
+    def __init__(
+        self, path: str | Path, day: date | None = None, symbol: str = "", units: int = 1 << 14, book: bool = True
+    ) -> None:
+        super().__init__(path, day, symbol, units)
+        if not book:
+            return
+        beside = book_of(self.path)
+        if beside == self.path or not beside.exists():
+            self.counts.notes.append(_NO_BOOK)
+            return
+        try:
+            levels = initial_levels(self.path)
+        except FeedError:
+            self.close()
+            raise
+        self.lines = make_lines(1, k.OPENING_WORDS)
+        self.lines.cursor[k.MIDNIGHT], self.lines.cursor[k.OPENING] = midnight_ns(self.day), k.TO_COME
+        self._hold(_FIRST_ROOM)
+        self.lines.held[0] = len(levels)
+        for n, row in enumerate(levels):
+            self.lines.held[1 + 3 * n : 4 + 3 * n] = row["side"], row["px"], row["qty"]
+        self.counts.notes.append(f"the book at the begin is the first row of {beside.name}: {len(levels)} levels")
+
+    def add(self, name: bytes) -> None:
+        """As `LineReader.add`: room for the numbers of twice as many orders."""
+        numbers = self.lines.index[self.lines.index != 0] - 1
+        self._hold(2 * len(self.lines.index))
+        self.lines.cursor[k.KEPT] = 0
+        k.keep_all(self.lines, numbers)
+
+    def _hold(self, places: int) -> None:
+        self.lines = Lines(**(self.lines.arrays() | {"index": np.zeros(places, np.int64)}))
 
     def decode(self, data: Array, at: int, end: int, batch: Batch) -> int:
         """As `LineReader.decode`."""
@@ -118,13 +174,18 @@ class OrderBook(_Lobster):
         return int(k.decode_book(self.lines, data, at, end, batch))
 
 
+def book_of(path: Path) -> Path:
+    """Where the order-book file of a message file is; the path itself where its name is none of a message file's."""
+    return path.with_name(path.name.replace("_message_", "_orderbook_"))
+
+
 def initial_levels(message_path: str | Path) -> Array:
     """LEVEL records (n) with Flag.SNAPSHOT: the first row of the order book beside a message file.
 
     It is the book after the first message, and has its time. FeedError where there is no such file, or row.
     """
     path = Path(message_path)
-    beside = path.with_name(path.name.replace("_message_", "_orderbook_"))
+    beside = book_of(path)
     if beside == path:
         raise FeedError(path, 0, path.name, "the name is none of a message file", "name SYMBOL_DAY_..._message_N.csv")
     with Source(path) as source, OrderBook(beside) as book:

@@ -1,4 +1,9 @@
-"""The kernels of LOBSTER's two files: messages into order deltas, and order-book rows into level changes."""
+"""The kernels of LOBSTER's two files: messages into order deltas, and order-book rows into level changes.
+
+With an opening book each of its levels is an order of its own (`opening_number`), added before the first message; what
+a message does to an order that is in no message before it, it does to the level's. The numbers of orders that were
+added are kept for that, in `Lines.index`.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +21,7 @@ from gateways.formats.lines import (
     FULL,
     LAST_NS,
     LINE,
+    NEW_NAME,
     OWN,
     SIDE_WORDS,
     Lines,
@@ -23,9 +29,15 @@ from gateways.formats.lines import (
 )
 from gateways.formats.text import MALFORMED, cut, decimal, digits, line_end
 
-#: Midnight in New York, ns; levels of an order-book row; begin of the file's span, ns.
+#: Midnight in New York, ns; levels of an order-book row; of the opening book: NO_BOOK, TO_COME or GIVEN; how many
+#: numbers of orders are kept.
 MIDNIGHT: Final = FREE
 LEVELS: Final = FREE + 1
+OPENING: Final = FREE + 2
+KEPT: Final = FREE + 3
+NO_BOOK, TO_COME, GIVEN = 0, 1, 2
+#: `held` of messages: levels of the opening book, then side, price and what is left of each.
+OPENING_WORDS: Final = 1 + 3 * 2 * DEPTH
 BAD_ROW, BAD_TIME, BAD_ORDER, BAD_TYPE, BAD_ID, BAD_SIZE, BAD_PRICE, BAD_SIDE, BAD_BOOK = range(OWN, OWN + 9)
 ADD, REDUCE, DELETE, EXECUTE, HIDDEN, CROSS, HALT = range(1, 8)
 
@@ -35,7 +47,9 @@ _ONE: Final = 49
 _DAY_NS: Final = 86_400 * 10**9
 _ADD, _DELETE, _EXECUTE, _REDUCE = 0, 2, 3, 4
 _OPEN, _HALTED, _AUCTION = 0, 1, 3
+_OPENING_NUMBER: Final = 1 << 60
 _AUCTION_FLAG = int(Flag.AUCTION)
+_SNAPSHOT, _MORE = int(Flag.SNAPSHOT), int(Flag.MORE)
 _BUY_FLAG, _SELL_FLAG = int(Flag.AGGRESSOR_BUY), int(Flag.AGGRESSOR_SELL)
 assert (BUY, SELL) == (Side.BUY, Side.SELL)
 
@@ -47,7 +61,7 @@ def decode_messages(lines: Lines, data: np.ndarray, at: int, end: int, batch: Ba
         stop = line_end(data, at, end)
         if stop < 0:
             return at
-        if not room(batch):
+        if not room(batch, 8 + (2 * int(lines.held[0]) if lines.cursor[OPENING] == TO_COME else 0)):
             fail(lines, FULL, at, at)
             return at
         mark = int(batch.used[0])
@@ -60,7 +74,7 @@ def decode_messages(lines: Lines, data: np.ndarray, at: int, end: int, batch: Ba
 
 @kernel
 def take_message(lines: Lines, data: np.ndarray, at: int, batch: Batch) -> bool:
-    """One row; False where it is not to be trusted."""
+    """One row; False where it is not to be trusted, or where there is no room for another order's number."""
     cuts = lines.cuts
     fields, next_at = cut(data, at, cuts)
     if fields != _FIELDS:
@@ -82,35 +96,114 @@ def take_message(lines: Lines, data: np.ndarray, at: int, batch: Batch) -> bool:
     qty = digits(data, int(cuts[2]) + 1, int(cuts[3]))
     if qty < 0 or (qty == 0 and kind != HALT):
         return bool(fail(lines, BAD_SIZE, int(cuts[2]) + 1, int(cuts[3])))
-    time_ns = since + int(lines.cursor[MIDNIGHT])
-    if kind == HALT:
-        status = _status(data, int(cuts[3]) + 1, int(cuts[4]))
-        if status < 0:
-            return bool(fail(lines, BAD_PRICE, int(cuts[3]) + 1, int(cuts[4])))
-        new_status(batch, 0, 0, time_ns, 0, status)
-    else:
-        px = digits(data, int(cuts[3]) + 1, int(cuts[4]))
-        if px <= 0:
-            return bool(fail(lines, BAD_PRICE, int(cuts[3]) + 1, int(cuts[4])))
-        if kind == HIDDEN or kind == CROSS:
-            trade = batch.trade[new_trade(batch, 0, 0, time_ns, 0)]
-            trade.px = px
-            trade.qty = qty
-            # The direction is that of the order that rested.
-            if kind == HIDDEN:
-                trade["flags"] = _SELL_FLAG if side == BUY else _BUY_FLAG
-            else:
-                trade["flags"] = _AUCTION_FLAG
-        else:
-            delta = batch.delta[new_delta(batch, 0, 0, time_ns, 0)]
-            delta.side = side
-            delta.action = _action(kind)
-            delta.px = px
-            delta.qty = qty
-            delta.venue_order = order
+    low, high = int(cuts[3]) + 1, int(cuts[4])
+    px = _status(data, low, high) if kind == HALT else digits(data, low, high)
+    if px < 0 or (px == 0 and kind != HALT):
+        return bool(fail(lines, BAD_PRICE, low, high))
+    if lines.cursor[OPENING] != NO_BOOK and 2 * int(lines.cursor[KEPT]) >= len(lines.index):
+        return bool(fail(lines, NEW_NAME, int(cuts[1]) + 1, int(cuts[2])))
+    _put(lines, kind, order, side, px, qty, since + int(lines.cursor[MIDNIGHT]), batch)
     lines.cursor[LAST_NS] = since
     lines.by_type[kind] += 1
     return True
+
+
+@kernel
+def _put(lines: Lines, kind: int, order: int, side: int, px: int, qty: int, time_ns: int, batch: Batch) -> None:
+    """The records of a message; px is the status of a halt."""
+    opening = int(lines.cursor[OPENING])
+    if opening == TO_COME:
+        _open_book(lines, kind, side, px, qty, time_ns, batch)
+        lines.cursor[OPENING] = GIVEN
+    if kind == HALT:
+        new_status(batch, 0, 0, time_ns, 0, px)
+    elif kind == HIDDEN or kind == CROSS:
+        trade = batch.trade[new_trade(batch, 0, 0, time_ns, 0)]
+        trade.px = px
+        trade.qty = qty
+        # The direction is that of the order that rested.
+        if kind == HIDDEN:
+            trade["flags"] = _SELL_FLAG if side == BUY else _BUY_FLAG
+        else:
+            trade["flags"] = _AUCTION_FLAG
+    else:
+        delta = batch.delta[new_delta(batch, 0, 0, time_ns, 0)]
+        delta.side = side
+        delta.action = _action(kind)
+        delta.px = px
+        delta.qty = qty
+        delta.venue_order = order
+        if kind == ADD and opening != NO_BOOK:
+            keep(lines, order)
+        elif opening == GIVEN and lines.index[_place(lines, order)] == 0:
+            left = take_opening(lines, side, px, qty)
+            if left > 0:
+                delta.action = _EXECUTE if kind == EXECUTE else _REDUCE
+                delta.qty = left
+                delta.venue_order = opening_number(side, px)
+
+
+@kernel
+def opening_number(side: int, px: int) -> int:
+    """The number of the order that a level of the opening book is: larger than any of Nasdaq's."""
+    return _OPENING_NUMBER + 2 * px + (0 if side == BUY else 1)
+
+
+@kernel
+def _open_book(lines: Lines, kind: int, side: int, px: int, qty: int, time_ns: int, batch: Batch) -> None:
+    """The opening book before the first message, which it has already: an order that is added is taken off again."""
+    if kind == ADD:
+        take_opening(lines, side, px, qty)
+    last = -1
+    for n in range(int(lines.held[0])):
+        told_side, told_px, left = int(lines.held[1 + 3 * n]), int(lines.held[2 + 3 * n]), int(lines.held[3 + 3 * n])
+        if left > 0:
+            last = new_delta(batch, 0, 0, time_ns, 0)
+            delta = batch.delta[last]
+            delta.side = told_side
+            delta.px = told_px
+            delta.qty = left
+            delta.venue_order = opening_number(told_side, told_px)
+            delta["flags"] = _SNAPSHOT | _MORE
+    if last >= 0:
+        batch.delta[last]["flags"] = _SNAPSHOT
+
+
+@kernel
+def take_opening(lines: Lines, side: int, px: int, qty: int) -> int:
+    """Take quantity off a level of the opening book: how much was there of it."""
+    for n in range(int(lines.held[0])):
+        if lines.held[1 + 3 * n] == side and lines.held[2 + 3 * n] == px:
+            taken = min(qty, int(lines.held[3 + 3 * n]))
+            lines.held[3 + 3 * n] -= taken
+            return taken
+    return 0
+
+
+@kernel
+def _place(lines: Lines, order: int) -> int:
+    """Where the number of an order is kept (plus 1), or would be: 0 is there then."""
+    mask = len(lines.index) - 1
+    at = (order ^ (order >> 7)) & mask
+    while lines.index[at] != 0 and lines.index[at] != order + 1:
+        at = (at + 1) & mask
+    return at
+
+
+@kernel
+def keep_all(lines: Lines, orders: np.ndarray) -> None:
+    """Keep the numbers of orders."""
+    for n in range(len(orders)):
+        keep(lines, int(orders[n]))
+
+
+@kernel
+def keep(lines: Lines, order: int) -> None:
+    """Keep the number of an order that was added."""
+    at = _place(lines, order)
+    if lines.index[at] == 0:
+        lines.index[at] = order + 1
+        lines.cursor[KEPT] += 1
 
 
 @kernel

@@ -1,7 +1,7 @@
 """hftbacktest's event files: a zip of one array of events (`data.npy`), stored or deflated, read row by row.
 
     depth, depth snapshot    LEVEL (change, or delete where nothing is left); snapshots are marked
-    depth clear              CLEAR; one that clears a side, and then the other, is one CLEAR
+    depth clear              CLEAR; one of a side deletes that side's levels, up to and with its price
     depth bbo                QUOTE of both sides as they are now
     trade                    TRADE, with its aggressor
     add, modify, cancel order    ORDER_DELTA
@@ -10,6 +10,8 @@
 `exch_ts` becomes ts_event_ns, `local_ts` ts_recv_ns. Where the two orders differ such a file has an event twice, once
 for the exchange and once for the receiver: the receiver's is taken, the exchange's counted as `... (exchange only)`.
 Prices and quantities are floats: see `npz_kernels` for how they become integers, and what does not.
+
+A row is a level, or a side of the touch: rows of one `local_ts` are one message (`messages`).
 """
 
 from __future__ import annotations
@@ -26,9 +28,13 @@ import numpy as np
 
 from gateways.feeds.report import FeedError
 from gateways.formats.batch import Batch, make_batch
+from gateways.formats.messages import whole_messages
 from gateways.formats.npz_kernels import EVENT, KINDS, REASONS, ROW, SKIP, TALLY, NpzDecoder, decode
 from gateways.formats.reader import Instrument, Reader, last_of
+from gateways.formats.watch import make_feed_books
 
+#: What a file can be told, as `known.Given` names it.
+TAKES: Final = ("symbol", "decimals")
 _MAGIC: Final = b"PK\x03\x04"
 _ROWS: Final = 1 << 14
 _DAMAGE: Final = (
@@ -43,9 +49,15 @@ def recognises(head: bytes) -> bool:
     return head.startswith(_MAGIC) and head[30 : 30 + size].endswith(b".npy")
 
 
-def open_file(path: str | Path, *, symbol: str = "", px_decimals: int = 8, qty_decimals: int = 8) -> NpzReader:
-    """A reader; the symbol is the file's name up to its first dot unless given. FeedError where it cannot be read."""
-    return NpzReader(path, symbol or Path(path).name.split(".")[0], px_decimals, qty_decimals)
+def open_file(
+    path: str | Path, *, symbol: str = "", px_decimals: int = 8, qty_decimals: int = 8,
+    decimals: tuple[int, int] | None = None,
+) -> NpzReader:  # fmt: skip
+    """A reader; the symbol is the file's name up to its first dot unless given. FeedError where it cannot be read.
+
+    `decimals` are those of prices and quantities, in the place of the two.
+    """
+    return NpzReader(path, symbol or Path(path).name.split(".")[0], *(decimals or (px_decimals, qty_decimals)))
 
 
 class NpzReader(Reader):
@@ -62,6 +74,7 @@ class NpzReader(Reader):
             tally=np.zeros(1, TALLY), kinds=np.zeros(256, "<i8"), twins=np.zeros(256, "<i8"),
             skips=np.zeros(len(REASONS), SKIP), factors=np.array([10.0**px_decimals, 10.0**qty_decimals]),
         )  # fmt: skip
+        self._book = make_feed_books(1, orders=1)
         self._rows, self._of = 0, 0
 
     @property
@@ -71,13 +84,17 @@ class NpzReader(Reader):
 
     def batches(self) -> Iterator[Batch]:
         """Batches of records. FeedError, after the good part, where the zip or the array is damaged or another's."""
+        return whole_messages(self._row_by_row(), quotes=True)
+
+    def _row_by_row(self) -> Iterator[Batch]:
+        """The same, each row for itself."""
         batch = self.batch
         try:
             for rows in self._blocks():
                 at = 0
                 while at < len(rows):
                     self._events.tally[0].row = self._rows
-                    at = int(decode(self._events, rows, at, len(rows), batch))
+                    at = int(decode(self._events, self._book, rows, at, len(rows), batch))
                     if int(self._events.tally[0].full):
                         yield self._given()
                         batch.used[0] = 0

@@ -1,7 +1,10 @@
 """Rows of hftbacktest's event files to ours; prices and quantities are floats there, and exact integers here.
 
 A float is taken where it is the one nearest to n units of the instrument: n / 10^decimals, which a division of two
-exact floats gives correctly rounded. Any other is skipped and counted.
+exact floats gives correctly rounded. From 2^53 units on many n have one float: it is the n of the fewest decimals that
+a float of 16 digits tells. Any other is skipped and counted.
+
+The levels of the file are kept in a book: a clear of one side, up to its price, deletes those that are there.
 """
 
 from __future__ import annotations
@@ -10,6 +13,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine.book.apply import apply_level, clear_book
+from engine.book.grid import begin_side, keep_grid
+from engine.book.ladder import best_rank, put, rank_of
+from engine.book.memory import NOWHERE, Books
 from engine.jit import kernel
 from engine.memory import Memory, memory, packed
 from engine.record.records import Flag, Reason, Side
@@ -29,21 +36,26 @@ KINDS: Final = {
 }  # fmt: skip
 EXCH, LOCAL, BUY, SELL = 1 << 31, 1 << 30, 1 << 29, 1 << 28
 KIND_MASK: Final = 0xFF
-INEXACT, NO_SIDE, NO_KIND, NO_QTY = range(4)
+INEXACT, NO_SIDE, NO_KIND, NO_QTY, LARGE, ALL_CLEARED = range(6)
 REASONS: Final = (
     "a price or quantity that is no number of the instrument's decimals",
     "no side",
     "an unknown kind of event",
     "no quantity",
+    "a price or quantity that is too large for a float to tell in the instrument's decimals",
+    "clear of one side of what is no book of levels: the whole book is void",
 )
 _NONE: Final = -(2**63)
+_TOO_LARGE: Final = -(2**63) + 1
+#: Below this every whole number is a float; units of this many fit a record.
 _LARGEST: Final = 2.0**53
+_MOST_UNITS: Final = 2.0**61
 _BUY, _SELL, _SNAP, _NO_REASON = int(Side.BUY), int(Side.SELL), int(Flag.SNAPSHOT), int(Reason.NONE)
 _TOOK_BUY, _TOOK_SELL = int(Flag.AGGRESSOR_BUY), int(Flag.AGGRESSOR_SELL)
 
 SKIP: Final = np.dtype((np.record, [(n, "<i8") for n in "times first_at".split()]))
-#: cleared: the side that was cleared last while only snapshot rows followed, else 0; full: the batch had no room.
-TALLY: Final = np.dtype((np.record, [(n, "<i8") for n in "row full cleared bid_px bid_qty ask_px ask_qty".split()]))
+#: full: the batch had no room; orders: 1 once the file has told one.
+TALLY: Final = np.dtype((np.record, [(n, "<i8") for n in "row full orders bid_px bid_qty ask_px ask_qty".split()]))
 
 
 @memory
@@ -60,12 +72,21 @@ class NpzDecoder(Memory):
 
 @kernel
 def whole(value: float, factor: float) -> int:
-    """The number of units that a float is, or _NONE where it is none exactly."""
-    scaled = value * factor
-    if not abs(scaled) < _LARGEST:
+    """The number of units that a float is; _NONE where it is none exactly, _TOO_LARGE where it cannot tell it."""
+    if value != value:
         return _NONE
-    n = int(np.rint(scaled))
-    return n if n / factor == value else _NONE
+    if not abs(value * factor) < _MOST_UNITS:
+        return _TOO_LARGE
+    times = 1
+    while not abs(value * factor) < _LARGEST:
+        if factor <= 1.0:
+            return _TOO_LARGE
+        factor /= 10.0
+        times *= 10
+    n = int(np.rint(value * factor))
+    if n / factor == value:
+        return n * times
+    return _NONE if times == 1 else _TOO_LARGE
 
 
 @kernel
@@ -103,27 +124,56 @@ def _best(e: NpzDecoder, row: Any, side: int, px: int, qty: int, batch: Batch) -
 
 
 @kernel
-def _clear(e: NpzDecoder, row: Any, side: int, batch: Batch) -> None:
-    """A clear of one side, then of the other with its snapshot between, is one CLEAR, at the first."""
-    before = int(e.tally[0].cleared)
-    e.tally[0].cleared = side
-    if side != 0 and before != 0 and before != side:
-        e.tally[0].cleared = 0
-        return
-    new_clear(batch, 0, 0, int(row.exch_ts), int(row.local_ts), _NO_REASON)
+def _bound(e: NpzDecoder, px: float, side: int) -> int:
+    """The worst rank that a clear up to a price takes; below all ranks where the price is none."""
+    if not abs(px) < np.inf:
+        return NOWHERE + 1
+    n = whole(px, float(e.factors[0]))
+    if n == _NONE or n == _TOO_LARGE:
+        scaled = min(max(px * float(e.factors[0]), -_MOST_UNITS), _MOST_UNITS)
+        return int(np.ceil(scaled)) if side == _BUY else -int(np.floor(scaled))
+    return n if side == _BUY else -n
 
 
 @kernel
-def _one(e: NpzDecoder, rows: Array, at: int, batch: Batch) -> None:
+def _clear(e: NpzDecoder, b: Books, row: Any, side: int, batch: Batch) -> bool:
+    """A clear: of both sides a CLEAR, of one the deletion of its levels up to the price. False: there was no room."""
+    if side == 0 or int(e.tally[0].orders) != 0 or int(b.books[0].broken) != 0:
+        clear_book(b, 0)
+        new_clear(batch, 0, 0, int(row.exch_ts), int(row.local_ts), _NO_REASON)
+        return True
+    place, bound = (0 if side == _BUY else 1), _bound(e, float(row.px), side)
+    rank = best_rank(b, place)
+    while rank != NOWHERE and rank >= bound:
+        if not room(batch):
+            return False
+        level = batch.level[new_level(batch, 0, 0, int(row.exch_ts), int(row.local_ts))]
+        level.side = side
+        level.action = 2
+        level.px = rank_of(place, rank)
+        put(b, place, rank, 0, 0)
+        rank = best_rank(b, place)
+    return True
+
+
+@kernel
+def _level(b: Books, row: Any, kind: int, side: int, px: int, qty: int, batch: Batch) -> None:
+    action, place = (1 if qty > 0 else 2), (0 if side == _BUY else 1)
+    level = batch.level[new_level(batch, 0, 0, int(row.exch_ts), int(row.local_ts))]
+    level.side = side
+    level.action = action
+    level["flags"] = _SNAP if kind == SNAPSHOT else 0
+    level.px = px
+    level.qty = qty
+    begin_side(b, place, px)
+    apply_level(b, 0, side, action, px, qty, 0)
+    keep_grid(b, place)
+
+
+@kernel
+def _one(e: NpzDecoder, b: Books, rows: Array, at: int, kind: int, side: int, batch: Batch) -> None:
+    """A row that is no clear."""
     row = rows[at]
-    bits = int(row.ev)
-    kind = bits & KIND_MASK
-    side = _BUY if bits & BUY else _SELL if bits & SELL else 0
-    if kind == CLEAR:
-        _clear(e, row, side, batch)
-        return
-    if kind != SNAPSHOT:
-        e.tally[0].cleared = 0
     if kind == FILL:
         return
     known = kind == DEPTH or kind == TRADE or kind == SNAPSHOT or kind == BBO
@@ -131,7 +181,9 @@ def _one(e: NpzDecoder, rows: Array, at: int, batch: Batch) -> None:
         _skip(e, NO_KIND, at)
         return
     px, qty = whole(float(row.px), float(e.factors[0])), whole(float(row.qty), float(e.factors[1]))
-    if px == _NONE or qty == _NONE or qty < 0:
+    if px == _TOO_LARGE or qty == _TOO_LARGE:
+        _skip(e, LARGE, at)
+    elif px == _NONE or qty < 0:
         _skip(e, INEXACT, at)
     elif side == 0 and kind != TRADE and kind != CANCEL:
         _skip(e, NO_SIDE, at)
@@ -145,29 +197,38 @@ def _one(e: NpzDecoder, rows: Array, at: int, batch: Batch) -> None:
     elif kind == BBO:
         _best(e, row, side, px, qty, batch)
     elif kind == DEPTH or kind == SNAPSHOT:
-        level = batch.level[new_level(batch, 0, 0, int(row.exch_ts), int(row.local_ts))]
-        level.side = side
-        level.action = 1 if qty > 0 else 2
-        level["flags"] = _SNAP if kind == SNAPSHOT else 0
-        level.px = px
-        level.qty = qty
+        _level(b, row, kind, side, px, qty, batch)
     else:
+        e.tally[0].orders = 1
         _order(e, row, kind, side, px, qty, batch)
 
 
 @kernel
-def decode(e: NpzDecoder, rows: Array, at: int, end: int, batch: Batch) -> int:
-    """Rows at..end; where it stopped, by `tally[0].full` for want of room. The exchange's own are counted."""
+def decode(e: NpzDecoder, b: Books, rows: Array, at: int, end: int, batch: Batch) -> int:
+    """Rows at..end; where it stopped, by `tally[0].full` for want of room. The exchange's own are counted.
+
+    b: one book, of the levels so far. A clear that finds no room for all its deletions is gone on with.
+    """
     e.tally[0].full = 0
     while at < end:
         if not room(batch):
             e.tally[0].full = 1
             break
         bits = int(rows[at].ev)
+        kind = bits & KIND_MASK
         if bits & EXCH and not bits & LOCAL:
-            e.twins[bits & KIND_MASK] += 1
+            e.twins[kind] += 1
+            at += 1
+            continue
+        side = _BUY if bits & BUY else _SELL if bits & SELL else 0
+        if kind != CLEAR:
+            _one(e, b, rows, at, kind, side, batch)
         else:
-            e.kinds[bits & KIND_MASK] += 1
-            _one(e, rows, at, batch)
+            if side != 0 and (int(e.tally[0].orders) != 0 or int(b.books[0].broken) != 0):
+                _skip(e, ALL_CLEARED, at)
+            if not _clear(e, b, rows[at], side, batch):
+                e.tally[0].full = 1
+                break
+        e.kinds[kind] += 1
         at += 1
     return at

@@ -7,16 +7,21 @@ without market data, such as order entry's, is refused with what was found in it
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Final
 
+from engine.errors import UsageError
 from gateways.feeds.report import FeedError
 from gateways.formats import capture as c
 from gateways.formats import iex, mold
+from gateways.formats.itch import known_market
 from gateways.formats.packets import CaptureReader
 from gateways.formats.reader import Reader
 from gateways.formats.source import Source
 
+#: What a capture of ITCH can be told, as `known.Given` names it.
+TAKES: Final = ("day", "market")
 _MOST_PAYLOADS: Final = 10_000
 
 
@@ -25,8 +30,21 @@ def recognises(head: bytes) -> bool:
     return c.is_capture(head)
 
 
-def open_file(path: str | Path) -> Reader:
-    """The reader of the feed in a capture; FeedError where there is none that is known."""
+def open_file(path: str | Path, day: date | None = None, market: str | None = None) -> Reader:
+    """The reader of the feed in a capture; FeedError where there is none that is known.
+
+    `day` is that of the first session of ITCH, by which its market is named. UsageError where they are said of IEX.
+    """
+    reader = _feed_of(path)
+    if reader is mold.MoldReader:
+        return mold.MoldReader(path, day, known_market(path, market or "XNAS"))
+    if day is not None or market is not None:
+        raise UsageError(f"{path}: day {day}, market {market}: a capture of IEX tells both itself; leave them out")
+    return reader(path)
+
+
+def _feed_of(path: str | Path) -> type[CaptureReader]:
+    """The class of reader."""
     with Source(path) as source:
         window = source.more(0)
         capture, at = c.open_capture(window[:4096].tobytes())
@@ -35,10 +53,10 @@ def open_file(path: str | Path) -> Reader:
             for module, reader in ((iex, iex.IexReader), (mold, mold.MoldReader)):
                 sure = module.fits(payload)
                 if sure == 2:
-                    return reader(path)
+                    return reader
                 perhaps = perhaps or (reader if sure else None)
         if perhaps:
-            return perhaps(path)
+            return perhaps
         kinds = [f"{int(n)} {name}" for name, n in zip(c.KINDS, capture.tally, strict=True) if n]
         found = ", ".join(kinds) or "no packets"
         raise FeedError(

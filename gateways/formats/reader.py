@@ -48,6 +48,8 @@ class Counts:
     examples: dict[str, str] = field(default_factory=dict)
     #: What carries no message of the format, by what it is: heartbeats, a capture's packets of other kinds.
     passed_over: dict[str, int] = field(default_factory=dict)
+    #: What the file does not say and was not told, and what was taken in its place: for people to read.
+    notes: list[str] = field(default_factory=list)
 
     @property
     def messages(self) -> int:

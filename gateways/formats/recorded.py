@@ -70,6 +70,7 @@ class RecordedReader(Reader):
         self._filling = with_names(make_filling(largest), len(self.venues), len(self.instruments))
         for name in ("gaps", "lost", "repeated"):
             setattr(self.counts, name, int(self.about.get(name, 0)))
+        self.counts.notes += self.about.get("notes", [])
 
     @property
     def progress(self) -> float:

@@ -5,7 +5,7 @@ exchange's (and equals `local_timestamp` where the exchange gives none), `local_
 
 - incremental_book_L2 is LEVEL, amounts are absolute, 0 deletes. A snapshot begins where is_snapshot turns true: CLEAR
   first. Updates before an instrument's first snapshot are skipped and counted, as the vendor says to. Rows of one
-  instrument and one `ts_recv_ns` are one message of the exchange's.
+  instrument and one `ts_recv_ns` are one message of the exchange's: all but the last have Flag.MORE (`messages`).
 - trades are TRADE, with the side that took; an id that is a number is `stream_seq`. quotes are QUOTE; an empty cell is
   no bid, or no offer.
 - book_snapshot_N is LEVEL: the changes from row to row. A row that shows nothing new counts as `repeated`.
@@ -19,6 +19,8 @@ Worst case: a file must end with a newline, since a last number that is cut look
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -38,10 +40,13 @@ from gateways.formats.lines import (
     add_name,
     make_lines,
 )
+from gateways.formats.messages import whole_messages
 from gateways.formats.reader import Instrument
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DECIMALS: Final = (8, 8)
+#: What a file can be told, as `known.Given` names it.
+TAKES: Final = ("decimals",)
 _FIRST: Final = "exchange,symbol,timestamp,local_timestamp,"
 COLUMNS: Final = {
     _FIRST + "is_snapshot,side,price,amount": k.LEVELS,
@@ -106,6 +111,16 @@ class Tardis(LineReader):
         self.lines.rows[at + VENUE], self.lines.rows[at + INSTRUMENT] = self.venues.index(exchange), row
         self.lines.rows[at + PX_DECIMALS], self.lines.rows[at + QTY_DECIMALS] = self._decimals
         self.instruments.append(Instrument(symbol, *self._decimals))
+
+    def batches(self) -> Iterator[Batch]:
+        """As `LineReader.batches`; the rows of a message of incremental_book_L2 are told to be one."""
+        given = super().batches()
+        first = next(given, None)
+        if first is None:
+            return
+        rest = chain([first], given)
+        # The header, which says what the rows are, has been read by now.
+        yield from whole_messages(rest) if self.lines.cursor[k.KIND] == k.LEVELS else rest
 
     def decode(self, data: Array, at: int, end: int, batch: Batch) -> int:
         """As `LineReader.decode`; the header is the first line."""

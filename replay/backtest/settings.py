@@ -18,6 +18,7 @@ from engine.errors import UsageError
 from engine.run.config import Config, Feed, Orders, settled
 from engine.run.config_read import Document, Problem, read, shown
 from engine.run.config_types import NonNegative, Struct
+from gateways.formats.known import Given
 
 _TIME = r"^(([0-9]{4}-[0-9]{2}-[0-9]{2}T)?[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?)?\Z"
 Time = Annotated[
@@ -27,6 +28,11 @@ Time = Annotated[
         description="a time UTC, HH:MM:SS or YYYY-MM-DDTHH:MM:SS, with a fraction where wanted; empty is none",
     ),
 ]
+
+
+_DAY = r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?\Z"
+Day = Annotated[str, Meta(pattern=_DAY, description="a day, YYYY-MM-DD; empty is none")]
+Decimals = Annotated[int, Meta(ge=0, le=9)]
 
 
 class FeedFile(Struct, frozen=True):
@@ -44,11 +50,23 @@ class FeedFile(Struct, frozen=True):
     skew: Annotated[int, Meta(ge=-(1 << 60), le=1 << 60)] | Literal["auto"] | None = None
     #: What shows the touch where it has both: its own quotes (auto), or the book of its levels and orders.
     touch: Literal["auto", "quotes", "book"] = "auto"
+    #: What its content and its name do not say, as the options of `tickroute feed inspect`: the day and the market of
+    #: ITCH, decimals of prices and quantities, the product of Binance.
+    day: Day = ""
+    market: Literal["", "XNAS", "XBOS", "XPSX"] = ""
+    decimals: tuple[Decimals, Decimals] | None = None
+    product: Literal["", "spot", "usdm", "coinm"] = ""
 
     @property
     def plain(self) -> bool:
         """Whether nothing is said of it but its name."""
         return self == FeedFile(self.file)
+
+    @property
+    def given(self) -> Given:
+        """What is said of the file that a reader wants to know."""
+        day = dt.date.fromisoformat(self.day) if self.day else None
+        return Given(day, self.market or None, None, self.decimals, self.product or None)
 
 
 class Backtest(Struct, frozen=True):
@@ -161,6 +179,11 @@ def _of_feeds(backtest: Backtest, config: Config) -> list[Problem]:
             if name and name not in known:
                 text = f" = {shown(name)}: is not configured; {', '.join(dict.fromkeys(known))} are"
                 problems.append(Problem(f"backtest.feed[{n}].{key}", text))
+        try:
+            dt.date.fromisoformat(row.day or "2000-01-01")
+        except ValueError as error:
+            text = f" = {shown(row.day)}: {error}; give a day that there is"
+            problems.append(Problem(f"backtest.feed[{n}].day", text))
         if row.symbol and row.symbols:
             text = f" = {shown(row.symbol)}: symbols names the file's instruments already; leave one of them out"
             problems.append(Problem(f"backtest.feed[{n}].symbol", text))

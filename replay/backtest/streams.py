@@ -29,7 +29,7 @@ class Stream:
     """A file of a known format, with its levels and orders where `depth` asks. FeedError, UsageError as of `Fitted`."""
 
     def __init__(self, path: str | Path, told: FeedFile, target: Target, *, depth: bool = False) -> None:
-        wanted = Wanted(told.venue, told.symbol, told.symbols, told.skew, told.touch)
+        wanted = Wanted(told.venue, told.symbol, told.symbols, told.skew, told.touch, told.given)
         self._fitted = Fitted(path, target, wanted, play=True, depth=depth)
         #: The part that is played: from <= time < to, ns.
         self.begin_ns, self.end_ns = 0, NO_END

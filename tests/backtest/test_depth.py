@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from bisect import bisect_right
 from importlib.metadata import version
 from pathlib import Path
 
@@ -111,8 +114,11 @@ def levels_at(path, since_s):
 
 
 def test_an_order_sweeps_the_recorded_levels(tmp_path):
-    """The remainder of a large order is posted at its limit and takes level after level, each at its own price."""
-    path = Path(feed_path("lobster", LOBSTER))
+    """The remainder of a large order is posted at its limit and takes level after level, each at its own price.
+
+    Without the opening book: the orders of the messages alone.
+    """
+    path = Path(shutil.copy(feed_path("lobster", LOBSTER), tmp_path))
     feed = f"[[backtest.feed]]\nfile = '{path}'\nvenue = 'XNAS'\nsymbol = 'AAPL'\n"
     parents = [("13:30:02", "BUY", 800, "587.95", "DAY"), ("13:30:09", "SELL", 100, "585.60", "DAY")]
     result = played(tmp_path, "exact", [path], parents, feed=feed, simulation="queue = 'exact'", **AAPL)
@@ -179,8 +185,24 @@ def test_an_exact_queue_needs_orders(tmp_path, capsys):
     assert "has no orders, only quotes or levels (AAPL)" in " ".join(told.split())
 
 
+def test_an_order_takes_what_the_opening_book_shows(tmp_path):
+    """Half a second into the day: the offers of the row of the order book at that time, from orders of before it."""
+    path = Path(feed_path("lobster", LOBSTER))
+    times = [float(line.split(",")[0]) for line in path.read_text().splitlines()]
+    books = path.with_name(BOOK).read_text().splitlines()
+    row = [int(x) for x in books[bisect_right(times, 34200.5005) - 1].split(",")]
+    shown = [(px / 10_000, qty) for px, qty in zip(row[0::4], row[1::4], strict=True)]
+    feed = f"[[backtest.feed]]\nfile = '{path}'\nvenue = 'XNAS'\nsymbol = 'AAPL'\n"
+    wanted = sum(qty for _, qty in shown[:3])
+    parents = [("13:30:00.5", "BUY", wanted, f"{shown[2][0]:.2f}", "DAY")]
+    result = played(tmp_path, "opening", [path], parents, feed=feed, simulation="queue = 'exact'", **AAPL)
+    assert rows_of(result.fills(), "px", "qty") == shown[:3]
+    told = json.loads((result.run_dir / "backtest.json").read_text())
+    assert told["feeds"][0]["notes"] == [f"the book at the begin is the first row of {BOOK}: 20 levels"]
+
+
 def test_without_depth_the_touch_alone_is_there(tmp_path):
-    path = feed_path("lobster", LOBSTER)
+    path = Path(shutil.copy(feed_path("lobster", LOBSTER), tmp_path))
     feed = f"[[backtest.feed]]\nfile = '{path}'\nvenue = 'XNAS'\nsymbol = 'AAPL'\n"
     parents = [("13:30:02", "BUY", 800, "587.95", "DAY")]
     result = played(tmp_path, "touch", [path], parents, feed=feed, simulation="depth = false", **AAPL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from gateways.feeds.recording import build
 from gateways.feeds.report import FeedError
 from gateways.feeds.synthetic import generate
 from gateways.formats.convert import convert
+from gateways.formats.known import UNTOLD, Given
 from replay import backtest
 from replay.backtest.merge import Part, merged
 from replay.backtest.play import feeds_of, files_of
@@ -114,6 +116,12 @@ def test_a_clock_that_is_behind_is_refused(files, tmp_path, capsys):
         ('symbol = "BTCUSDT"', 'symbol = "ETH"', "backtest.feed[0].symbol = 'ETH': is not configured"),
         ("skew = 1_274_761_454", 'skew = "yes"', "backtest.feed[0].skew"),
         ("skew = 1_274_761_454", 'touch = "best"', "backtest.feed[0].touch"),
+        ("skew = 1_274_761_454", 'day = "2024-13-08"', "backtest.feed[0].day = '2024-13-08': month must be in 1..12"),
+        ("skew = 1_274_761_454", 'day = "8.8.2024"', "backtest.feed[0].day"),
+        ("skew = 1_274_761_454", 'market = "XNYS"', "backtest.feed[0].market"),
+        ("skew = 1_274_761_454", "decimals = [2]", "backtest.feed[0].decimals"),
+        ("skew = 1_274_761_454", "decimals = [2, 10]", "backtest.feed[0].decimals[1]"),
+        ("skew = 1_274_761_454", 'product = "swap"', "backtest.feed[0].product"),
     ],
 )
 def test_mistakes_are_told_with_their_line(tmp_path, capsys, old, new, words):
@@ -123,6 +131,16 @@ def test_mistakes_are_told_with_their_line(tmp_path, capsys, old, new, words):
     told = capsys.readouterr().err.replace('"', "'")
     assert words in told
     assert "bt.toml:" in told
+
+
+def test_what_a_file_does_not_say_is_given_to_its_reader(tmp_path):
+    said = 'day = "2024-08-08"\nmarket = "XBOS"\ndecimals = [2, 5]\nproduct = "usdm"'
+    text = EXAMPLE.read_text(encoding="utf-8").replace("skew = 1_274_761_454", said, 1)
+    (tmp_path / "bt.toml").write_text(text, encoding="utf-8")
+    rows = load(tmp_path / "bt.toml").backtest.feed
+    assert rows[0].given == Given(dt.date(2024, 8, 8), "XBOS", None, (2, 5), "usdm")
+    assert not rows[0].plain
+    assert rows[1].given == UNTOLD
 
 
 def test_files_of_the_command_line_keep_what_is_said_of_them(tmp_path):

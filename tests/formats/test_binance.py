@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.errors import UsageError
 from engine.jit import JIT
 from gateways.feeds.report import FeedError
-from gateways.formats import binance, binance_book
+from gateways.formats import binance, binance_book, known
 from gateways.formats.batch import make_batch, taken
 from gateways.formats.binance_kernels import take_message
+from gateways.formats.inspection import inspect
 from gateways.formats.known import open_file
 from tests.feeds_path import feed_path
 from tests.formats.naive_binance import Naive
@@ -68,6 +70,7 @@ def test_every_record_is_as_a_slow_reading_has_it(tmp_path, name):
     assert (reader.format, reader.venues, reader.instruments[0].symbol) == ("binance", [venue], symbol)
     slow = naive(lines, venue == "BINANCE", [symbol])
     agree(reader, slow, read(reader))
+    assert reader.counts.notes == []
     short = write(tmp_path, lines[:300])
     assert in_blocks(binance.open_file(short), 777, 9) == naive(lines[:300], venue == "BINANCE", [symbol]).rows
 
@@ -186,6 +189,27 @@ def test_a_snapshot_that_could_be_of_several_instruments_is_skipped(tmp_path):
     assert read(reader) == []
     assert reader.counts.skipped["snapshot does not name its instrument, and the file has several"] == 1
     assert reader.counts.by_type == {"depthUpdate": 2, "snapshot": 1, "other": 2}
+
+
+def test_lines_that_do_not_say_whose_they_are_are_noted_or_told(tmp_path):
+    """An aggTrade of USD-M says nothing of its product; one of spot does, by its M."""
+    trade = '1 {"e":"aggTrade","E":2,"a":1,"s":"BTCUSDT","p":"3","q":"4","f":1,"l":1,"T":2,"m":true%s}'
+    path = write(tmp_path, ["172316125408789156" + trade % ""])
+    reader = known.open_file(path)
+    assert (len(read(reader)), reader.venues) == (1, ["BINANCE"])
+    assert reader.counts.notes == [
+        "nothing says of which product the lines are, and they are taken as spot's: say it with --product"
+    ]
+    assert inspect(path).notes == reader.counts.notes
+    for product, venue in zip(binance.PRODUCTS, binance.VENUES, strict=True):
+        reader = known.open_file(path, known.Given(product=product))
+        assert (len(read(reader)), reader.venues, reader.counts.notes) == (1, [venue], [])
+    for line in (trade % ',"M":true', '1 {"lastUpdateId":5,"E":1,"T":1,"bids":[],"asks":[]}'):
+        reader = known.open_file(write(tmp_path, ["172316125408789156" + line]))
+        read(reader)
+        assert (reader.venues, reader.counts.notes) == (["BINANCE_USDM" if "last" in line else "BINANCE"], [])
+    with pytest.raises(UsageError, match=r"product 'swap' is none of Binance's"):
+        known.open_file(path, known.Given(product="swap"))
 
 
 def test_a_message_off_a_socket_is_taken_by_the_same_kernel(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import resource
+import shutil
 import signal
 import tracemalloc
 
@@ -29,9 +30,10 @@ from tests.formats.test_recorded import NAMES, all_of, made
 
 
 @pytest.fixture
-def orders():
-    """A LOBSTER day: orders and trades."""
-    return feed_path("lobster", "AAPL_2012-06-21_34200000_57600000_message_10.csv")
+def orders(tmp_path_factory):
+    """A LOBSTER day: orders and trades, without its opening book."""
+    path = feed_path("lobster", "AAPL_2012-06-21_34200000_57600000_message_10.csv")
+    return shutil.copy(path, tmp_path_factory.mktemp("lobster") / path.name)
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ class MadeReader:
 
     format = "made"
 
-    def __init__(self, path, count=900, times=1):
+    def __init__(self, path, given=None, count=900, times=1):
         self.path, self.counts, self.progress = path, Counts(), 0.5
         self.venues, self.instruments = NAMES
         self.source = type("Size", (), {"size": 1})()
@@ -150,6 +152,96 @@ def test_negative_latencies_are_never_passed_on_in_silence(tmp_path, behind):
         assert reader.about["skew_ns"] == -least
 
 
+def test_an_npz_is_one_instrument_of_one_venue(tmp_path, monkeypatch, capsys):
+    """The made-up feed has seventy instruments at two venues."""
+    monkeypatch.setattr(module, "open_file", MadeReader)
+    out = tmp_path / "day.npz"
+    several = "an .npz holds one instrument of one venue, and the feed has S0 at XNAS and"
+    for arguments, words in (
+        ([], several), (["--venue", "XNYS"], "and the feed has S0 at XNYS and"),
+        (["--instrument", "S3"], "and the feed has S3 at"),
+        (["--instrument", "S77"], "the feed has no records of S77; it has S0, S1"),
+        (["--instrument", "S3", "--venue", "XLON"], "no records of S3 at XLON; it has"),
+    ):  # fmt: skip
+        assert main(["feed", "convert", "made", str(out), *arguments]) == 2
+        assert words in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
+    assert main(["feed", "convert", "made", str(out), "--instrument", "S3", "--venue", "XNAS", "--json", "-"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    rows = [row for batch in MadeReader("").batches() for row in tuples(batch_bytes(batch))]
+    mine = [row for row in rows if row[1] == 0 and row[2] == 3]
+    of_all = [row for row in rows if row[1] == 0 and row[2] == -1]
+    assert (told["to"], told["npz"]["records"]) == ("npz", len(mine) + len(of_all))
+    assert told["npz"]["others"] == len(rows) - len(mine) - len(of_all)
+    assert told["npz"]["no_event_time"] == sum(row[3] == 0 for row in mine + of_all)
+    data = np.load(out)["data"]
+    assert len(data) == told["npz"]["rows"]
+    row = NAMES.instruments[3]
+    units = {round(px * 10**row.px_decimals) for px in data["px"]}
+    assert {row[-2] for row in mine if row[0] == "TRADE"} <= units
+
+
+@pytest.mark.parametrize("name", ["mbo", "mbp-10", "trades"])
+def test_a_file_converts_to_npz_and_reads_back(tmp_path, capsys, name):
+    source, out = feed_path("dbn", "fixtures", f"test_data.{name}.dbn"), tmp_path / "b.npz"
+    assert main(["feed", "convert", str(source), str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "npz, deflate" in shown
+    assert "of other instruments or venues 0" in shown
+    want = read(known.open_file(source))
+    got = read(known.open_file(out, known.Given(decimals=(9, 0))))
+    # An event file has no actions of levels: there is something at a price, or nothing.
+    got, want = ([row[:1] + row[3:5] + row[7:8] + row[9:] for row in rows] for rows in (got, want))
+    assert sorted(got) == sorted(want)
+    with known.open_file(out) as reader:
+        assert reader.format == "hftbacktest"
+
+
+def test_an_npz_of_a_recorder_that_was_behind_is_refused_or_corrected(tmp_path, behind, capsys):
+    """Spot: its tickers have no time of their event, and must not be the first of the day."""
+    out = tmp_path / "day.npz"
+    with pytest.raises(FeedError, match="behind"):
+        convert(behind, out)
+    assert not out.exists()
+    found = convert(behind, out, skew="auto")
+    before = read(known.open_file(behind))
+    assert found.npz is not None
+    assert found.npz.no_event_time == sum(row[3] == 0 for row in before) > 2
+    assert (found.npz.negative, found.npz.least_ns, found.npz.no_time) == (0, 0, 0)
+    data = np.load(out)["data"]
+    first = min(row[4] for row in before) + found.skew_ns
+    assert data["exch_ts"].min() > 1_700_000_000 * 10**9
+    assert data["local_ts"].min() == first
+    assert (data["local_ts"] >= data["exch_ts"]).all()
+    for bit, name in ((1 << 31, "exch_ts"), (1 << 30, "local_ts")):
+        assert (np.diff(data[name][data["ev"] & np.uint64(bit) > 0]) >= 0).all()
+    kept = convert(behind, out, skew="keep", force=True)
+    assert kept.npz is not None
+    assert (kept.npz.negative, kept.npz.least_ns) == (kept.negative, kept.least_ns)
+    assert kept.negative > 0
+    assert main(["feed", "convert", str(behind), str(out), "--skew", "auto", "--force"]) == 0
+    assert f"{found.npz.no_event_time:,} records have no time of their event" in capsys.readouterr().out
+
+
+def test_an_npz_on_a_full_disk_leaves_nothing(tmp_path, orders, capsys):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        assert main(["feed", "convert", str(orders), str(tmp_path / "day.npz")]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "cannot be written: " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_of_an_npz_and_of_others_are_not_mixed(tmp_path, orders, capsys):
+    assert main(["feed", "convert", str(orders), str(tmp_path / "day.npz"), "--plain"]) == 2
+    assert "an .npz is packed in its own way" in capsys.readouterr().err
+    assert main(["feed", "convert", str(orders), str(tmp_path / "day.rec"), "--instrument", "AAPL"]) == 2
+    assert "only an .npz does" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["day.rec", "day.parquet"])
 def test_a_cut_input_leaves_no_out(tmp_path, orders, name):
     (tmp_path / "cut.csv").write_bytes(orders.read_bytes()[:20_000])
@@ -160,7 +252,7 @@ def test_a_cut_input_leaves_no_out(tmp_path, orders, name):
 
 @pytest.mark.parametrize("name", ["day.rec", "day.parquet"])
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch, capsys, name):
-    monkeypatch.setattr(module, "open_file", lambda path: MadeReader(path, times=300))
+    monkeypatch.setattr(module, "open_file", lambda path, given: MadeReader(path, times=300))
     monkeypatch.setattr(parquet, "UNITS", 4096)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
@@ -198,7 +290,7 @@ def test_sigterm_ends_it_as_ctrl_c_does_and_leaves_nothing(tmp_path, monkeypatch
             yield from ()
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(module, "open_file", lambda path: Slow(path, times=300))
+    monkeypatch.setattr(module, "open_file", lambda path, given: Slow(path, times=300))
     assert main(["feed", "convert", "made", str(tmp_path / name)]) == 130
     assert "stopped: " in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -223,7 +315,7 @@ def test_memory_is_flat_in_the_length_of_the_feed(tmp_path, monkeypatch, name):
     monkeypatch.setattr(parquet, "UNITS", 4096)
 
     def peak(times):
-        monkeypatch.setattr(module, "open_file", lambda path: MadeReader(path, times=times))
+        monkeypatch.setattr(module, "open_file", lambda path, given: MadeReader(path, times=times))
         tracemalloc.start()
         try:
             found = convert("made", tmp_path / name, force=True)

@@ -83,7 +83,7 @@ def made(monkeypatch):
     """Make `Fitted` read these records."""
 
     def use(rows, size=7):
-        monkeypatch.setattr(fit, "open_file", lambda path: Made(path, rows, size))
+        monkeypatch.setattr(fit, "open_file", lambda path, given: Made(path, rows, size))
 
     return use
 
@@ -130,6 +130,7 @@ class Twin:
 
     def __init__(self, skew_ns):
         self.skew_ns, self.last, self.given, self.skipped, self.clamped = skew_ns, 0, [], {}, 0
+        self.rounded = 0
         self.books, self.shown = {}, {}
 
     def take(self, row):
@@ -164,8 +165,11 @@ class Twin:
             template = Template.QUOTE
             bid, bid_qty, ask, ask_qty = values
             sides = ((bid if bid_qty else 0, bid_qty), (ask if ask_qty else 0, ask_qty))
-            values = worst([(px, px_from, px_to, MAX_PX) for px, _ in sides], [(q, qty_from, qty_to) for _, q in sides])
-            values = [values[0], values[2], values[1], values[3]]
+            over = [q % 10 ** max(qty_from - qty_to, 0) for _, q in sides]
+            floored = [(q - more, qty_from, qty_to) for (_, q), more in zip(sides, over, strict=True)]
+            values = worst([(px, px_from, px_to, MAX_PX) for px, _ in sides], floored)
+            values = [values[0] if values[2] else 0, values[2], values[1] if values[3] else 0, values[3]]
+            self.rounded += any(over)
         elif kind == "trade":
             values = worst([(values[0], px_from, px_to, MAX_PX)], [(values[1], qty_from, qty_to)])
             if not all(values):
@@ -183,7 +187,7 @@ class Twin:
 def some_rows(seed, *, levels):
     values: tuple[int, ...]
     dice, now, rows = random.Random(seed), T0, []
-    for _ in range(120):
+    for _ in range(200):
         now += dice.choice((0, 100, dice.randrange(10**6)))
         venue, instrument = dice.choice((0, 0, 1, 2)), dice.choice((0, 0, 1, 1, 2))
         event = dice.choice((0, now - dice.randrange(1000), now + 500))
@@ -198,9 +202,11 @@ def some_rows(seed, *, levels):
             instrument = -1
         if kind == "level":
             px = 100 * dice.randint(90, 110) if instrument == 0 else dice.randint(90, 110)
-            values = (dice.choice((BUY, SELL)), px, qty * dice.randrange(3), Flag.MORE if dice.random() < 0.3 else 0)
+            size = qty * dice.randrange(3) + (dice.randrange(qty) if dice.random() < 0.3 else 0)
+            values = (dice.choice((BUY, SELL)), px, size, Flag.MORE if dice.random() < 0.3 else 0)
         elif kind == "quote":
-            values = (px, qty * dice.randrange(4), px + 100, qty * dice.choice((0, 3, 1 << 54)))
+            size = qty * dice.randrange(4) + (dice.randrange(qty) if dice.random() < 0.3 else 0)
+            values = (px, size, px + 100, qty * dice.choice((0, 3, 1 << 54)))
         else:
             values = (px, qty * dice.randrange(3))
         rows.append((kind, venue, instrument, event, recv, values))
@@ -224,6 +230,7 @@ def test_fitting_is_the_slow_account(made, seed, levels):
     assert [plain(record) for record in records] == twin.given
     told = found.told
     assert told.skipped == twin.skipped
+    assert told.rounded == twin.rounded > 0
     assert set(told.examples) == set(told.skipped)
     assert (told.clamped, told.negative, told.given, told.records) == (twin.clamped, 0, len(records), len(rows))
     assert twin.clamped > 0
@@ -231,6 +238,34 @@ def test_fitting_is_the_slow_account(made, seed, levels):
         mine = [record for record in records if record["venue_id"] == venue]
         assert [int(record["stream_seq"]) for record in mine] == list(range(1, len(mine) + 1))
         assert {(int(r["stream_id"]), int(r["stream_epoch"])) for r in mine} <= {(venue, found.first_ns // S)}
+
+
+@pytest.mark.kernel
+def test_a_level_that_is_finer_than_the_units_is_rounded_down_and_never_left_as_it_was(made):
+    """BB has 5 decimals of quantity in the file, and 3 here: 250 is 2, and 60 is nothing."""
+    rows = [("level", 0, 1, T0 + n, 0, (BUY, 40, qty, 0)) for n, qty in enumerate((500, 250, 60, 300))]
+    made(rows)
+    found, records = fitted(depth=True)
+    levels = [r for r in records if r["template_id"] == Template.LEVEL]
+    assert [(int(r["action"]), int(r["qty"])) for r in levels] == [(1, 5), (1, 2), (2, 0), (1, 3)]
+    quotes = [r for r in records if r["template_id"] == Template.QUOTE]
+    assert [(int(r["bid_px"]), int(r["bid_qty"])) for r in quotes] == [(4000, 5), (4000, 2), (0, 0), (4000, 3)]
+    assert (found.told.rounded, found.told.skipped) == (4, {})
+    assert found.told.rounded_first == "record 2: BB, 40"
+
+
+@pytest.mark.kernel
+def test_what_is_beyond_the_tables_is_told_to_be(made):
+    made([("trade", 0, 0, T0, 0, (100, 1)), ("trade", 64, 0, T0, 0, (100, 1)), ("trade", 0, 1 << 16, T0, 0, (100, 1))])
+    found, records = fitted()
+    assert len(records) == 1
+    assert found.told.skipped == {
+        "venue is beyond the first 64 of the file, which is the limit": 1,
+        "instrument is beyond the first 65,536 of the file, which is the limit": 1,
+    }
+    made([("trade", 64, 0, T0, 0, (100, 1))])
+    with pytest.raises(FeedError, match=r"nothing in it is configured; venue is beyond the first 64 of the file"):
+        fitted()
 
 
 @pytest.mark.kernel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -25,25 +26,48 @@ FILES: dict[str, tuple[str, ...]] = {
     "npz": (),
     "itch": ("itch", "12302019_first1000.NASDAQ_ITCH50"),
     "taq": ("taq", "XXX_2018-01-02_trades.csv.gz"),
+    "taq quotes": ("taq", "XXX_2018-01-02_quotes.csv.gz"),
     "lobster": ("lobster", "AAPL_2012-06-21_34200000_57600000_message_10.csv"),
+    "lobster book": ("lobster", "AAPL_2012-06-21_34200000_57600000_orderbook_10.csv"),
     "binance": ("binance", "spot_btcusdt_20240808.gz"),
+    "binance usdm": ("binance", "usdm_btcusdt_20240808.gz"),
+    "binance coinm": ("binance", "cm_btcusd_perp_20240808.gz"),
     "bitstamp": ("bitstamp", "2015-05-01.log.xz"),
     "pcap nasdaq": ("pcap", "nasdaq-itch-5.0", "Multiple.Packets.pcap"),
     "tardis": (),
+    "tardis trades": (),
+    "tardis quotes": (),
+    "tardis books": (),
     "pcap": ("iex", "TOPS16.pcapng.gz"),
 }
+#: Formats of text, a line a message.
+LINES = ("taq", "lobster", "binance", "bitstamp", "tardis")
 #: A wrong extension tells nothing: the content does.
 NAMES = ("file.bin", "file.csv", "file.dbn.zst", "file.gz", "message.csv")
 #: Seconds that reading a cut of a file may take, with kernels that are compiled, on a busy machine.
 PATIENCE_S = 60
 
 
+#: What a row of each of Tardis.dev's files has behind its times.
+TARDIS: dict[str, tuple[str, Callable[[int], str]]] = {
+    "tardis": ("is_snapshot,side,price,amount", lambda n: f"{str(n < 5).lower()},bid,{100 + n % 7}.5,{n}"),
+    "tardis trades": ("id,side,price,amount", lambda n: f"{n},{('buy', 'sell', 'unknown')[n % 3]},1{n}.25,{n + 1}e-3"),
+    "tardis quotes": (
+        "ask_amount,ask_price,bid_price,bid_amount",
+        lambda n: f"{n + 1},10{n % 9}.5,10{n % 9}.25,7" if n % 5 else ",,100.5,1",
+    ),
+    "tardis books": (
+        ",".join(f"asks[{n}].price,asks[{n}].amount,bids[{n}].price,bids[{n}].amount" for n in range(2)),
+        lambda n: f"10{n % 9}.5,{n + 1},10{n % 9}.25,{n + 2},11{n % 7},3,9{n % 7},4" if n % 6 else ",,99.5,1,,,99,2",
+    ),
+}
+
+
 def cut_of(name: str, size: int) -> bytes:
-    if name == "tardis":
-        head = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n"
-        lines = (
-            f"bitmex,XBTUSD,{10**15 + n},{10**15 + n + 9},{n < 5},bid,{100 + n % 7}.5,{n}\n".lower() for n in range(80)
-        )
+    if name in TARDIS:
+        columns, row = TARDIS[name]
+        head = f"exchange,symbol,timestamp,local_timestamp,{columns}\n"
+        lines = (f"bitmex,XBTUSD,{10**15 + n},{10**15 + n // 3 + 9},{row(n)}\n" for n in range(80))
         return (head + "".join(lines)).encode()
     if name == "npz":
         rows = np.zeros(size // 64, EVENT)
@@ -128,6 +152,17 @@ def test_the_bytes_as_they_are_packed_hurt_too(tmp_path, name):
         path = tmp_path / NAMES[n % len(NAMES)]
         path.write_bytes(hurt(packed[: 2000 + 500 * n], draw))
         read(path)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_good_part_of_each_gives_records(tmp_path, name):
+    """What is hurt above is of the format that its name says, and more than a refusal of its first byte."""
+    data = cut_of(name, 6000)
+    path = tmp_path / "file"
+    path.write_bytes(data if name == "npz" else data[: data.rfind(b"\n") + 1] if name.split()[0] in LINES else data)
+    units, error = read(path)
+    assert error is None or "ends within" in str(error), str(error)
+    assert units > 0 or name == "dbn definitions"
 
 
 def test_every_format_says_what_it_is_and_noise_is_refused(tmp_path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections import Counter
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,6 +135,27 @@ def test_a_cut_at_any_byte_gives_what_was_before_it(tmp_path):
             else:
                 got.extend(taken(b).tobytes() for b in reader.batches())
         assert reader.counts.messages == whole == len(b"".join(got)) // 128
+
+
+@settings(max_examples=20)
+@given(st.data())
+def test_types_that_give_no_record_are_on_the_page_with_a_reason(tmp_path_factory, data):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "feeds.md").read_text(encoding="utf-8")
+    table = page.partition("| ITCH |")[2].partition("\n\n")[0]
+    told = dict(re.findall(r"^\| `(.)` [^|]*\| (.+) \|$", table, re.MULTILINE))
+    assert set(told) == set(LENGTHS) - set("AFECXDUPQHhRS")
+    assert min(map(len, told.values())) > 20
+    made = [
+        struct.pack(HEAD, kind.encode(), 1, 0, bytes(6)) + data.draw(st.binary(min_size=size, max_size=size))
+        for kind in told
+        for size in [LENGTHS[kind] - struct.calcsize(HEAD)]
+    ]
+    path = tmp_path_factory.mktemp("itch") / "file"
+    path.write_bytes(framed(made))
+    records, reader = read(path)
+    assert records == b""
+    assert reader.counts.by_type == dict.fromkeys(told, 1)
+    assert reader.counts.skipped == {}
 
 
 @settings(max_examples=60)

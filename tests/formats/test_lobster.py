@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from engine.record.records import Flag, Side
 from gateways.feeds.report import FeedError
 from gateways.formats import lobster
+from gateways.formats.inspection import inspect
 from gateways.formats.lobster import initial_levels, open_file
 from tests.feeds_path import feed_path
 from tests.formats.reading import fuzzed, in_blocks, read, read_until_refused, tuples
@@ -46,6 +48,38 @@ def naive(rows):
     return found
 
 
+def number_of(side, px):
+    """The number of a level of the opening book."""
+    return (1 << 60) + 2 * px + (side == SELL)
+
+
+def with_book(rows, levels):
+    """The records of message rows behind an opening book {(side, px): qty}, which has the first of them already."""
+    left, added, found = dict(levels), set(), []
+    for n, (row, message) in enumerate(zip(rows, naive(rows), strict=True)):
+        kind, order, size, px = row[1], row[2], int(row[3]), int(row[4])
+        side = BUY if row[5] == "1" else SELL
+        if n == 0:
+            if kind == "1":
+                left[side, px] -= size
+            common = (0, 0, message[3], 0, 0)
+            bids = sorted((px for s, px in left if s == BUY and left[s, px]), reverse=True)
+            asks = sorted(px for s, px in left if s == SELL and left[s, px])
+            flags = int(Flag.SNAPSHOT | Flag.MORE)
+            for s, p in [(BUY, px) for px in bids] + [(SELL, px) for px in asks]:
+                found.append(("ORDER_DELTA", *common, flags, s, 0, p, left[s, p], number_of(s, p)))
+            if found:
+                found[-1] = (*found[-1][:6], int(Flag.SNAPSHOT), *found[-1][7:])
+        if kind == "1":
+            added.add(order)
+        elif n and kind in ACTION and order not in added and left.get((side, px), 0) > 0:
+            taken = min(size, left[side, px])
+            left[side, px] -= taken
+            message = (*message[:8], 3 if kind == "4" else 4, px, taken, number_of(side, px))
+        found.append(message)
+    return found
+
+
 def write(folder, rows):
     path = folder / NAME.format("message")
     path.write_text("".join(",".join(row) + "\n" for row in rows))
@@ -54,7 +88,7 @@ def write(folder, rows):
 
 def test_every_message_is_as_a_plain_reading_has_it():
     path = feed_path("lobster", NAME.format("message"))
-    reader = open_file(path)
+    reader = lobster.Messages(path, book=False)
     with path.open() as file:
         rows = list(csv.reader(file))
     assert read(reader) == naive(rows)
@@ -63,7 +97,83 @@ def test_every_message_is_as_a_plain_reading_has_it():
         name: n for kind, name in NAMES.items() if (n := sum(row[1] == kind for row in rows))
     }
     assert (reader.instruments[0].symbol, reader.instruments[0].px_decimals) == ("AAPL", 4)
-    assert in_blocks(open_file(path), 50, 9) == naive(rows)
+    assert in_blocks(lobster.Messages(path, book=False), 50, 9) == naive(rows)
+
+
+@pytest.fixture
+def day():
+    """The message rows of the recorded day, and the rows of its order book."""
+    found = []
+    for kind in ("message", "orderbook"):
+        with feed_path("lobster", NAME.format(kind)).open() as file:
+            found.append(list(csv.reader(file)))
+    return found
+
+
+def test_the_order_book_beside_the_messages_is_the_opening_book(day, monkeypatch):
+    rows, books = day
+    path = feed_path("lobster", NAME.format("message"))
+    reader = open_file(path)
+    assert read(reader) == with_book(rows, row_of_book(books[0])[0])
+    assert reader.counts.messages == 999
+    assert reader.counts.notes == [f"the book at the begin is the first row of {NAME.format('orderbook')}: 20 levels"]
+    monkeypatch.setattr(lobster, "_FIRST_ROOM", 4)
+    assert in_blocks(open_file(path), 50, 9) == with_book(rows, row_of_book(books[0])[0])
+
+
+def test_orders_alone_come_to_the_recorded_book_row_after_row(day):
+    """At every one of 999 messages, within the prices that all rows so far show: what is deeper has no messages."""
+    rows, books = day
+    records = read(open_file(feed_path("lobster", NAME.format("message"))))
+    _, common = row_of_book(books[0])
+    agreed = 0
+    orders: dict[int, list[int]] = {}
+    records, seeds = records[len(records) - len(rows) :], records[: len(records) - len(rows)]
+    for n, record in enumerate(seeds + records):
+        if record[0] == "ORDER_DELTA":
+            side, action, px, qty, number = record[7:12]
+            if action == 0:
+                orders[number] = [side, px, qty]
+            elif action == 2:
+                orders.pop(number, None)
+            elif number in orders:
+                orders[number][2] -= qty
+                assert orders[number][2] >= 0
+        if n < len(seeds):
+            continue
+        shown, last = row_of_book(books[n - len(seeds)])
+        common = {BUY: max(last[BUY], common[BUY]), SELL: min(last[SELL], common[SELL])}
+        levels: dict[tuple[int, int], int] = {}
+        for side, px, qty in orders.values():
+            levels[side, px] = levels.get((side, px), 0) + qty
+        assert seen(levels, common) == seen(shown, common), f"row {n - len(seeds) + 1}"
+        agreed += len(seen(shown, common))
+    assert agreed > 5000
+
+
+def test_without_an_order_book_that_is_noted_and_changes_dangle(tmp_path, day):
+    path = feed_path("lobster", NAME.format("message"))
+    alone = inspect(shutil.copy(path, tmp_path / path.name))
+    assert [note[:36] for note in alone.notes] == ["the book at the begin is not known: "]
+    beside = inspect(path)
+    assert beside.dangling < alone.dangling
+    assert beside.records["ORDER_DELTA"] - alone.records["ORDER_DELTA"] in (19, 20)
+
+
+def test_a_first_message_that_adds_is_taken_off_the_opening_book(tmp_path):
+    """The row after it has its order: 18 of 30 at 5853300 are older. One older order goes, and one of no level."""
+    (tmp_path / NAME.format("orderbook")).write_text("5859400,200,5853300,30\n" * 4)
+    rows = [
+        ["34200.1", "1", "5", "18", "5853300", "1"], ["34200.2", "4", "4", "7", "5853300", "1"],
+        ["34200.3", "3", "3", "9", "5853300", "1"], ["34200.4", "2", "2", "9", "5853300", "1"],
+        ["34200.5", "3", "5", "18", "5853300", "1"], ["34200.6", "3", "1", "9", "5840000", "1"],
+    ]  # fmt: skip
+    records = read(open_file(write(tmp_path, rows)))
+    assert records == with_book(rows, {(BUY, 5853300): 30, (SELL, 5859400): 200})
+    old = number_of(BUY, 5853300)
+    assert [(row[8], row[10], row[11]) for row in records[2:]] == [
+        (0, 18, 5), (3, 7, old), (4, 5, old), (4, 9, 2), (2, 18, 5), (2, 9, 1),
+    ]  # fmt: skip
 
 
 def row_of_book(row):
@@ -82,7 +192,7 @@ def seen(levels, last):
 
 
 def test_all_998_row_deltas_of_the_order_book_follow_from_the_messages():
-    messages = read(open_file(feed_path("lobster", NAME.format("message"))))
+    messages = read(lobster.Messages(feed_path("lobster", NAME.format("message")), book=False))
     with feed_path("lobster", NAME.format("orderbook")).open() as file:
         rows = [row_of_book(row) for row in csv.reader(file)]
     agreed = 0

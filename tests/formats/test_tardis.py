@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from engine.record.records import Flag, Side
 from gateways.feeds.report import FeedError
 from gateways.formats import tardis
+from gateways.formats.inspection import inspect
 from gateways.formats.known import open_file
 from tests.formats.reading import fuzzed, in_blocks, read
 
@@ -35,8 +36,19 @@ class Naive:
         self.rows, self.names, self.venues = [], [], []
         self.state, self.skipped, self.repeated, self.shown = {}, 0, 0, {}
         with path.open() as file:
+            header = file.readline()
+            file.seek(0)
             for row in csv.DictReader(file):
                 self.take(row)
+        if "is_snapshot" in header:
+            self.join()
+
+    def join(self):
+        """A level behind which one of the same instrument and receive time follows is not its message's last."""
+        for n, (row, following) in enumerate(zip(self.rows, self.rows[1:], strict=False)):
+            same = row[0] == following[0] == "LEVEL" and row[1:3] == following[1:3]
+            if same and (row[4] == following[4] != 0 or row[3:5] == following[3:5]):
+                self.rows[n] = (*row[:6], row[6] | int(Flag.MORE), *row[7:])
 
     def take(self, row):
         name = (row["exchange"], row["symbol"])
@@ -105,7 +117,7 @@ def write(folder, header, rows):
 
 NUMBERS = st.sampled_from(["0.00000001", "1", "61789.99000000", "2.5", "1e-05", "3.2E+2", "12345678.5", "7"])
 NAMES = st.sampled_from([("deribit", "BTC-PERPETUAL"), ("binance", "BTCUSDT"), ("binance", "ETHUSDT"), ("x", "A")])
-TIMES = st.tuples(st.integers(0, 2 * 10**15), st.integers(0, 2 * 10**15))
+TIMES = st.tuples(st.integers(0, 2 * 10**15), st.one_of(st.integers(0, 2 * 10**15), st.sampled_from([0, 7, 8])))
 HEADS = st.tuples(NAMES, TIMES).map(lambda made: [*made[0], *map(str, made[1])])
 AMOUNTS = st.one_of(NUMBERS, st.just("0"))
 ROWS = {
@@ -158,6 +170,21 @@ def test_book_snapshots_are_the_changes_from_row_to_row(tmp_path_factory, made, 
 HEAD = ["binance", "BTCUSDT", "1598918400000000", "1598918400123456"]
 
 
+def test_rows_of_one_receive_time_are_one_message_and_one_touch(tmp_path):
+    """The market moves from 10/11 to 12/13: between the two rows its book is crossed, and nobody sees that."""
+    first = [[*HEAD, "true", side, px, "1"] for side, px in (("bid", "10"), ("ask", "11"), ("ask", "13"))]
+    moved = [("bid", "12", "1"), ("ask", "11", "0"), ("bid", "10", "0")]
+    rows = first + [[*HEAD[:3], "1598918400123457", "false", *row] for row in moved]
+    path = write(tmp_path, L2, rows)
+    more = int(Flag.MORE)
+    flags = [row[6] & more for row in read(open_file(path)) if row[0] == "LEVEL"]
+    assert flags == [more, more, 0, more, more, 0]
+    for units in (9, 12):
+        assert in_blocks(open_file(path), 60, units) == Naive(path).rows
+    found = inspect(path)
+    assert (found.touches, found.crossed, found.locked) == (2, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("cells", "why"),
     [
@@ -192,7 +219,8 @@ def test_a_file_of_many_symbols_finds_each(tmp_path):
 def test_other_columns_and_cut_files_are_refused(tmp_path):
     with pytest.raises(FeedError, match="columns"):
         read(open_file(write(tmp_path, L2 + ",more", [])))
-    rows = [[*HEAD, str(n == 0).lower(), "bid", str(n + 1), "12.5"] for n in range(20)]
+    # Each row is a message: where a file is cut nobody knows whether its last message went on.
+    rows = [[*HEAD[:3], str(n), str(n == 0).lower(), "bid", str(n + 1), "12.5"] for n in range(20)]
     path = write(tmp_path, L2, rows)
     assert len(read(open_file(path))) == 21
     fuzzed(tmp_path, path.read_bytes(), tardis.open_file)
