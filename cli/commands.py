@@ -106,10 +106,11 @@ COMMANDS: dict[str, Command] = {
     ),
     "feed convert": Command(
         "cli.feed_convert:convert",
-        "a file of any known format to our own recording, or to Parquet",
+        "a file of any known format to our own recording, to Parquet, or to hftbacktest's .npz",
         (
             ("tickroute feed convert day.dbn.zst day.rec", "a recording, indexed by time and instrument"),
             ("tickroute feed convert day.gz day.parquet --quotes --skew auto", "touches as Parquet, clocks corrected"),
+            ("tickroute feed convert day.dbn.zst day.npz --instrument ESH4", "events for hftbacktest"),
         ),
     ),
     "record": Command(
