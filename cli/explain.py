@@ -98,7 +98,7 @@ def _head(out: Console, story: Story) -> None:
 
 def title(o: Order) -> str:
     """BUY 300 XXX at 157.01 DAY."""
-    from replay.explain.words import commas
+    from engine.run.amounts import commas
 
     px = f"at {o.first_px}" if o.first_px else "at the market"
     return f"{o.side.replace('_', ' ')} {commas(o.first_qty)} {o.symbol} {px} {o.tif}"
@@ -106,7 +106,7 @@ def title(o: Order) -> str:
 
 def outcome(o: Order) -> str:
     """What became of the order, in a line."""
-    from replay.explain.words import commas
+    from engine.run.amounts import commas
 
     parts = [f"{o.ord_status}{f' ({o.reason})' if o.reason else ''}: {commas(o.cum_qty)} filled"]
     if o.average_px is not None:
@@ -155,7 +155,7 @@ def _moment(out: Console, m: Moment) -> None:
 
 
 def _decision(out: Console, d: Decision) -> None:
-    from replay.explain.words import commas
+    from engine.run.amounts import commas
     from replay.times import time_text
 
     limit = f", limit {d.limit_px}" if d.limit_px else ""
@@ -190,7 +190,7 @@ def _decision(out: Console, d: Decision) -> None:
 
 def _filled(child: Child) -> str:
     """What a child executed, and what of it was taken back."""
-    from replay.explain.words import commas
+    from engine.run.amounts import commas
 
     busted = f" ({commas(child.busted_qty)} busted)" if child.busted_qty not in ("", "0") else ""
     return f"{commas(child.cum_qty)}{busted}"
@@ -199,7 +199,7 @@ def _filled(child: Child) -> str:
 def _children(out: Console, story: Story) -> None:
     if not story.children:
         return
-    from replay.explain.words import commas
+    from engine.run.amounts import commas
     from replay.times import span_text
 
     table = Table(title="Children", title_justify="left", title_style="bold", box=None, pad_edge=False)

@@ -15,7 +15,16 @@ import typer
 from rich.console import Console
 
 from cli.output import JsonOption, checked, table, wide_console, write_json, write_text
-from cli.report_full import RunDirs, SealOption, StressOption, compliance
+from cli.report_full import (
+    BucketsOption,
+    Given,
+    ReferenceOption,
+    RunDirs,
+    SealKeyOption,
+    SealOption,
+    StressOption,
+    compliance,
+)
 from cli.verify import DIFFERENT, progress_bar, readable
 from engine.errors import UsageError
 
@@ -40,7 +49,10 @@ def report(
     ] = None,
     replays: Annotated[int, typer.Option(help="How often the compliance report replays each run.", min=0, max=9)] = 2,
     seal: SealOption = None,
+    seal_key: SealKeyOption = None,
     stress: StressOption = None,
+    buckets: BucketsOption = None,
+    reference: ReferenceOption = None,
     json: JsonOption = None,
     html: Annotated[
         Path | None,
@@ -58,10 +70,13 @@ def report(
     if profile is not None:
         if html is not None or not verify:
             raise UsageError("--html and --no-verify are of the quick report; use --output and --replays")
-        compliance(out, run_dirs, profile, formats or ["html"], output, replays, seal or [], stress or [], json)
+        given = Given(seal or [], stress or [], seal_key, buckets, reference)
+        compliance(out, run_dirs, profile, formats or ["html"], output, replays, given, json)
         return
-    if formats or output is not None or seal or stress:
-        raise UsageError("--format, --output, --seal and --stress need --profile: eu-2026, uk or us")
+    if formats or output is not None or seal or stress or seal_key or buckets or reference:
+        raise UsageError(
+            "--format, --output, --seal, --seal-key, --stress, --buckets and --reference need --profile: eu-2026, ..."
+        )
     if len(run_dirs) > 1:
         raise UsageError("the quick report is of one run; with --profile it is of many")
     _quick(out, run_dirs[0], json, html, verify)

@@ -1,7 +1,9 @@
 """`tickroute report RUN_DIR... --profile`: the compliance report; `report verify`: it made again and compared.
 
-The report is `replay.compliance`'s. Exit codes: 0; 1 where a verified report differs; 3 where an input cannot be read,
-or was changed, with the place. Worst case: two passes over all files, and a replay of each run as often as asked for.
+The report is `replay.compliance`'s. Exit codes: 0; 1 where a verified report differs, or another key signed a seal than
+the one asked for; 3 where an input cannot be read, or was changed, with the place; 4 where a report says that another
+build made it: its figures are the same, and its bytes were not shown to be. Worst case: two passes over all files, and
+a replay of each run as often as asked for.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.console import Console
@@ -33,6 +35,46 @@ StressOption = Annotated[
     list[Path] | None,
     typer.Option("--stress", help="A file that `tickroute stress --json` wrote, for part 12.", show_default=False),
 ]
+SealKeyOption = Annotated[
+    Path | None,
+    typer.Option("--seal-key", help="Ed25519 public key (PEM) that must have signed the seals.", show_default=False),
+]
+BucketsOption = Annotated[
+    Path | None,
+    typer.Option("--buckets", help="Divisions of execution quality, as `tickroute quality` takes.", show_default=False),
+]
+ReferenceOption = Annotated[
+    Path | None,
+    typer.Option("--reference", help="Reference data, as `tickroute quality` takes them.", show_default=False),
+]
+
+
+class Given(NamedTuple):
+    """Files that a report is made with besides its runs."""
+
+    seals: Sequence[Path] = ()
+    stress: Sequence[Path] = ()
+    seal_key: Path | None = None
+    buckets: Path | None = None
+    reference: Path | None = None
+
+    def check(self) -> None:
+        """A mistake in a file is wrong use, and said before the work. ConfigError."""
+        from replay.quality.reference import Reference
+        from replay.quality.settings import load
+
+        load(self.buckets)
+        Reference.load(self.reference)
+
+    def key(self) -> str:
+        """The public key that must have signed the seals, hexadecimal; empty where none was named."""
+        from replay.compliance.sealing import public_key
+
+        if self.seal_key is None:
+            return ""
+        if not self.seals:
+            raise UsageError(f"--seal-key {self.seal_key}: there is no seal to hold to it; name one with --seal")
+        return public_key(self.seal_key)
 
 
 def compliance(
@@ -42,8 +84,7 @@ def compliance(
     formats: Sequence[str],
     output: Path | None,
     replays: int,
-    seals: Sequence[Path],
-    stress: Sequence[Path],
+    given: Given,
     json: str | None,
 ) -> None:
     """Make the report of runs and write it in each format."""
@@ -53,11 +94,15 @@ def compliance(
     for name in wanted:
         if name not in FORMATS:
             raise UsageError(f"--format {name}: there are {', '.join(FORMATS)}")
+    given.check()
     targets = {name: _target(runs, profile, name, output, len(wanted) > 1) for name in wanted}
     with readable(), shown_progress(out) as progress:
         from replay.compliance.make import make
 
-        report = make(runs, profile, replays=replays, seals=seals, stress=stress, progress=progress)
+        report = make(
+            runs, profile, replays=replays, seals=given.seals, stress=given.stress, seal_key=given.key(),
+            buckets=given.buckets, reference=given.reference, progress=progress,
+        )  # fmt: skip
         for name, target in targets.items():
             progress(f"writing {name}", 0, 0)
             for part, data in rendered(report, name).items():
@@ -88,6 +133,8 @@ def _target(runs: Sequence[Path], profile: str, form: str, output: Path | None, 
     return path
 
 
+#: Exit code of a verification that could not compare the bytes.
+OTHER_BUILD = 4
 _ENDINGS = {"html", "pdf", "json", "parquet"}
 
 
@@ -138,25 +185,37 @@ def verify(
     run_dirs: RunDirs,
     *,
     seal: SealOption = None,
+    seal_key: SealKeyOption = None,
     stress: StressOption = None,
+    buckets: BucketsOption = None,
+    reference: ReferenceOption = None,
     json: JsonOption = None,
 ) -> None:
     """Make a report again from its runs and compare: bytes under the same build, figures under another.
 
-    Exits 0 where nothing differs, 1 where something does (each place is told), 3 where an input cannot be read or was
-    changed. Seals and stress tests that the report was made with are to be given again.
+    Exits 0 where the bytes are the same, 1 where something differs (each place is told), 3 where an input cannot be
+    read or was changed, 4 where the report says that another build made it: then all that can be read is compared,
+    and the bytes of its pictures are not. Seals, stress tests and files of execution quality that the report was made
+    with are to be given again.
     """
     out = wide_console(json)
+    given = Given(seal or [], stress or [], seal_key, buckets, reference)
+    given.check()
     with readable(), shown_progress(out) as progress:
         from replay.compliance.prove import verify as prove
 
-        proof = prove(report, run_dirs, seal or [], stress or [], progress)
+        proof = prove(
+            report, run_dirs, given.seals, given.stress, given.key(), buckets=buckets, reference=reference,
+            progress=progress,
+        )  # fmt: skip
     if json is not None:
         write_json(json, proof)
     if json != "-":
-        good = not proof.differences
-        out.print(f"report verify: [bold {'green' if good else 'red'}]{proof.result}[/]")
+        colour = {"identical": "green", "same figures": "yellow"}.get(proof.result, "red")
+        out.print(f"report verify: [bold {colour}]{proof.result}[/]")
         for text in [*proof.differences, *([proof.note] if proof.note else [])]:
             out.print(f"  {text}", soft_wrap=True, markup=False)
     if proof.differences:
         raise typer.Exit(DIFFERENT)
+    if proof.result != "identical":
+        raise typer.Exit(OTHER_BUILD)

@@ -126,7 +126,7 @@ def _title(out: Console, text: str) -> None:
 
 
 def _instrument(out: Console, found: Instrument) -> None:
-    from replay.explain.words import commas
+    from engine.run.amounts import commas
     from replay.times import span_text
 
     best = f"bid {found.bid_px or 'none'}, offer {found.ask_px or 'none'}"
@@ -165,7 +165,7 @@ def _parents(out: Console, found: Past) -> None:
 
 
 def _parent(out: Console, parent: Parent) -> None:
-    from replay.explain.words import commas
+    from engine.run.amounts import commas
     from replay.times import clock_text_of
 
     px = f"at {parent.px}" if parent.px else "at the market"
@@ -196,7 +196,7 @@ def _parent(out: Console, parent: Parent) -> None:
 
 
 def _positions(out: Console, found: Past) -> None:
-    from replay.explain.words import commas
+    from engine.run.amounts import commas
 
     _title(out, f"Positions: {len(found.positions) or 'none'}")
     if not found.positions:

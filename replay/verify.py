@@ -28,6 +28,8 @@ from engine.run import drive, manifest, snapshot
 from engine.run.rerun import Rerun, Stop
 from replay import verify_older
 from replay.decode import decode
+from replay.state.peaks import peaks
+from replay.state.structs import Peak
 
 _CHUNK: Final = 16384
 WHY: Final = {
@@ -98,6 +100,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     #: The core's own counters after the last input: those of its last trading day, and how often that had rolled over.
     counters: dict[str, int]
     rolls: int = 0
+    #: How far rates and exposures came towards their limits.
+    peaks: list[Peak] = []
     difference: Difference | None = None
     #: Closed segments whose SHA-256 is that of the chain, the hash of the chain's last line, and what is wrong with it.
     chained_segments: int
@@ -167,6 +171,7 @@ def verify(run_dir: str | Path, progress: Progress | None = None) -> Verdict:
         events_per_s=int(rerun.inputs / seconds),
         counters={name: int(value) for name, value in zip(COUNTERS, rerun.state.counts, strict=True)},
         rolls=int(rerun.state.core[0].rolls),
+        peaks=list(peaks(rerun.state, run.read_config())),
         difference=difference,
         chained_segments=chain.segments,
         chain_head=chain.head,

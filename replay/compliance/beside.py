@@ -1,4 +1,4 @@
-"""The logs beside a run, which its watch writes: the clock against references, alerts, breaks of reconciliations.
+"""The logs beside a run: the clock against references, alerts, breaks of reconciliations, commands that people gave.
 
 Each is chained line by line (`replay.watch.chained`), and is read against its chain and against the heads that the
 watch's checkpoint has: a byte that was altered, a line that is gone or was cut off is an error that names line and
@@ -11,6 +11,7 @@ Worst case: a log is in memory while it is read, some 400 bytes a line; runs are
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,14 +19,18 @@ import msgspec
 import numpy as np
 
 from engine.errors import TickrouteError
-from replay.compliance.tally import Array
+from replay.compliance.tally import OUTSIDE, UNKNOWN, Array
 from replay.watch import checkpoint
 from replay.watch.chained import ChainError, rows
 
 CLOCK: Final = "clock.jsonl"
 ALERTS: Final = "alerts.jsonl"
 BREAKS: Final = "breaks.jsonl"
-LOGS: Final = (CLOCK, ALERTS, BREAKS)
+CONTROL: Final = "control.log"
+LOGS: Final = (CLOCK, ALERTS, BREAKS, CONTROL)
+#: How often the clock is sampled where a configuration does not say it.
+_EVERY_MS: Final = 1000
+_NEVER: Final = int(np.iinfo(np.int64).max)
 
 
 class LogError(TickrouteError):
@@ -44,6 +49,13 @@ class ClockLine(msgspec.Struct, frozen=True):
     error_bound_ns: int | None = None
     synchronised: bool = True
     step_ns: int = 0
+    monotonic_ns: int = 0
+
+    def after_ns(self, before: ClockLine) -> int:
+        """How long after another sample this one was taken, by the clock that nobody sets where both have it."""
+        if self.monotonic_ns and before.monotonic_ns:
+            return self.monotonic_ns - before.monotonic_ns
+        return self.realtime_ns - before.realtime_ns
 
     def outside(self, tolerance_ns: int) -> bool:
         """Whether the sample does not show the clock to be within a tolerance."""
@@ -64,6 +76,7 @@ class AlertLine(msgspec.Struct, frozen=True):
     subject: str = ""
     count: int = 1
     seen: bool = False
+    source: str = ""
 
 
 class BreakLine(msgspec.Struct, frozen=True):
@@ -78,6 +91,26 @@ class BreakLine(msgspec.Struct, frozen=True):
     found_ns: int = 0
 
 
+class ControlLine(msgspec.Struct, frozen=True):
+    """What came of a message to the control channel; `refused: WHY` where nothing did. `sender`: the uid or key."""
+
+    seq: int
+    outcome: str
+    realtime_ns: int = 0
+    sender: str = ""
+    peer: str = ""
+    person: str = ""
+    text: str = ""
+    lines_left_out: int = 0
+    request: dict[str, Any] = {}
+
+    @property
+    def refused(self) -> str:
+        """Why it was refused; empty where it was not."""
+        begin = "refused: "
+        return self.outcome.removeprefix(begin) if self.outcome.startswith(begin) else ""
+
+
 class Log(NamedTuple):
     """A file beside a run as it was read. `head` is the last line's chain value."""
 
@@ -90,60 +123,87 @@ class Log(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """What lies beside a run. `excursions`: begin and end in turn, ns of the engine's clock."""
+    """What lies beside a run. `excursions`: rows of begin, end and kind, ns of the engine's clock."""
 
     logs: dict[str, Log]
     clock: list[ClockLine]
     excursions: Array
     alerts: list[AlertLine]
     breaks: list[BreakLine]
+    control: list[ControlLine]
 
 
-def beside(run_dir: Path, run_id: str, tolerance_ns: int) -> Beside:
-    """Read what lies beside a run. LogError where a line is not as it was written."""
+def beside(run_dir: Path, run_id: str, tolerance_ns: int, every_ms: int, begin_ns: int) -> Beside:
+    """Read what lies beside a run whose first input was at `begin_ns`, and whose clock was to be sampled `every_ms`.
+    LogError where a line is not as it was written."""
     found: dict[str, list[Any]] = {}
     logs = {}
-    for name, kind in ((CLOCK, ClockLine), (ALERTS, AlertLine), (BREAKS, BreakLine)):
+    for name, kind in zip(LOGS, (ClockLine, AlertLine, BreakLine, ControlLine), strict=True):
         log, found[name] = _read(run_dir, name, run_id, kind)
         if log is not None:
             logs[name] = log
-    return Beside(logs, found[CLOCK], excursions(found[CLOCK], tolerance_ns), found[ALERTS], found[BREAKS])
+    stretches = excursions(found[CLOCK], tolerance_ns, (every_ms or _EVERY_MS) * 1_000_000, begin_ns)
+    return Beside(logs, found[CLOCK], stretches, found[ALERTS], found[BREAKS], found[CONTROL])
 
 
-def excursions(samples: list[ClockLine], tolerance_ns: int) -> Array:
-    """Stretches of the engine's clock without a sample that shows it to be within the tolerance: from the last good
-    sample (0: there was none) to the next good one (the largest int64: none came)."""
-    found: list[int] = []
-    outside, good_ns = False, 0
-    for sample in samples:
-        bad = sample.outside(tolerance_ns)
-        if bad and not outside:
-            found.append(good_ns)
-        elif outside and not bad:
-            found.append(sample.clock_ns)
-        outside = bad
-        good_ns = good_ns if bad else sample.clock_ns
-    if outside:
-        found.append(int(np.iinfo(np.int64).max))
-    return np.array(found, dtype=np.int64)
+def excursions(samples: list[ClockLine], tolerance_ns: int, every_ns: int, begin_ns: int) -> Array:
+    """Stretches of the engine's clock that no evidence shows to be within the tolerance, in order: rows of begin, end
+    and kind.
+
+    OUTSIDE: from the last good sample to the next good one, where there are bad ones between. UNKNOWN: where there are
+    no samples for more than twice `every_ns`, before the first, and behind the last (its end is the largest int64).
+    """
+    found: list[list[int]] = []
+
+    def add(begin: int, end: int, kind: int) -> None:
+        begin = max(begin, found[-1][1] if found else begin_ns)
+        if end <= begin:
+            return
+        if found and found[-1][1] == begin and found[-1][2] == kind:
+            found[-1][1] = end
+        else:
+            found.append([begin, end, kind])
+
+    add(begin_ns, samples[0].clock_ns if samples else _NEVER, UNKNOWN)
+    bad = [sample.outside(tolerance_ns) for sample in samples]
+    for n, (one, two) in enumerate(pairwise(samples)):
+        if not 0 <= two.after_ns(one) <= 2 * every_ns:
+            add(one.clock_ns, two.clock_ns, UNKNOWN)
+        elif bad[n] or bad[n + 1]:
+            add(one.clock_ns, two.clock_ns, OUTSIDE)
+    if samples:
+        add(samples[-1].clock_ns, _NEVER, UNKNOWN)
+    return np.array(found, dtype=np.int64).reshape(-1, 3)
 
 
 def _read(run_dir: Path, name: str, run_id: str, kind: type[Any]) -> tuple[Log | None, list[Any]]:
-    path = run_dir / name
+    path, head = run_dir / name, checkpoint.heads(run_dir).get(name)
     if not path.exists():
-        if name in checkpoint.heads(run_dir):
+        if head is not None:
             raise LogError(f"{path}: is missing, and the watch had written it; restore it from a copy")
         return None, []
     lines: list[Any] = []
     chain = ""
     try:
-        for row in rows(path, run_id, checkpoint.heads(run_dir).get(name)):
+        if name == CONTROL and head is None and not _chained(path):
+            return None, []
+        for row in rows(path, run_id, head):
             chain = str(row["chain"])
             lines.append(msgspec.convert(row, kind))
+        data = path.read_bytes()
     except ChainError as error:
         raise LogError(f"{error}; restore it from a copy, or find out who changed it") from error
     except msgspec.ValidationError as error:
         raise LogError(f"{path}, line {len(lines) + 1}: {error}") from error
-    data = path.read_bytes()
+    except OSError as error:
+        raise LogError(f"{path}: cannot be read: {error.strerror}; report as the user that it belongs to") from error
     unfinished = len(data) - data.rfind(b"\n") - 1
     return Log(name, len(data), hashlib.sha256(data).hexdigest(), len(lines), unfinished, chain), lines
+
+
+def _chained(path: Path) -> bool:
+    """Whether a log of commands is one that can be held to its chain; earlier builds wrote plain lines. An empty one
+    may be either."""
+    with path.open("rb") as file:
+        first = file.readline()
+    return not first or b',"chain":"' in first

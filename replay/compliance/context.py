@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 from replay.compliance.document import Source, column
@@ -11,6 +12,7 @@ from replay.compliance.runs import Read, RunFacts
 from replay.compliance.sealing import Sealed
 from replay.compliance.stressed import Stressed
 from replay.compliance.tally import Array
+from replay.state.structs import Peak
 
 
 class Replayed(NamedTuple):
@@ -20,6 +22,8 @@ class Replayed(NamedTuple):
     outputs: int
     hashes: list[str]
     note: str
+    #: How far limits were used, of the run's state at its end.
+    peaks: list[Peak] = []  # noqa: RUF012  never written
 
 
 class Context(NamedTuple):
@@ -30,6 +34,9 @@ class Context(NamedTuple):
     replayed: list[Replayed | None]
     sealed: list[Sealed | None]
     stressed: list[Stressed] = []  # noqa: RUF012  never written
+    #: Files of `tickroute quality`: its divisions, and its reference data.
+    buckets: Path | None = None
+    reference: Path | None = None
 
     @property
     def runs(self) -> list[RunFacts]:

@@ -15,6 +15,8 @@ import msgspec
 
 FORMAT: Final = 1
 Cell = int | float | str | None
+#: A kind of column for programs alone: the number of a record, whose text is in another column. No page shows it.
+RAW: Final = "raw"
 
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -116,6 +118,8 @@ class Options(Struct, frozen=True):
     profile: str
     replays: int
     seals: list[str]
+    #: The public key that seals had to be signed by; empty where any would do.
+    seal_key: str = ""
 
 
 class Report(Struct, frozen=True):
@@ -148,6 +152,21 @@ def column(key: str, label: str, kind: str, doc: str, unit: str = "") -> Column:
 
 
 _UNITS: Final = {"ns": "ns", "time": "ns since 1970, engine clock", "share": "1", "bps": "bps", "bytes": "bytes"}
+
+
+def visible(report: Report) -> Report:
+    """A report as pages show it: without the columns that are for programs alone."""
+    replace = msgspec.structs.replace
+    parts = [replace(part, tables=[_visible(table) for table in part.tables]) for part in report.parts]
+    return replace(report, parts=parts)
+
+
+def _visible(table: Table) -> Table:
+    kept = [n for n, c in enumerate(table.columns) if c.kind != RAW]
+    if len(kept) == len(table.columns):
+        return table
+    columns = [table.columns[n] for n in kept]
+    return msgspec.structs.replace(table, columns=columns, rows=[[row[n] for n in kept] for row in table.rows])
 
 
 def shown(cell: Cell, kind: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from replay.compliance.document import Cell, Report, canonical, ranges, shown, span
+from replay.compliance.document import Cell, Report, canonical, ranges, shown, span, visible
 from replay.compliance.draw import as_svg
 from replay.report.pages import own_ids, template
 
@@ -23,7 +23,7 @@ def page(report: Report) -> str:
 
     data = canonical(report).decode().replace("</", "<\\/")
     text: str = template(Path(__file__).parent, {"cell": cell, "ranges": ranges}).render(
-        r=report,
+        r=visible(report),
         pictures={figure.id: own_ids(as_svg(figure), f"f{figure.id.replace('.', '')}") for figure in _figures(report)},
         data=Markup(data),
         begin=Markup(BEGIN),

@@ -12,20 +12,24 @@ from pathlib import Path
 
 from engine.jit import build_hash, source_hash
 from replay.compliance import (
+    parts_alerts,
     parts_clock,
     parts_controls,
     parts_front,
     parts_gaps,
     parts_latency,
+    parts_method,
     parts_orders,
     sealing,
     stressed,
 )
 from replay.compliance.context import Context, Replayed
 from replay.compliance.document import FORMAT, Input, Options, Part, Report, RunRange, canonical
-from replay.compliance.profile import Profile, load
+from replay.compliance.profile import load
 from replay.compliance.runs import Pass, Progress, Read, RunsError, TamperedError
 from replay.compliance.sealing import Sealed
+from replay.quality.settings import sha256_of
+from replay.state.structs import Peak
 
 #: Packages that figures, pictures and files depend on.
 _LIBRARIES = ("jinja2", "matplotlib", "msgspec", "numpy", "pyarrow", "reportlab")
@@ -38,25 +42,34 @@ def make(
     replays: int = 2,
     seals: Sequence[Path] = (),
     stress: Sequence[Path] = (),
+    seal_key: str = "",
+    buckets: Path | None = None,
+    reference: Path | None = None,
     names: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """The report of runs. `replays`: how often each is replayed; `seals`: files that `tickroute seal` wrote;
-    `stress`: files that `tickroute stress --json` wrote; `names`: run id -> what to call its directory, where not by
-    its own name.
+    `stress`: files that `tickroute stress --json` wrote; `seal_key`: the public key, hexadecimal, that must have
+    signed the seals; `buckets`, `reference`: files of `tickroute quality`; `names`: run id -> what to call its
+    directory, where not by its own name.
 
     JournalError, LogError, SealError, StressFileError: an input cannot be read or was changed, with the place.
-    RunsError, UsageError.
+    SealKeyError, RunsError, ConfigError, UsageError.
     """
     rules = load(profile)
     tests = [stressed.read(path) for path in stress]
     read = Pass(paths, rules.clock_tolerance_ns, progress).read()
     runs = [run._replace(name=(names or {}).get(run.run_id, run.name)) for run in read.runs]
     read = read._replace(runs=runs)
-    sealed = _sealed(read, seals)
+    sealed = _sealed(read, seals, seal_key)
     replayed = [_replay(run.path, replays, progress) for run in read.runs]
-    parts = _parts(Context(read, rules, replayed, sealed, tests))
-    return _report(read, rules, parts, replays, sealed, tests)
+    parts = _parts(Context(read, rules, replayed, sealed, tests, buckets, reference))
+    options = Options(
+        profile=rules.name, replays=replays, seals=[s.sha256 for s in sealed if s is not None], seal_key=seal_key
+    )
+    named = (("buckets", buckets), ("reference", reference))
+    files = [one.file for one in tests] + [_input(label, path) for label, path in named if path is not None]
+    return _report(read, parts, options, sealed, files)
 
 
 def _parts(c: Context) -> list[Part]:
@@ -70,23 +83,22 @@ def _parts(c: Context) -> list[Part]:
         parts_clock.clock(c),
         parts_gaps.gaps(c),
         parts_controls.controls(c),
-        parts_clock.alerts(c),
+        parts_alerts.alerts(c),
         parts_orders.execution(c),
         parts_orders.audit(c),
         parts_orders.capacity(c),
-        parts_orders.method(c),
+        parts_method.method(c),
     ]
 
 
 def _report(
     read: Read,
-    rules: Profile,
     parts: list[Part],
-    replays: int,
+    options: Options,
     sealed: list[Sealed | None],
-    tests: list[stressed.Stressed],
+    files: list[Input],
 ) -> Report:
-    inputs = [one.file for one in tests]
+    inputs = list(files)
     for r in read.runs:
         inputs += [Input(run=r.label, name=f.name, size=f.size, sha256=f.sha256) for f in r.files]
         inputs += [
@@ -103,9 +115,9 @@ def _report(
         source_hash=source_hash(),
         report_hash=report_hash(),
         libraries={name: _version(name) for name in _LIBRARIES},
-        options=Options(profile=rules.name, replays=replays, seals=[s.sha256 for s in sealed if s is not None]),
+        options=options,
         title=f"Latency and order-routing report: {what}",
-        subtitle=f"{parts_front.period(read.runs)}; {count}; rule profile {rules.name}",
+        subtitle=f"{parts_front.period(read.runs)}; {count}; rule profile {options.profile}",
         runs=[
             RunRange(
                 label=r.label,
@@ -125,12 +137,17 @@ def _report(
     )
 
 
+def _input(label: str, path: Path) -> Input:
+    """A file that a report is told of, as an input. ConfigError where it cannot be read."""
+    return Input(run=label, name=path.name, size=path.stat().st_size, sha256=sha256_of(path))
+
+
 def report_hash() -> str:
-    """SHA-256 of the sources of this package: reports of one build and one such hash are the same bytes."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*")):
+    """SHA-256 of the sources of `replay`: reports of one build and one such hash are the same bytes."""
+    digest, folder = hashlib.sha256(), Path(__file__).parents[1]
+    for path in sorted(folder.rglob("*")):
         if path.suffix in (".py", ".toml", ".j2", ".css"):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+            digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
@@ -147,12 +164,12 @@ def _replay(path: Path, replays: int, progress: Progress | None) -> Replayed | N
 
     if replays < 1:
         return None
-    hashes, result, outputs, note = [], "", 0, ""
+    hashes, result, outputs, peaks = list[str](), "", 0, list[Peak]()
     for n in range(replays):
         if progress is not None:
             progress(f"replay {n + 1} of {path.name}", n, replays)
         verdict = verify(path)
-        result, outputs = verdict.result, verdict.outputs
+        result, outputs, peaks = verdict.result, verdict.outputs, verdict.peaks
         if verdict.not_compared is not None:
             return Replayed(f"{result}, not compared", outputs, [], verdict.not_compared)
         if verdict.difference is not None:
@@ -161,14 +178,16 @@ def _replay(path: Path, replays: int, progress: Progress | None) -> Replayed | N
         hashes.append(verdict.state_hash)
     if len(set(hashes)) > 1:
         raise RunsError(f"{path}: {replays} replays came to different states: this build is not deterministic")
-    return Replayed(result, outputs, hashes, note)
+    return Replayed(result, outputs, hashes, "", peaks)
 
 
-def _sealed(read: Read, files: Sequence[Path]) -> list[Sealed | None]:
+def _sealed(read: Read, files: Sequence[Path], key: str) -> list[Sealed | None]:
     """The seal of each run. SealError where a file is no seal, or a run is not as it was sealed."""
     found: dict[str, tuple[Path, sealing.Seal]] = {}
     for file in files:
         one = sealing.read(file)
+        if key:
+            sealing.signed_by(one, file, key)
         found[one.body.run_id] = file, one
     known = {run.run_id for run in read.runs}
     for run_id, (file, _) in found.items():
@@ -183,5 +202,5 @@ def _sealed(read: Read, files: Sequence[Path]) -> list[Sealed | None]:
         wrong = sealing.compare(one, run.path)
         if wrong is not None:
             raise sealing.SealError(f"{wrong} (sealed in {file}); restore it from a copy, or find out who changed it")
-        sealed.append(Sealed(one.body.last_seq, one.public_key, one.sha256))
+        sealed.append(Sealed(one.body.last_seq, one.public_key, one.sha256, bool(key)))
     return sealed

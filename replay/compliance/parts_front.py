@@ -22,7 +22,7 @@ def cover(c: Context) -> Part:
             column("asks", "what it asks", "wide", "what it asks, in our words"),
             column("parts", "answered in part", "text", "the parts of this report that answer"),
         ],
-        rows=[[r.id, cited(r), r.asks, ", ".join(map(str, r.parts))] for r in c.profile.rules],
+        rows=[[r.id, cited(r), r.asks, ", ".join(map(str, r.parts)) or "none: not covered"] for r in c.profile.rules],
         source=[],
         note="Rules come from the profile's data file. Only what was read in its own text is cited.",
     )
@@ -32,7 +32,7 @@ def cover(c: Context) -> Part:
         texts=[c.profile.title, *(f"Default of this profile: {text}." for text in c.profile.defaults)],
         tables=[_runs(c), rules, _hosts(c), _scope(c)],
         figures=[],
-        missing=[],
+        missing=[said("p0.not_covered", id=r.id, asks=r.asks) for r in c.profile.rules if not r.parts],
     )
 
 
@@ -110,19 +110,23 @@ def _hosts(c: Context) -> Table:
 
 def lineage(c: Context) -> Part:
     """Part 1."""
-    missing = []
+    missing: list[str] = []
+    texts = [said("p1.chain")]
     for r, replayed, sealed in zip(c.runs, c.replayed, c.sealed, strict=True):
         if replayed is None:
             missing.append(said("p1.no_replay", run=r.label))
         if sealed is not None and sealed.last_seq < r.last_seq:
             ends = {"first": f"{r.first_seq:,}", "last": f"{sealed.last_seq:,}", "end": f"{r.last_seq:,}"}
             missing.append(said("p1.sealed", run=r.label, **ends))
+        if sealed is not None:
+            word = "pinned" if sealed.pinned else "signed" if sealed.public_key else "unsigned"
+            (texts if sealed.pinned else missing).append(said(f"p1.{word}", run=r.label, signer=sealed.public_key))
     if not any(c.sealed):
         missing.append(said("p1.no_seal"))
     return Part(
         number=1,
         title="Lineage",
-        texts=[said("p1.chain")],
+        texts=texts,
         tables=[_chains(c), _proofs(c), _files(c), _messages(c)],
         figures=[],
         missing=missing,

@@ -1,4 +1,4 @@
-"""Parts 10 to 13: execution by venue, the audit of order states, capacity, and the method."""
+"""Parts 10 to 12: execution by venue, the audit of order states, and capacity."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from engine.core.lifecycle import PRECEDENCE
 from engine.record.records import ExecType, OrdStatus, Reason
-from replay.compliance import quantiles, stressed
+from replay.compliance import stressed
 from replay.compliance import tally as y
 from replay.compliance.beside import BREAKS
 from replay.compliance.context import Context, of
@@ -15,10 +15,9 @@ from replay.compliance.document import Cell, Figure, Line, Part, Table, column, 
 from replay.compliance.parts_latency import feed_clocks
 from replay.compliance.quality import quality, why_not
 from replay.compliance.quality import tables as quality_tables
-from replay.compliance.quantiles import at
 from replay.compliance.rare import MOST
 from replay.compliance.runs import RunFacts
-from replay.compliance.texts import list_said, listed, said
+from replay.compliance.texts import listed, said
 from replay.decode import reason_name
 
 _STATUS_NAMES: Final = [status.name.lower().replace("_", " ") for status in PRECEDENCE] + ["none"]
@@ -290,6 +289,14 @@ def _reconciled(c: Context) -> list[Table]:
     return [table] if table.source else []
 
 
+def _recorded(c: Context) -> stressed.Recorded:
+    """The most messages that the runs took in, by window, and from when to when they ran."""
+    peaks = c.tally["peaks"].reshape(2, len(y.WINDOWS_NS), 4)
+    times = [time_ns for r in c.runs for time_ns in (r.begin_ns, r.end_ns) if time_ns]
+    most = {window_ns: int(peaks[0, w, 0]) for w, window_ns in enumerate(y.WINDOWS_NS)}
+    return stressed.Recorded(most, min(times, default=0), max(times, default=0))
+
+
 def capacity(c: Context) -> Part:
     """Part 12."""
     peaks = c.tally["peaks"].reshape(2, len(y.WINDOWS_NS), 4)
@@ -322,44 +329,8 @@ def capacity(c: Context) -> Part:
     return Part(
         number=12,
         title="Capacity",
-        texts=[said("p12.windows"), *stressed.texts(c.stressed, c.profile.stress_factor)],
+        texts=[said("p12.windows"), *stressed.texts(c.stressed, c.profile.stress_factor, _recorded(c))],
         tables=[*([table] if rows else []), *([stressed.table(c.stressed)] if c.stressed else [])],
         figures=[],
         missing=missing if rows else ["No message was taken in.", *missing],
     )
-
-
-def method(c: Context) -> Part:
-    """Part 13."""
-    tally = c.tally
-    named: list[tuple[str, int]] = [
-        ("events without a measurement (they sent nothing)", _inputs(c) - int(tally["checks"][y.C_STAGES])),
-        ("latencies below 0, in no cell, kept in the ranks", int(tally["negative"][: y.INSIDE].sum())),
-        ("latencies above an hour, in no cell, kept in the ranks", int(tally["over"][: y.INSIDE].sum())),
-        ("orders beyond the tables of this report, in no figure of parts 10 and 11", sum(r.overflow for r in c.runs)),
-        ("refused inputs, in no figure but part 7", int(tally["refusals"].sum())),
-        ("torn bytes behind journals' last frames", sum(r.torn_bytes for r in c.runs)),
-        ("unfinished bytes at the end of logs", _unfinished(c)),
-        ("events whose response time is not known (the feed was the clock)", _without_response(c)),
-    ]
-    table = Table(
-        id="13.1",
-        title="What is left out, counted",
-        columns=[column("what", "what", "text", "what is left out"), column("n", "n", "int", "how many")],
-        rows=[[name, n] for name, n in named],
-        source=c.source(),
-    )
-    words = list_said("p13.method", draws=f"{quantiles.DRAWS:,}", seed=quantiles.SEED) + list_said("p13.limits")
-    return Part(number=13, title="Method, limits, exclusions", texts=words, tables=[table], figures=[], missing=[])
-
-
-def _inputs(c: Context) -> int:
-    return sum(n for r in c.runs for n in r.inputs.values())
-
-
-def _unfinished(c: Context) -> int:
-    return sum(log.unfinished for r in c.runs for log in r.beside.logs.values())
-
-
-def _without_response(c: Context) -> int:
-    return at(c.tally, y.TOTAL).n - at(c.tally, y.RESPONSE).n

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from replay.compliance.document import Cell, Column, Report, Table, canonical, ranges, shown
+from replay.compliance.document import Cell, Column, Report, Table, canonical, ranges, shown, visible
 from replay.compliance.html import bound
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SANS, MONO = "DejaVuSans", "DejaVuSansMono"
 _SIZE: Final = 6.4
+#: Smaller letters nobody reads.
+_LEAST: Final = 4.6
 #: Points: A4 landscape less its margins.
 _PAGE: Final = (841.89, 595.28)
 _MARGIN: Final = 34.0
@@ -56,7 +58,7 @@ def document(report: Report) -> bytes:
         canvas.drawRightString(_PAGE[0] - _MARGIN, 20, f"page {doc.page}")
 
     made.addPageTemplates([PageTemplate(frames=[frame], onPage=footed)])
-    made.build(_story(report))
+    made.build(_story(visible(report)))
     return out.getvalue()
 
 
@@ -69,6 +71,8 @@ def marks(report: Report) -> dict[str, Any]:
         "names": {run.run_id: run.name for run in report.runs},
         "options": json.loads(canonical(report.options)),
         "report_hash": report.report_hash,
+        "source_hash": report.source_hash,
+        "version": report.version,
     }
 
 
@@ -148,14 +152,14 @@ def _table(table: Table) -> Flowable:
     """A table that repeats its heading and breaks over pages."""
     from reportlab.platypus import LongTable, Paragraph, TableStyle
 
-    styles = {
-        "wide": _style("wide", _SIZE),
-        "hash": _style("hash", _SIZE - 1.2, fontName=MONO, splitLongWords=1),
-        "head": _style("cell", _SIZE, textColor=_SOFT),
-        "right": _style("right", _SIZE, textColor=_SOFT, alignment=2),
-    }
     texts = [[_text(row[n], c) for n, c in enumerate(table.columns)] for row in table.rows]
-    widths = _widths(table.columns, texts)
+    widths, size = _widths(table.columns, texts)
+    styles = {
+        "wide": _style("wide", size),
+        "hash": _style("hash", size - 1.2, fontName=MONO, splitLongWords=1),
+        "head": _style("cell", size, textColor=_SOFT),
+        "right": _style("right", size, textColor=_SOFT, alignment=2),
+    }
     heads = [Paragraph(_xml(c.label), styles["head" if c.kind in _LEFT else "right"]) for c in table.columns]
     cells: list[list[Any]] = [
         [
@@ -165,7 +169,7 @@ def _table(table: Table) -> Flowable:
         for row in texts
     ]
     commands: list[Any] = [
-        ("FONT", (0, 0), (-1, -1), SANS, _SIZE, _SIZE * 1.2),
+        ("FONT", (0, 0), (-1, -1), SANS, size, size * 1.2),
         ("TEXTCOLOR", (0, 0), (-1, -1), _INK),
         ("VALIGN", (0, 0), (-1, -1), "TOP"),
         ("LINEBELOW", (0, 0), (-1, -1), 0.3, _RULE),
@@ -186,8 +190,9 @@ def _text(cell: Cell, c: Column) -> str:
     return shown(cell, c.kind)
 
 
-def _widths(columns: list[Column], texts: list[list[str]]) -> list[float]:
-    """Widths of columns: of plain ones their longest text's; what is left is shared by those that may break."""
+def _widths(columns: list[Column], texts: list[list[str]]) -> tuple[list[float], float]:
+    """Widths of columns: of plain ones their longest text's; what is left is shared by those that may break. And the
+    size of the letters, smaller where a table would be wider than the page."""
     from reportlab.pdfbase.pdfmetrics import stringWidth
 
     widest = []
@@ -205,8 +210,8 @@ def _widths(columns: list[Column], texts: list[list[str]]) -> list[float]:
     if wanted > left:
         for n in loose:
             widest[n] = widest[n] / wanted * left
-    total = sum(widest)
-    return [width * min(1.0, _WIDTH / total) for width in widest]
+    factor = min(1.0, _WIDTH / sum(widest))
+    return [width * factor for width in widest], max(_SIZE * factor, _LEAST)
 
 
 def _picture(figure: Any) -> Flowable:

@@ -1,11 +1,13 @@
 """`verify`: a report made again from its runs, and compared; what differs is told with its place.
 
-Under the same build (sources, libraries, CPU) the bytes are compared. Under another one pictures and markup may differ,
-so the figures are: every cell of every table, and the numbers of every figure. Each input's SHA-256 is held to the one
-that the report names, so that a changed input is told as that.
+Under the same build (sources, libraries, CPU) the bytes are compared. What a report says of its build is its own word,
+so it is put into what was made again before that is rendered, and the bytes are compared all the same: a report whose
+build differs in nothing that shows comes out byte for byte. Where it does not, everything that people and programs can
+read in it is held to what was made (`readable`), and the result is never "identical". Each input's SHA-256 is held to
+the one that the report names, so that a changed input is told as that.
 
-Worst case: as making the report. A PDF of another build holds only its figures' hash: that they differ is said, and not
-where; its text cannot be compared.
+Worst case: as making the report. A PDF of another build whose bytes differ holds only its figures' hash: that is
+compared, its pages cannot be, and the note says so.
 """
 
 from __future__ import annotations
@@ -15,13 +17,15 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from engine.errors import TickrouteError
+from replay.compliance import sealing
 from replay.compliance.document import Options, Part, Report, canonical
 from replay.compliance.make import make
+from replay.compliance.readable import readable
 from replay.compliance.runs import Progress
 from replay.compliance.write import read_report, rendered
 
@@ -33,11 +37,13 @@ class ReportError(TickrouteError):
 
 
 class Claim(NamedTuple):
-    """What a report says of itself. `report` is None for a PDF, which holds the figures' hash alone."""
+    """What a report says of itself. `report` is None for a PDF, which holds the figures' hash alone.
+
+    `build`: the fields of BUILD, those that the form holds.
+    """
 
     form: str
-    build_hash: str
-    report_hash: str
+    build: dict[str, Any]
     figures_sha256: str
     options: Options
     names: dict[str, str]
@@ -45,7 +51,8 @@ class Claim(NamedTuple):
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """What a verification found. `result`: identical (bytes), same figures (another build), or different."""
+    """What a verification found. `result`: identical (bytes), same figures (it says that another build made it), or
+    different."""
 
     result: str
     report: str
@@ -62,25 +69,41 @@ def verify(
     runs: Sequence[Path],
     seals: Sequence[Path] = (),
     stress: Sequence[Path] = (),
+    seal_key: str = "",
+    *,
+    buckets: Path | None = None,
+    reference: Path | None = None,
     progress: Progress | None = None,
 ) -> Proof:
-    """Make a report again and compare. ReportError where it is none; other errors as `make`."""
+    """Make a report again and compare. ReportError where it is none; other errors as `make`. `seal_key`: the key that
+    must have signed the seals, whether the report was made with one or not."""
     claim = claimed(path)
+    for file in seals if seal_key else ():
+        sealing.signed_by(sealing.read(file), file, seal_key)
     made = make(
         runs,
         claim.options.profile,
         replays=claim.options.replays,
         seals=seals,
         stress=stress,
+        seal_key=claim.options.seal_key,
+        buckets=buckets,
+        reference=reference,
         names=claim.names,
         progress=progress,
     )
-    return compare(path, claim, made, lambda: rendered(made, claim.form))
+    return compare(path, claim, made, lambda told: rendered(told, claim.form))
 
 
-def compare(path: Path, claim: Claim, made: Report, files: Callable[[], dict[str, bytes]]) -> Proof:
-    """A report held to what was made again; `files` gives it in the report's form."""
-    same_build = (claim.build_hash, claim.report_hash) == (made.build_hash, made.report_hash)
+#: What a report says of the build that made it; the rest of it follows from its runs and options.
+BUILD: Final = ("build_hash", "source_hash", "report_hash", "libraries", "version")
+_DECIDES: Final = ("build_hash", "report_hash", "libraries")
+
+
+def compare(path: Path, claim: Claim, made: Report, files: Callable[[Report], dict[str, bytes]]) -> Proof:
+    """A report held to what was made again; `files` renders a report in the form of the one at `path`."""
+    same_build = all(getattr(made, name) == claim.build[name] for name in _DECIDES if name in claim.build)
+    told = made if same_build else msgspec.structs.replace(made, **claim.build)
     differences = _inputs(claim, made)
     if claim.report is not None:
         differences += figures(claim.report.parts, made.parts)
@@ -88,13 +111,17 @@ def compare(path: Path, claim: Claim, made: Report, files: Callable[[], dict[str
             differences.append("the report's figures are not those of its own figures_sha256")
     elif claim.figures_sha256 != made.figures_sha256:
         differences.append(f"figures_sha256 is {claim.figures_sha256}; made again it is {made.figures_sha256}")
-    same_libraries = claim.report is None or claim.report.libraries == made.libraries
-    if same_build and same_libraries:
-        differences += _bytes(path, files())
-        return _proof(path, claim, same_build, differences, "identical", "")
-    note = "made by another build: figures were compared, and not the bytes"
-    if claim.report is None:
-        note = "made by another build: the figures' hash was compared; the text of a PDF cannot be"
+    rendering = files(told)
+    places = _bytes(path, rendering)
+    if same_build:
+        return _proof(path, claim, same_build, differences + places, "identical", "")
+    if not places:
+        note = "it says that another build made it; but for that, this build makes the same bytes"
+        return _proof(path, claim, same_build, differences, "same figures", note)
+    differences += readable(path, claim.form, rendering)
+    note = "it says that another build made it: figures and texts were compared, and not the bytes and the pictures"
+    if claim.form == "pdf":
+        note = "it says that another build made it: its figures' hash was compared, and not what its pages show"
     return _proof(path, claim, same_build, differences, "same figures", note)
 
 
@@ -127,7 +154,8 @@ def claimed(path: Path) -> Claim:
 
 def _claim(form: str, report: Report) -> Claim:
     names = {run.run_id: run.name for run in report.runs}
-    return Claim(form, report.build_hash, report.report_hash, report.figures_sha256, report.options, names, report)
+    build = {name: getattr(report, name) for name in BUILD}
+    return Claim(form, build, report.figures_sha256, report.options, names, report)
 
 
 def _pdf_claim(path: Path) -> Claim:
@@ -139,9 +167,8 @@ def _pdf_claim(path: Path) -> Claim:
     try:
         marks = json.loads(text)
         options = msgspec.convert(marks["options"], Options)
-        return Claim(
-            "pdf", marks["build_hash"], marks["report_hash"], marks["figures_sha256"], options, marks["names"], None
-        )
+        build = {name: str(marks[name]) for name in BUILD if name != "libraries"}
+        return Claim("pdf", build, marks["figures_sha256"], options, marks["names"], None)
     except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
         raise ValueError(f"{path} at byte {found.start()}: its keywords cannot be read: {error}") from error
 

@@ -25,7 +25,9 @@ def largest(c: Context) -> int:
 
 def quality(c: Context) -> Quality | None:
     """The execution quality of the runs; None where `why_not` says something, or no order was sent."""
-    return measure([r.path for r in c.runs]) if largest(c) and not why_not(c) else None
+    if not largest(c) or why_not(c):
+        return None
+    return measure([r.path for r in c.runs], buckets=c.buckets, reference=c.reference)
 
 
 def why_not(c: Context) -> str:
@@ -50,8 +52,9 @@ def tables(c: Context, found: Quality) -> list[Table]:
             columns=[column("what", "what", "wide", "what is missing"), column("n", "n", "int", "how often")],
             rows=[[what, n] for what, n in sorted(found.missing.items())],
             source=c.source(),
-            note=f"Buckets and horizons: SHA-256 {found.buckets.sha256}.",
+            note=f"Buckets and horizons: SHA-256 {found.buckets.sha256}; reference data: {_named(found)}.",
         ),
+        _realised(c, found),
     ]  # fmt: skip
 
 
@@ -95,3 +98,36 @@ def _cells(row: Row) -> list[Cell]:
         row.by.get("currency"), s.qty, s.effective_spread_bps, s.quoted_spread_bps, s.net_improvement_bps,
         s.improved_qty, s.mid_qty, s.near_qty, s.far_qty, row.fees_bps, row.time_to_fill_p50_ns, *later,
     ]  # fmt: skip
+
+
+def _named(found: Quality) -> str:
+    return f"SHA-256 {found.reference.sha256}" if found.reference is not None else "none"
+
+
+def _realised(c: Context, found: Quality) -> Table:
+    """Realised spreads by venue and strategy, a column a horizon."""
+    rows: list[list[Cell]] = [
+        [
+            *(row.by.get(name) for name in ("venue", "strategy", "currency")), row.spreads.qty,
+            row.spreads.effective_spread_bps, *(told.realized_spread_bps for told in row.spreads.later),
+        ]
+        for row in found.venue_strategies
+    ]  # fmt: skip
+    return Table(
+        id="10.6",
+        title="Realised spread by venue and strategy",
+        columns=[
+            column("venue", "venue", "text", "the venue"),
+            column("strategy", "strategy", "text", "the strategy"),
+            column("currency", "currency", "text", "the currency of spreads"),
+            column("qty", "with quotes", "qty", "executed quantity that had a two-sided reference"),
+            column("effective_bps", "effective spread", "bps", "twice the distance from the mid-point at the decision"),
+            *[
+                column(f"realised_{ms}ms_bps", _label(ms), "bps", f"twice the distance from the mid {ms} ms later")
+                for ms in found.horizons_ms
+            ],
+        ],
+        rows=rows,
+        source=c.source(),
+        note="What a venue's liquidity kept of the effective spread: the smaller, the more the market moved with us.",
+    )

@@ -78,6 +78,10 @@ class RunFacts(NamedTuple):
     by_venue: Array
     routed: Array
     filled: Array
+    #: Records of this run: alerts by code, blocks by rule, refusals by template and reason.
+    alerts: Array
+    blocks: Array
+    refusals: Array
     overflow: int
     #: Orders at venues whose venue's last CumQty is not what was executed.
     cum_differs: int
@@ -119,20 +123,21 @@ class Pass:
 
     def read(self) -> Read:
         """Read all runs."""
-        for path, _ in self.paths:
-            self._run(path)
+        for path, first_ns in self.paths:
+            self._run(path, first_ns)
         run = self.lasting["run"][0]
         return Read(
             self.lasting, self.runs, self.venues, self.strategies, int(run["bin_origin_ns"]), int(run["bin_ns"])
         )
 
-    def _run(self, path: Path) -> None:
+    def _run(self, path: Path, first_ns: int) -> None:
         label = f"R{len(self.runs) + 1}"
         with JournalReader(path) as reader:
             facts = manifest.from_bytes(reader.manifest)
             config = facts.read_config()
-            aside = beside(path, reader.run_id.hex(), self.tolerance_ns)
+            aside = beside(path, reader.run_id.hex(), self.tolerance_ns, config.clock.every_ms, first_ns)
             tally = self._tally(path, config, aside)
+            before = {name: self.lasting[name].copy() for name in ("alerts", "blocks", "refusals")}
             take, settle = kernels()
             rare, segments = Rare(facts.schema_version), _Segments()
             kinds = np.zeros(len(Kind) + 1, dtype=np.int64)
@@ -186,6 +191,9 @@ class Pass:
                 by_venue=tally.by_venue.reshape(-1, y.V_COLUMNS).copy(),
                 routed=tally.routed.reshape(len(config.venue), -1).copy(),
                 filled=tally.filled.reshape(len(config.venue), -1).copy(),
+                alerts=tally.alerts - before["alerts"],
+                blocks=tally.blocks - before["blocks"],
+                refusals=tally.refusals - before["refusals"],
                 overflow=int(run["overflow"]),
                 cum_differs=int((tally.child_marks[: int(run["children"])] & y.CUM_DIFFERS != 0).sum()),
             )
@@ -204,7 +212,7 @@ class Pass:
         run["run"], run["strategy"] = len(self.runs) + 1, strategy
         run["live_clock"] = config.engine.clock == "monotonic"
         run["first_parent"] = run["first_child"] = -1
-        run["excursions"] = len(aside.excursions) // 2
+        run["excursions"] = len(aside.excursions)
         self.lasting["now"][:] = 0
         self.lasting["rate"][:] = 0
         self.lasting["ends"][:] = 0
@@ -228,7 +236,7 @@ class Pass:
             venue_place=np.array(places, dtype=np.int64),
             venue_session=np.array([sessions[venue.session] for venue in config.venue], dtype=np.int64),
             live=np.zeros(len(config.session) + 1, dtype=np.int64),
-            excursions=aside.excursions if len(aside.excursions) else np.zeros(2, dtype=np.int64),
+            excursions=np.append(aside.excursions, np.zeros((1, 3), dtype=np.int64)),
             by_venue=np.zeros(y.VENUES * y.V_COLUMNS, dtype=np.int64),
             routed=np.zeros(pairs, dtype=np.int64),
             filled=np.zeros(pairs, dtype=np.int64),

@@ -12,8 +12,9 @@ not, and is said not to be.
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
@@ -28,12 +29,18 @@ FORMAT: Final = 1
 BLOCK: Final = 1 << 16
 #: Where a segment's header says where it ends; eight bytes, written when it is closed.
 _END: Final = 56
+#: Names that a seal may have: files of the journal, and logs beside it.
+_NAME: Final = re.compile("|".join([r"journal/[0-9]{6,}\.seg", *map(re.escape, LOGS)]))
 
 
 class SealError(TickrouteError):
     """A seal that cannot be read, whose signature is not one of the key, or that a run is not as."""
 
     exit_code = 3
+
+
+class SealKeyError(TickrouteError):
+    """A seal that another key signed than the one asked for, or none."""
 
 
 class SealedFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +50,7 @@ class SealedFile(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    used: int
+    used: Annotated[int, msgspec.Meta(ge=0)]
     growing: bool
     sha256: str
     blocks: list[str]
@@ -74,11 +81,13 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sealed(NamedTuple):
-    """A seal that a run was held to and is as: how far it reaches, the key that signed it, and the seal's own hash."""
+    """A seal that a run was held to and is as: how far it reaches, the key that signed it, whether that key was asked
+    for, and the seal's own hash."""
 
     last_seq: int
     public_key: str | None
     sha256: str
+    pinned: bool
 
 
 def seal(run_dir: Path) -> Seal:
@@ -182,11 +191,36 @@ def read(path: Path) -> Seal:
         raise SealError(f"{path}: is a seal of format {found.body.format}; this build reads {FORMAT}")
     if hashlib.sha256(canonical(found.body)).hexdigest() != found.sha256:
         raise SealError(f"{path}: the seal was changed: its hash is not that of what it says")
+    wrong = _malformed(found.body)
+    if wrong:
+        raise SealError(f"{path}: is no seal that this build makes: {wrong}; name another file")
     if (found.signature is None) != (found.public_key is None):
         raise SealError(f"{path}: the seal was changed: half a signature")
     if found.signature is not None and not _signed(found):
         raise SealError(f"{path}: the signature is not one of this key over this seal")
     return found
+
+
+def _malformed(body: Body) -> str:
+    """What a seal cannot say, whoever signed it: the names are joined to a run's directory, the blocks are counted."""
+    if body.block_bytes != BLOCK:
+        return f"block_bytes is {body.block_bytes:,}; {BLOCK:,} it must be"
+    for file in body.files:
+        if not _NAME.fullmatch(file.name):
+            return f"{file.name!r} is no file of a run"
+        blocks = -(-file.used // BLOCK)
+        if len(file.blocks) != blocks:
+            return f"{file.name} has {len(file.blocks):,} blocks; {file.used:,} bytes are {blocks:,}"
+    return ""
+
+
+def signed_by(found: Seal, path: Path, key: str) -> None:
+    """Hold a seal to the public key (hexadecimal) that must have signed it. SealKeyError."""
+    if found.public_key != key:
+        raise SealKeyError(
+            f"{path}: is signed by {found.public_key or 'nobody'}, and not by {key}, the key that was asked for "
+            "(--seal-key); find out who made it"
+        )
 
 
 def _signed(found: Seal) -> bool:
@@ -231,7 +265,10 @@ def _changed(path: Path, sealed: SealedFile, block_bytes: int) -> str | None:
         return f"{path}: has {size:,} bytes; {sealed.used:,} were sealed"
     if not sealed.used:
         return None
-    now = _file(path, sealed.name, sealed.used, growing=sealed.growing)
+    try:
+        now = _file(path, sealed.name, sealed.used, growing=sealed.growing)
+    except OSError as error:
+        return f"{path}: was sealed, and cannot be read: {error.strerror}"
     for n, (was, has) in enumerate(zip(sealed.blocks, now.blocks, strict=True)):
         if was != has:
             first, last = n * block_bytes, min((n + 1) * block_bytes, sealed.used) - 1

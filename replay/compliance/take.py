@@ -238,9 +238,10 @@ def measured(t: Tally, words: Any, ints: Any, at: int) -> None:
     while time_ns - run.bin_origin_ns >= run.bin_ns * y.BINS:
         _widen(t)
     tell(t, y.BIN_0 + max(time_ns - run.bin_origin_ns, 0) // run.bin_ns, total)
-    inside = _in_excursion(t, time_ns)
-    if inside:
-        tell(t, y.INSIDE, total)
+    kind = _excursion(t, time_ns)
+    inside = y.INSIDE + 2 * (kind - 1)
+    if kind != 0:
+        tell(t, inside, total)
     if run.live_clock:
         tell(t, y.IN_LOOP, now.queue_ns + total)
         if now.event_ns > 0:
@@ -248,15 +249,17 @@ def measured(t: Tally, words: Any, ints: Any, at: int) -> None:
             tell(t, y.RESPONSE, response)
             tell(t, y.HALF_RESPONSE_0 + half, response)
             tell(t, y.STRATEGY_RESPONSE_0 + run.strategy, response)
-            if inside:
-                tell(t, y.RESPONSE_INSIDE, response)
+            if kind != 0:
+                tell(t, inside + 1, response)
     now.busy_ns = total
 
 
 @kernel
-def _in_excursion(t: Tally, time_ns: int) -> bool:
-    """Whether the clock was outside its tolerance at a time; times come in order, so the place is kept."""
+def _excursion(t: Tally, time_ns: int) -> int:
+    """The kind of excursion that the clock was in at a time, 0 of none; times come in order, so the place is kept."""
     run = t.run[0]
-    while run.excursion < run.excursions and t.excursions[2 * run.excursion + 1] <= time_ns:
+    while run.excursion < run.excursions and t.excursions[3 * run.excursion + 1] <= time_ns:
         run.excursion += 1
-    return bool(run.excursion < run.excursions and t.excursions[2 * run.excursion] <= time_ns)
+    if run.excursion < run.excursions and t.excursions[3 * run.excursion] <= time_ns:
+        return int(t.excursions[3 * run.excursion + 2])
+    return 0

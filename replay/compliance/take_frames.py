@@ -100,7 +100,7 @@ def _input(t: Tally, words: Any, ints: Any, shorts: Any, small: Any, at: int, se
             t.rare[run.rare - 1].live = t.live[session]
     elif template == _CLEAR or template == _INSTRUMENT_STATUS or template == _MASS_CANCEL or template == _ROLL:
         _rare(t, at, seq, seq, _INPUT, template)
-    elif template == _CONTROL or template == _LIMIT_CHANGE:
+    elif template == _CONTROL or template == _LIMIT_CHANGE or template == _MALFORMED:
         _rare(t, at, seq, seq, _INPUT, template)
 
 

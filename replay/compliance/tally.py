@@ -27,8 +27,10 @@ STRATEGIES: Final = 16
 STAGES: Final = ("receive", "decode", "book", "decide", "risk", "journal", "encode", "send", "total")
 #: Histograms by place: the stages, then those of whole events and orders.
 TOTAL: Final = 8
-IN_LOOP, RESPONSE, ANSWER, FIRST_FILL, COMPLETE, INSIDE, RESPONSE_INSIDE = 9, 10, 11, 12, 13, 14, 15
-RATE_0, RATES = 16, 24
+IN_LOOP, RESPONSE, ANSWER, FIRST_FILL, COMPLETE = 9, 10, 11, 12, 13
+#: Service and response time within excursions: pairs in the order of their kinds.
+INSIDE, RESPONSE_INSIDE, UNKNOWN_INSIDE, RESPONSE_UNKNOWN = 14, 15, 16, 17
+RATE_0, RATES = 18, 24
 HALF_0, HALVES = RATE_0 + RATES, 48
 HALF_RESPONSE_0: Final = HALF_0 + HALVES
 BIN_0, BINS = HALF_RESPONSE_0 + HALVES, 128
@@ -39,6 +41,8 @@ VENUE_ANSWER_0: Final = VENUE_0 + VENUES
 VENUE_FILL_0: Final = VENUE_ANSWER_0 + VENUES
 HISTOGRAMS: Final = VENUE_FILL_0 + VENUES
 CELLS: Final = COUNTS_LEN
+#: Kinds of excursions of the clock: samples do not show it to be within the tolerance; there are no samples.
+OUTSIDE, UNKNOWN = 1, 2
 #: Windows of the capacity peaks, ns; times of messages that are kept for them.
 WINDOWS_NS: Final = (1_000_000_000, 100_000_000, 10_000_000)
 RING: Final = 1 << 20

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import msgspec
 
-from replay.compliance.document import Column, Report, Table, canonical
+from replay.compliance.document import RAW, Column, Report, Table, canonical
 
 FORMATS: Final = ("html", "pdf", "json", "parquet")
-_INTEGERS: Final = {"int", "ns", "time", "bytes"}
+_INTEGERS: Final = {"int", "ns", "time", "bytes", RAW}
 _FLOATS: Final = {"share", "money", "bps", "qty", "qty1", "number"}
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from engine.run.amounts import commas
 from replay.explain import charts
 from replay.explain.structs import Story
-from replay.explain.words import commas
 from replay.report.pages import bps, own_ids, template
 from replay.times import clock_text, span_text, time_text
 

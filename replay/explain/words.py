@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from engine.core.rules import EXPOSURE_DECIMALS, OFF
 from engine.core.state import State
 from engine.record import records as r
 from engine.record.records import Template
-from engine.record.units import day_text, from_money, from_units
+from engine.record.units import day_text, from_units
+from engine.run.amounts import COLLARS, amount_of, commas, trimmed
 from engine.run.config import Config
 from replay.decode import template_name
 from replay.explain import names
 from replay.times import clock_text
+from replay.wording import AMOUNTS, command_name, rule_name, scope_text
 
 T = Template
-#: Rules whose limits are quantities or money, and those that are basis points around a price.
-_AMOUNTS: Final = (
-    r.RiskRule.MAX_QTY, r.RiskRule.MAX_POSITION, r.RiskRule.MAX_NOTIONAL, r.RiskRule.GROSS_NOTIONAL,
-    r.RiskRule.NET_NOTIONAL,
-)  # fmt: skip
-_COLLARS: Final = (r.RiskRule.COLLAR, r.RiskRule.PERIOD_COLLAR, r.RiskRule.FAT_FINGER)
 
 
 class Units:
@@ -33,15 +28,15 @@ class Units:
 
     def px(self, units: Any) -> str:
         """A price, exact, with two decimals at least where it has any."""
-        return _trim(from_units(int(units), self.px_decimals), 2)
+        return trimmed(from_units(int(units), self.px_decimals), 2)
 
     def half_px(self, units2: int) -> str:
         """Half of a doubled price, exact."""
-        return _trim(from_units(5 * units2, self.px_decimals + 1), 2)
+        return trimmed(from_units(5 * units2, self.px_decimals + 1), 2)
 
     def qty(self, units: Any) -> str:
         """A quantity, exact."""
-        return _trim(from_units(int(units), self.qty_decimals), 0)
+        return trimmed(from_units(int(units), self.qty_decimals))
 
     def amount(self, units: Any) -> str:
         """A quantity in a sentence: with commas."""
@@ -52,20 +47,7 @@ class Units:
         if not qty:
             return None
         scaled = (money * div * 100 * 2 + mul * qty) // (2 * mul * qty)
-        return _trim(from_units(scaled, self.px_decimals + 2), 2)
-
-
-def commas(text: str) -> str:
-    """Decimal text with commas between thousands; what is no number stays as it is."""
-    whole, point, fraction = text.partition(".")
-    return f"{int(whole):,}{point}{fraction}" if whole.lstrip("-").isdecimal() else text
-
-
-def _trim(text: str, least: int) -> str:
-    """Decimal text without trailing zeros, but with `least` decimals where it has that many."""
-    whole, _, fraction = text.partition(".")
-    kept = fraction.rstrip("0").ljust(min(least, len(fraction)), "0")
-    return f"{whole}.{kept}" if kept else whole
+        return trimmed(from_units(scaled, self.px_decimals + 2), 2)
 
 
 def record_of(payload: bytes | np.ndarray) -> tuple[Template | None, Any]:
@@ -174,19 +156,7 @@ class Speaker:
 
     def scope(self, row: Any) -> str:
         """Whom a command or its answer is for: everybody, venue XNAS, account 3."""
-        kind = int(row["scope"])
-        fields = {r.Scope.CLIENT: "client_id", r.Scope.INSTRUMENT: "instrument_id"}
-        field = fields.get(r.Scope(kind), "target") if kind in list(r.Scope) else "target"
-        target = int(row[field if field in (row.dtype.names or ()) else "target"])
-        if kind == r.Scope.ALL:
-            return "everybody"
-        if kind == r.Scope.INSTRUMENT and 0 <= target < len(self.config.instrument):
-            return self.config.instrument[target].symbol
-        if kind == r.Scope.VENUE:
-            return f"venue {self.venue(target)}"
-        if kind == r.Scope.SESSION:
-            return f"session {self.session(target)}"
-        return f"{_name(r.Scope, kind).lower()} {target}"
+        return scope_text(self.config, row)
 
     def _limit(self, row: Any) -> str:
         """A limit's change, or an override, and who is behind it."""
@@ -195,14 +165,12 @@ class Speaker:
         people = f"uid {int(row['actor_id'])}" + (f" and uid {second}" if second else "")
         ends = f" until {clock_text(int(row['expires_ns']))}" if int(row["expires_ns"]) else ""
         limit = self.amount_of(rule, int(row["value"]))
-        return f"{people} set the limit {_rule(rule)} of {self.scope(row)} to {limit}{ends}"
+        return f"{people} set the limit {rule_name(rule)} of {self.scope(row)} to {limit}{ends}"
 
     def _answered(self, row: Any) -> str:
         """What became of a command."""
         action, why = int(row["action"]), names.reason(int(row["reason"]))
-        limit = f"limit {_rule(int(row['rule']))}"
-        told = _name(r.ControlAction, action).lower().replace("_", " ") if action else limit
-        told = f"{told} of {self.scope(row)}"
+        told = f"{command_name(action, int(row['rule']))} of {self.scope(row)}"
         if action == r.ControlAction.CANCEL:
             counts = ("cancels", "acknowledged", "live_children", "fills_after")
             sent, ended, live, fills = (f"{int(row[name]):,}" for name in counts)
@@ -330,26 +298,16 @@ class Speaker:
 
     def amount_of(self, rule: int, value: int) -> str:
         """A value of a rule in the unit that its limit is set in."""
-        if value == OFF:
-            return "off"
-        if rule in (r.RiskRule.MAX_QTY, r.RiskRule.MAX_POSITION):
-            return self.units.amount(value)
-        if rule == r.RiskRule.MAX_NOTIONAL:
-            return commas(from_money(value))
-        if rule in (r.RiskRule.GROSS_NOTIONAL, r.RiskRule.NET_NOTIONAL):
-            return commas(from_units(value, EXPOSURE_DECIMALS))
-        if rule == r.RiskRule.DUPLICATE:
-            return f"{value / 1e6:g} ms"
-        return f"{value:,} bps" if rule in _COLLARS else f"{value:,}"
+        return amount_of(rule, value, self.units.qty_decimals)
 
     def block(self, row: Any) -> str:
         """A RISK_BLOCK's rule with value and limit in the unit that the rule is in."""
         rule = int(row["rule"])
         value, limit = int(row["value"]), int(row["limit"])
-        name = _rule(rule)
-        if rule in _AMOUNTS:
+        name = rule_name(rule)
+        if rule in AMOUNTS:
             return f"{name}: {self.amount_of(rule, value)}, allowed {self.amount_of(rule, limit)}"
-        if rule in _COLLARS:
+        if rule in COLLARS:
             half = [self.units.half_px(n) for n in (value, limit)]
             return f"{name}: {half[0]}, allowed {half[1]} (reference {self.units.px(row['reference_px'])})"
         if rule in (r.RiskRule.VENUE_DOWN, r.RiskRule.INSTRUMENT_HALTED):
@@ -365,10 +323,6 @@ class Speaker:
         if rule == r.RiskRule.PERMISSION:
             return f"{name}: strategy {value} may not trade this instrument there for this client"
         return name
-
-
-def _rule(rule: int) -> str:
-    return _name(r.RiskRule, rule).lower().replace("_", " ")
 
 
 def exec_text(words: Any) -> str:

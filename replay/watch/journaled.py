@@ -88,6 +88,21 @@ _KILLS: Final = {ControlAction.KILL_ON, ControlAction.KILL_OFF, ControlAction.ST
 _FEED_TEMPLATES: Final = 16
 
 
+def told_as(rule: Rule, template: Template, number: int) -> tuple[str, str, Severity]:
+    """Kind, code and severity of the alert that a record becomes; `number` is what the field of its code holds."""
+    code = rule.names(number).name if number in list(rule.names) else str(number)
+    kind, severity = rule.kind, rule.severity
+    if template == T.ALERT:
+        kind, severity = _ALERT_KINDS.get(R(number) if number in list(R) else R.NONE, (kind, severity))
+    elif template == T.RISK_BLOCK:
+        kind, severity = _block(number)
+    elif template == T.CONTROL and number not in _KILLS:
+        kind, severity = "control", _INFO
+    elif template == T.MASS_CANCEL or template == T.SEND_RESULT:
+        code = template.name
+    return kind, code, severity
+
+
 class JournalAlerts:
     """Reads alerts out of chunks. `names` and `clock` are the run's."""
 
@@ -174,20 +189,13 @@ class JournalAlerts:
 
     def _event(self, record: Any, template: Template, rule: Rule, cause: int) -> Event:
         number = int(record[rule.code])
-        code = rule.names(number).name if number in list(rule.names) else str(number)
-        kind, severity, subject = rule.kind, rule.severity, self._subject(record, rule)
+        kind, code, severity = told_as(rule, template, number)
+        subject = self._subject(record, rule)
         value = int(record[rule.value]) if rule.value else None
         fields = record.dtype.names
         if template == T.ALERT:
-            kind, severity = _ALERT_KINDS.get(R(number) if number in list(R) else R.NONE, (rule.kind, severity))
             subject = self._about(number, record, cause) or subject
             value = int(record["order_id"]) if _counts_lost(number, template) else value
-        elif template == T.RISK_BLOCK:
-            kind, severity = _block(number)
-        elif template == T.CONTROL and number not in _KILLS:
-            kind, severity = "control", _INFO
-        elif template == T.MASS_CANCEL or template == T.SEND_RESULT:
-            code = template.name
         event_ns = self._utc(record, rule)
         instrument = self._names.instrument(int(record["instrument_id"])) if "instrument_id" in fields else ""
         limit = int(record[rule.limit]) if rule.limit else None

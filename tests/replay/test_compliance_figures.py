@@ -185,7 +185,7 @@ def clocks(tmp_path_factory):
         made.input(Template.ORDER_NEW, at_ns, at_ns + (5_000 if n % 4 == 0 else -5_000), qty=100)
         made.stages(1_000 + n)
     a = made.close()
-    rows = [sample(START_NS + n * 1_000_000_000 - 1, 1_000, 2_000) for n in range(40)]
+    rows = [sample(START_NS + n * 1_000_000_000 - 1, 1_000, 2_000) for n in range(41)]
     rows[10]["offset_ns"] = 500_000
     rows[11]["error_bound_ns"] = None
     rows[20]["synchronised"] = False
@@ -206,14 +206,19 @@ def test_negative_latencies_are_listed_and_not_clipped(clocks):
 
 
 def test_clock_excursions_mark_the_latencies_within_them(clocks):
-    assert [(row["begin"], row["end"]) for row in table(clocks, "6.2")] == [
-        (START_NS + 9 * 10**9 - 1, START_NS + 12 * 10**9 - 1),
-        (START_NS + 19 * 10**9 - 1, START_NS + 21 * 10**9 - 1),
+    day_ns = 86_400_000_000_000
+    assert [(row["run"], row["kind"], row["begin"], row["end"]) for row in table(clocks, "6.2")] == [
+        ("R1", "outside", START_NS + 9 * 10**9 - 1, START_NS + 12 * 10**9 - 1),
+        ("R1", "outside", START_NS + 19 * 10**9 - 1, START_NS + 21 * 10**9 - 1),
+        ("R2", "unknown", START_NS + day_ns + 1_000_000, START_NS + day_ns + 8_000_000),
     ]
-    (row,) = table(clocks, "6.1")
-    assert (row["samples"], row["inside"], row["unknown"], row["excursions"]) == (40, 37, 1, 2)
-    service = next(row for row in table(clocks, "6.3") if row["measure"] == "service")
-    assert service["n"] == 5
+    row, without = table(clocks, "6.1")
+    assert (row["samples"], row["inside"], row["unknown"], row["excursions"]) == (41, 38, 1, 2)
+    assert (row["share_outside"], row["share_unknown"], row["gaps"]) == (5 / 39, 0, 0)
+    assert (without["share"], without["share_unknown"], without["gaps"]) == (0, 1, 1)
+    found = {(row["measure"], row["kind"]): row["n"] for row in table(clocks, "6.3")}
+    assert found["service", "outside"] == found["response", "outside"] == 5
+    assert found["service", "unknown"] == 8 + 6  # of the run without a log: all of it
     assert "R2: no clock.jsonl" in missing(clocks, 6)
 
 
@@ -246,8 +251,9 @@ def odd(tmp_path_factory):
     made.input(Template.FILL, START_NS + 22_000, order_id=child | 2, last_qty=5, exec_type=ExecType.TRADE, venue_id=0)
     made.output(Template.REFUSAL, input_template=Template.FILL, reason=Reason.DUPLICATE_EXEC)
     made.input(Template.CONTROL, START_NS + 23_000, action=ControlAction.KILL_ON, scope=Scope.ALL, actor_id=1001)
-    made.input(Template.LIMIT_CHANGE, START_NS + 24_000, rule=2, old_value=5, value=9, actor_id=1001, actor_2=1002,
-               expires_ns=START_NS + 10**9)  # fmt: skip
+    made.input(Template.LIMIT_CHANGE, START_NS + 24_000, rule=2, scope=Scope.INSTRUMENT, old_value=-1, value=9,
+               actor_id=1001, actor_2=1002, request_id=3, expires_ns=START_NS + 10**9)  # fmt: skip
+    made.output(Template.CONTROL_REPORT, rule=2, scope=Scope.INSTRUMENT, value=9, old_value=5, request_id=3)
     made.output(Template.RISK_BLOCK, rule=4, order_id=BASE | 3, value=7, limit=5)
     made.input(Template.SESSION_DOWN, START_NS + 25_000, stream_id=1, session_id=1, reason=Reason.PEER_SILENT)
     made.output(Template.ALERT, code=Reason.SEQUENCE_GAP, order_id=17)
@@ -274,9 +280,10 @@ def test_a_refused_report_is_not_booked(odd):
 
 def test_controls_are_told_with_who_gave_them(odd):
     (command,) = table(odd, "8.3")
-    assert (command["what"], command["scope"], command["actor"]) == ("kill on", "all", 1001)
+    assert (command["what"], command["scope"], command["actor"]) == ("kill on", "all", "uid 1001")
     (change,) = table(odd, "8.5")
-    assert (change["kind"], change["old"], change["new"], change["second"]) == ("override", 5, 9, 1002)
+    assert (change["kind"], change["new"], change["second"]) == ("override", "9", "uid 1002")
+    assert (change["old"], change["outcome"]) == ("5", "made")
     (block,) = table(odd, "8.1")
     assert block == {"rule": "collar", "n": 1}
 

@@ -23,9 +23,10 @@ from replay.compliance.tally import Tally
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]
 T, BASE, ORIGIN_NS = Template, 17_533 << 40, 1_514_903_400_000_000_000
 FIXED = {"total": y.TOTAL, "loop": y.IN_LOOP, "response": y.RESPONSE, "answer": y.ANSWER, "fill": y.FIRST_FILL}
-FIXED |= {"complete": y.COMPLETE, "inside": y.INSIDE}
+FIXED |= {"complete": y.COMPLETE, "inside": y.INSIDE, "unknown": y.UNKNOWN_INSIDE}
 ENDED = {OrdStatus.FILLED, OrdStatus.CANCELED, OrdStatus.EXPIRED, OrdStatus.REJECTED}
 EXCURSION = (ORIGIN_NS + 2_000_000, ORIGIN_NS + 60_000_000)
+LATER = (EXCURSION[1], ORIGIN_NS + 5_000_000_000_000)
 
 
 def laid_out(frames):
@@ -54,7 +55,7 @@ def empty():
     arrays = y.lasting()
     run = arrays["run"][0]
     run["run"], run["live_clock"], run["first_parent"], run["first_child"] = 1, 1, -1, -1
-    run["bin_ns"], run["bin_origin_ns"], run["excursions"] = 1_000_000, ORIGIN_NS, 1
+    run["bin_ns"], run["bin_origin_ns"], run["excursions"] = 1_000_000, ORIGIN_NS, 2
     zeros = {"parent_recv_ns": "<i8", "parent_cum": "<i8", "parent_status": "i1", "parent_marks": "i1"}
     zeros |= {
         "child_sent_ns": "<i8",
@@ -75,7 +76,8 @@ def empty():
     sizes |= {"venue_session": 3, "take_ppm": 3, "make_ppm": 3}
     tables |= {name: np.zeros(size, dtype=np.int64) for name, size in sizes.items()}
     tables |= {"venue_place": np.array([2, 0, 1]), "take_fee": np.array([3, 5, 7]), "make_fee": np.array([-2, 0, 1])}
-    tables |= {"money_mul": np.array([10]), "money_div": np.array([1]), "excursions": np.array(EXCURSION)}
+    stretches = np.array([*EXCURSION, y.OUTSIDE, *LATER, y.UNKNOWN])
+    tables |= {"money_mul": np.array([10]), "money_div": np.array([1]), "excursions": stretches}
     return Tally(**arrays, **tables)
 
 
@@ -193,6 +195,8 @@ class Slow:
             self.values["response"].append(at_ns - event_ns + self.queue_ns + total)
         if EXCURSION[0] <= at_ns < EXCURSION[1]:
             self.values["inside"].append(total)
+        if LATER[0] <= at_ns < LATER[1]:
+            self.values["unknown"].append(total)
         slot = at_ns // 10_000_000
         recent = sum(slot - 10 < time_ns // 10_000_000 <= slot for time_ns in self.inputs)
         self.rates[(recent * 10).bit_length() - 1] += 1

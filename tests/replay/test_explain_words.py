@@ -67,7 +67,7 @@ def eventful(tmp_path_factory):
     control(desk, r.ControlAction.KILL_OFF)
     desk.take(
         limit_record(
-            r.RiskRule.GROSS_NOTIONAL, r.Scope.ACCOUNT, 0, 5_000_000_00, request_id=7, actors=(1001, 1002),
+            r.RiskRule.GROSS_NOTIONAL, r.Scope.ACCOUNT, 0, 5_000_000_25, request_id=7, actors=(1001, 1002),
             expires_ns=desk.now_ns + 10**15,
         )
     )  # fmt: skip
@@ -118,10 +118,10 @@ def test_a_roll_and_the_kill_flag_are_said_of_who_lived_then(stories):
 
 def test_commands_are_said_with_who_gave_them_and_what_they_did(stories):
     lives = " | ".join(said(stories["LIVES"]))
-    assert "uid 1001 and uid 1002 set the limit gross notional of account 0 to 5,000,000.00 until" in lives
+    assert "uid 1001 and uid 1002 set the limit gross notional of account 0 to 5,000,000.25 until" in lives
     assert f"cancel of venue {config().venue[1].mic}: 0 cancels sent, 0 of 0 ended, 0 executions since" in lives
     assert f"asks to cancel every order of venue {config().venue[1].mic}" in lives
-    assert "limit gross notional of account 0: 5,000,000.00" in lives
+    assert "limit gross notional of account 0: 5,000,000.25" in lives
 
 
 def test_text_json_and_page_have_it(eventful, stories, tmp_path, capsys):

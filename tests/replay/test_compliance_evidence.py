@@ -1,0 +1,246 @@
+"""Nothing that is missing is taken for good: time without clock samples, alerts never sent, what is not listed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.io.journal_reader import JournalReader
+from engine.record.records import ControlAction, Reason, RiskRule, Template
+from engine.run import manifest
+from replay.compliance import parts_alerts
+from replay.compliance.beside import ClockLine, excursions
+from replay.compliance.document import Input
+from replay.compliance.make import make
+from replay.compliance.profile import load, names
+from replay.compliance.runs import Pass
+from replay.compliance.stressed import SIX_MONTHS_NS, Recorded, Stressed, texts
+from replay.compliance.tally import OUTSIDE, UNKNOWN
+from replay.stress.structs import Stress
+from replay.watch.journaled import JournalAlerts
+from replay.watch.names import Names, UtcClock
+from replay.watch.tail import templates
+from tests.replay.made import START_NS, Made, alert_log, clock_log, sample, small
+from tests.replay.test_compliance import a_stress_test
+
+pytestmark = pytest.mark.timeout(600)
+S = 1_000_000_000
+DAY_NS = 86_400 * S
+FILE = Input(run="stress", name="stress.json", size=1, sha256="0")
+
+
+def table(report, name):
+    """Rows of a table as dicts; none where it is not there."""
+    found = [t for part in report.parts for t in part.tables if t.id == name]
+    return [dict(zip([c.key for c in found[0].columns], row, strict=True)) for row in found[0].rows] if found else []
+
+
+def left_out(report):
+    return {row["what"]: row["n"] for row in table(report, "13.1")}
+
+
+def run_id(run_dir):
+    with JournalReader(run_dir) as reader:
+        return reader.run_id.hex()
+
+
+# Citations.
+
+
+def test_what_no_part_answers_is_no_citation_and_is_said_not_to_be_covered(run_dir):
+    for name in names():
+        for rule in load(name).rules:
+            assert "switch" not in rule.asks, (name, rule.id)
+            assert rule.parts or (not rule.verified and "not covered" in rule.asks), (name, rule.id)
+    report = make([run_dir], "us", replays=0)
+    row = next(row for row in table(report, "0.2") if row["rule"] == "trade-through")
+    assert row["parts"] == "none: not covered"
+    assert "611" not in row["citation"]
+    assert any("trade-through" in text for text in report.parts[0].missing)
+
+
+# The clock.
+
+
+def line(at_ns, good=True, **more):
+    offset_ns = 0 if good else 99
+    return ClockLine(realtime_ns=at_ns, clock_ns=at_ns, source="x", offset_ns=offset_ns, error_bound_ns=0, **more)
+
+
+@given(st.dictionaries(st.integers(0, 60), st.booleans(), max_size=20), st.integers(1, 6), st.integers(0, 30))
+def test_excursions_are_those_of_a_slow_reading(samples, every, begin):
+    lines = [line(at, samples[at]) for at in sorted(samples)]
+    found = excursions(lines, 10, every, begin)
+    assert (found[1:, 0] >= found[:-1, 1]).all()
+    for at in range(begin, 70):
+        before = max((t for t in samples if t <= at), default=None)
+        after = min((t for t in samples if t > at), default=None)
+        if before is None or after is None or after - before > 2 * every:
+            wanted = UNKNOWN
+        else:
+            wanted = 0 if samples[before] and samples[after] else OUTSIDE
+        assert [int(k) for b, e, k in found if b <= at < e] == ([wanted] if wanted else []), at
+
+
+def test_gaps_are_measured_by_the_clock_that_nobody_sets():
+    set_forward = [line(1 * S, monotonic_ns=5 * S), line(100 * S, monotonic_ns=6 * S)]
+    assert [int(row[2]) for row in excursions(set_forward, 10, S, 1 * S)] == [UNKNOWN]  # behind the last one
+    asleep = [line(1 * S, monotonic_ns=5 * S), line(2 * S, monotonic_ns=50 * S)]
+    assert excursions(asleep, 10, S, 1 * S)[0].tolist()[0] == 1 * S
+    another_boot = [line(1 * S, monotonic_ns=500 * S), line(2 * S, monotonic_ns=1 * S)]
+    assert excursions(another_boot, 10, S, 1 * S)[0].tolist()[0] == 1 * S
+
+
+def seconds(folder, count=100):
+    """A run with an order a second."""
+    made = Made(folder)
+    for n in range(count):
+        made.input(Template.ORDER_NEW, START_NS + n * S, START_NS + n * S - 500, qty=100)
+        made.stages(1_000)
+    return made.close()
+
+
+def test_time_without_samples_is_unknown_and_its_latencies_are_marked(tmp_path):
+    run = seconds(tmp_path / "run")
+    clock_log(run, run_id(run), [sample(START_NS + n * S, 0, 0) for n in (*range(10, 41), *range(60, 81))])
+    report = make([run], "eu-2026", replays=0)
+    rows = [(row["kind"], row["begin"] - START_NS, row["end"] - START_NS) for row in table(report, "6.2")]
+    assert rows == [("unknown", 0, 10 * S), ("unknown", 40 * S, 60 * S), ("unknown", 80 * S, 99 * S)]
+    (row,) = table(report, "6.1")
+    assert (row["gaps"], row["excursions"], row["inside"]) == (3, 0, 52)
+    assert (row["share"], row["share_outside"], row["share_unknown"]) == (50 / 99, 0, 49 / 99)
+    found = {(row["measure"], row["kind"]): row["n"] for row in table(report, "6.3")}
+    assert found == {("service", "unknown"): 10 + 20 + 20, ("response", "unknown"): 10 + 20 + 20}
+
+
+def test_an_empty_clock_log_is_no_log(tmp_path):
+    run = seconds(tmp_path / "run", 3)
+    clock_log(run, run_id(run), [])
+    part = make([run], "eu-2026", replays=0).parts[6]
+    assert any(text.startswith("R1: no clock.jsonl lies beside the run, or it has no sample") for text in part.missing)
+
+
+# Alerts that were never sent.
+
+
+def told(kind, code, count, source="journal"):
+    row = {"event_ns": START_NS, "sent_ns": START_NS + 1_000, "code": code, "kind": kind, "severity": "warning"}
+    return row | {"count": count, "source": source}
+
+
+def test_events_without_an_alert_are_counted(tmp_path):
+    made = Made(tmp_path / "run")
+    for n in range(1, 4):
+        made.order(n, START_NS + n * 1_000)
+        made.output(Template.RISK_BLOCK, rule=RiskRule.COLLAR, order_id=n, value=7, limit=5)
+    made.output(Template.ALERT, code=Reason.SEQUENCE_GAP, order_id=17)
+    made.input(Template.CONTROL, START_NS + 9_000, action=ControlAction.KILL_ON, actor_id=1001)
+    made.input(Template.MALFORMED, START_NS + 9_500, reason=Reason.WRONG_LENGTH)
+    run = made.close()
+    lines = [told("limit", "COLLAR", 2), told("gap", "SEQUENCE_GAP", 1), told("kill", "KILL_ON", 5, "elsewhere")]
+    alert_log(run, run_id(run), lines)
+    report = make([small(tmp_path / "without", 3, day=1), run], "eu-2026", replays=0)
+    found = {(row["kind"], row["code"]): (row["journaled"], row["sent"], row["unsent"]) for row in table(report, "9.5")}
+    assert found == {
+        ("limit", "COLLAR"): (3, 2, 1),
+        ("gap", "SEQUENCE_GAP"): (1, 1, 0),
+        ("kill", "KILL_ON"): (1, 0, 1),
+        ("refusal", "WRONG_LENGTH"): (1, 0, 1),
+    }
+    assert {row["run"] for row in table(report, "9.5")} == {"R1"}
+
+
+def test_what_is_counted_is_what_the_watch_alerts(run_dir):
+    (run,) = Pass([run_dir], 100_000).read().runs
+    wanted: Counter[tuple[str, str]] = Counter()
+    with JournalReader(run_dir) as reader:
+        config = manifest.from_bytes(reader.manifest).read_config()
+        alerts = JournalAlerts(Names(config), UtcClock(config))
+        for chunk in reader.chunks():
+            for event in alerts.look(chunk, templates(chunk), lambda *_: -1):
+                wanted[event.kind, event.code] += event.times
+    counted = parts_alerts.journaled(run)
+    assert counted
+    assert {key: n for key, n in counted.items() if key[0] != "reject"} == {
+        key: n for key, n in wanted.items() if key[0] != "reject"
+    }
+
+
+# What is not listed is counted.
+
+
+def test_runs_that_are_not_drawn_are_counted(tmp_path):
+    paths = []
+    for n in range(10):
+        made = Made(tmp_path / f"run{n}")
+        made.input(Template.ORDER_NEW, START_NS + n * DAY_NS, qty=100)
+        for k in range(2):
+            at_ns = START_NS + n * DAY_NS + k
+            made.observe(Template.CLOCK_SAMPLE, clock_ns=at_ns, realtime_ns=at_ns)
+        paths.append(made.close())
+        clock_log(paths[n], run_id(paths[n]), [sample(START_NS + n * DAY_NS, 5, 5)])
+    report = make(paths, "uk", replays=0)
+    for key in ("6.a", "6.b"):
+        (figure,) = [f for f in report.parts[6].figures if f.id == key]
+        assert len(figure.lines) == 8
+        assert any(f"Figure {key} draws the first 8 of 10 runs" in text for text in report.parts[6].texts)
+        assert left_out(report)[f"runs that figure {key} does not draw"] == 2
+
+
+def test_rows_that_are_not_listed_are_counted(tmp_path):
+    run = seconds(tmp_path / "run", 330)
+    rows = [sample(START_NS + n * S, 0 if n % 3 else 10**9, 0) for n in range(330)]
+    clock_log(run, run_id(run), rows)
+    late = [{"event_ns": START_NS, "sent_ns": START_NS + 6 * S + n, "code": "COLLAR"} for n in range(103)]
+    alert_log(run, run_id(run), late)
+    report = make([run], "eu-2026", replays=0)
+    (stretches,) = [t for t in report.parts[6].tables if t.id == "6.2"]
+    assert len(stretches.rows) == 100
+    # Each third sample is bad, and the last two are good: 110 stretches.
+    assert "The first 100 of 110" in stretches.note
+    assert left_out(report)["stretches that table 6.2 does not list"] == 10
+    (lates,) = [t for t in report.parts[9].tables if t.id == "9.3"]
+    assert len(lates.rows) == 100
+    assert "The first 100 of 103" in lates.note
+    assert left_out(report)["late alerts that table 9.3 does not list"] == 3
+
+
+def test_records_that_are_not_listed_are_counted(tmp_path):
+    made = Made(tmp_path / "run")
+    made.order(1, START_NS)
+    for n in range(2_003):
+        made.output(Template.RISK_BLOCK, rule=RiskRule.COLLAR, order_id=n, value=7, limit=5)
+    found = left_out(make([made.close()], "uk", replays=0))
+    assert found["records beyond the first 2,000 of a kind a run, not listed in parts 7 and 8"] == 3
+    assert found["blocks that table 8.2 does not list"] == 1_800
+
+
+# Stress, against the most that was recorded.
+
+
+@pytest.mark.parametrize(
+    ("peak", "span_ns", "words"),
+    [
+        (258, 3_600 * S, ["516 messages/s", "held were 518 messages/s: reached.", "not of six months", "3,600.000 s"]),
+        (260, 3_600 * S, ["520 messages/s", ": not reached."]),
+        (258, SIX_MONTHS_NS, [": reached."]),
+        (0, 0, ["cannot be said"]),
+    ],
+)
+def test_a_stress_test_is_held_to_the_peak_of_the_runs(peak, span_ns, words):
+    test = msgspec.convert(a_stress_test(), Stress)
+    (said,) = texts([Stressed(FILE, test)], 2.0, Recorded({S: peak, S // 10: peak}, START_NS, START_NS + span_ns))
+    for word in words:
+        assert word in said
+    assert ("six months" in said) == (0 < span_ns < SIX_MONTHS_NS)
+
+
+def test_a_shorter_interval_is_held_to_a_shorter_window():
+    test = msgspec.structs.replace(msgspec.convert(a_stress_test(), Stress), interval_ms=250)
+    (said,) = texts([Stressed(FILE, test)], 2.0, Recorded({S: 100, S // 10: 100, S // 100: 50}, START_NS, START_NS + S))
+    assert "within 100.000 ms comes to 1,000 messages/s" in said
+    assert "not reached" in said
