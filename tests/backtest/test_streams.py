@@ -120,7 +120,7 @@ def test_a_clock_that_is_behind_is_refused(files, tmp_path, capsys):
         ("skew = 1_274_761_454", 'day = "8.8.2024"', "backtest.feed[0].day"),
         ("skew = 1_274_761_454", 'market = "XNYS"', "backtest.feed[0].market"),
         ("skew = 1_274_761_454", "decimals = [2]", "backtest.feed[0].decimals"),
-        ("skew = 1_274_761_454", "decimals = [2, 10]", "backtest.feed[0].decimals[1]"),
+        ("skew = 1_274_761_454", "decimals = [2, 10]", "backtest.feed[0].decimals = [2, 10]: must be a list of 2"),
         ("skew = 1_274_761_454", 'product = "swap"', "backtest.feed[0].product"),
     ],
 )
