@@ -91,7 +91,8 @@ _PAUSE, _RESUME = int(ControlAction.PAUSE), int(ControlAction.RESUME)
 _KILL_ON, _KILL_OFF, _STOP = int(ControlAction.KILL_ON), int(ControlAction.KILL_OFF), int(ControlAction.STOP)
 _SCOPE_MAX, _ORDER = int(Scope.ACCOUNT), int(Scope.ORDER)
 _INSTRUMENT, _VENUE, _SESSION = int(Scope.INSTRUMENT), int(Scope.VENUE), int(Scope.SESSION)
-#: Clients, strategies, traders and accounts are int16 in an order.
+_STRATEGY, _ACCOUNT = int(Scope.STRATEGY), int(Scope.ACCOUNT)
+#: Clients and traders are int16 in an order.
 _ID_MAX = (1 << 15) - 1
 _POSITION_FLAGS = int(PositionFlag.COST)
 #: Numbers that one recovery may leave out; a day's order counter has room for many such.
@@ -266,7 +267,8 @@ def _admit_control(state: State, events: Events, i: int, session: int) -> tuple[
 
 @kernel
 def _admit_scope(state: State, scope: int, target: int) -> tuple[int, int, int]:
-    """A scope of orders, and something that it can mean; strategies, traders, clients and accounts are any int16."""
+    """A scope of orders, and something that it can mean: what no order can be of is refused, so that nobody believes
+    that it was stopped. Traders and clients are any int16."""
     params = state.params[0]
     if scope < 0 or scope > _SCOPE_MAX or scope == _ORDER:
         return _R_UNSUPPORTED, scope, _SCOPE_MAX
@@ -276,6 +278,10 @@ def _admit_scope(state: State, scope: int, target: int) -> tuple[int, int, int]:
         return _R_VENUE, target, int(params.n_venues)
     if scope == _SESSION and (target < 0 or target >= params.n_sessions):
         return _R_SESSION, target, int(params.n_sessions)
+    if scope == _STRATEGY and (target < 0 or target >= MAX_STRATEGIES):
+        return _R_UNSUPPORTED, target, MAX_STRATEGIES
+    if scope == _ACCOUNT and (target < 0 or target >= params.n_accounts):
+        return _R_ACCOUNT, target, int(params.n_accounts)
     if scope != 0 and (target < 0 or target > _ID_MAX):
         return _R_UNSUPPORTED, target, _ID_MAX
     return 0, 0, 0

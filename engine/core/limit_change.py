@@ -145,10 +145,13 @@ def answer_limit_change(
 
 
 @kernel
-def refuse_limit_change(state: State, events: Events, i: int, outbox: Outbox, reason: int, limit: int) -> None:
-    """Answer a LIMIT_CHANGE that was refused; where it was because of its old value, with the one in force."""
-    now = limit if reason == _R_CHANGED else int(events.limit_change[i].old_value)
-    answer_limit_change(state, events, i, outbox, reason, int(events.limit_change[i].value), now)
+def refuse_limit_change(state: State, events: Events, i: int, outbox: Outbox, reason: int) -> None:
+    """Answer a LIMIT_CHANGE that was refused, with the value in force; ANY_VALUE where it names no limit."""
+    change, now = events.limit_change[i], ANY_VALUE
+    rule, target = int(change.rule), target_of(state, events, i)
+    if 0 <= rule < N_RULES and _SCOPE[rule] == change.scope and _known(state, int(change.scope), target)[0] == 0:
+        now = int(state.limits[int(_FIRST[rule] + _STEP[rule] * target)])
+    answer_limit_change(state, events, i, outbox, reason, int(change.value), now)
 
 
 @kernel

@@ -79,7 +79,7 @@ def begin(state: State, events: Events, i: int, outbox: Outbox) -> int:
         return 0
     refusal(state, outbox, template, reason, value, limit)
     if template == _LIMIT_CHANGE and head.stream_id < 0 and reason != _R_LENGTH and reason != _R_SCHEMA:
-        refuse_limit_change(state, events, i, outbox, reason, limit)
+        refuse_limit_change(state, events, i, outbox, reason)
     if answerable(template, reason) and head.stream_id >= 0:
         answer = _REJECT if template == _ORDER_NEW else _CANCEL_REJECT
         if template == _CONTROL:

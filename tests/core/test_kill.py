@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.core.limits import MAX_KILLS, MAX_MASSES, OUTBOX
+from engine.core.limits import MAX_KILLS, MAX_MASSES, MAX_STRATEGIES, OUTBOX
 from engine.record.records import ControlAction, OrdStatus, Reason, RiskRule, Scope, SessionFlag, Template
 from tests.core.world import IOC, MS, SECOND, World, children, make_config, of, reasons
 
@@ -99,7 +99,9 @@ def test_a_lifted_scope_leaves_the_others_killed_and_the_table_has_an_end():
     [
         (Scope.VENUE, 3, Reason.UNKNOWN_VENUE), (Scope.SESSION, 4, Reason.UNKNOWN_SESSION),
         (Scope.INSTRUMENT, 2, Reason.UNKNOWN_INSTRUMENT), (Scope.TRADER, -1, Reason.UNSUPPORTED),
-        (Scope.STRATEGY, 1 << 15, Reason.UNSUPPORTED), (Scope.ORDER, 0, Reason.UNSUPPORTED),
+        (Scope.CLIENT, 1 << 15, Reason.UNSUPPORTED), (Scope.ORDER, 0, Reason.UNSUPPORTED),
+        (Scope.STRATEGY, MAX_STRATEGIES, Reason.UNSUPPORTED), (Scope.STRATEGY, -1, Reason.UNSUPPORTED),
+        (Scope.ACCOUNT, 2, Reason.UNKNOWN_ACCOUNT), (Scope.ACCOUNT, -1, Reason.UNKNOWN_ACCOUNT),
         (99, 0, Reason.UNSUPPORTED),
     ],
 )  # fmt: skip
@@ -112,6 +114,18 @@ def test_a_scope_of_nothing_is_refused_and_answered(template, scope, target, rea
     (report,) = reports(outputs)
     assert (report.request_id, report.reason, report.finished) == (77, reason, 1)
     assert w.state.core[0].n_kills == w.state.core[0].killed == 0
+
+
+@pytest.mark.parametrize(("scope", "target"), [(Scope.STRATEGY, MAX_STRATEGIES - 1), (Scope.ACCOUNT, 1)])
+def test_the_last_strategy_and_account_can_be_stopped_and_no_order_is_of_one_beyond(scope, target):
+    w, _ = many(1)
+    fields = {**WHO, {Scope.STRATEGY: "algo_id", Scope.ACCOUNT: "account_id"}[scope]: target}
+    (report,) = reports(w.send(Template.CONTROL, action=ControlAction.KILL_ON, **scoped(scope, target)))
+    assert (report.reason, report.target) == (0, target)
+    assert reasons(w.new("b", px=10_000, qty=10, **fields)) == [Reason.KILLED]
+    beyond = {name: value + 1 if value == target else value for name, value in fields.items()}
+    refused = Reason.UNSUPPORTED if scope == Scope.STRATEGY else Reason.UNKNOWN_ACCOUNT
+    assert reasons(w.new("c", px=10_000, qty=10, **beyond)) == [refused]
 
 
 @pytest.mark.parametrize(("scope", "target"), SCOPES)

@@ -151,3 +151,21 @@ def test_overrides_have_room_for_sixteen_and_end_in_any_order():
     told = [row for row in of(w.advance(16 * SECOND), Template.ALERT) if row.code == Reason.OVERRIDE_EXPIRED]
     assert len(told) == 16
     assert answer(change(w, value=5, expires_ns=w.now_ns + 1, **PERSONS))[0] == Reason.NONE
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"value": 0}, (Reason.UNSUPPORTED, 0, 100_000)),
+        ({"value": 5, "expires_ns": 1 << 62}, (Reason.SECOND_PERSON, 5, 100_000)),
+        ({"value": 0, "instrument_id": 2}, (Reason.UNKNOWN_INSTRUMENT, 0, -1)),
+        ({"value": 5, "scope": Scope.ALL}, (Reason.UNSUPPORTED, 5, -1)),
+        ({"value": 5, "rule": 77, "scope": Scope.ALL}, (Reason.UNSUPPORTED, 5, -1)),
+        ({"value": 5, "rule": -1, "scope": Scope.ALL}, (Reason.UNSUPPORTED, 5, -1)),
+    ],
+)
+def test_who_is_refused_hears_what_is_in_force(fields, told):
+    w = world()
+    change(w, value=300, instrument_id=1)
+    sent = {"rule": RiskRule.MAX_QTY, "scope": Scope.INSTRUMENT, "old_value": -1, "actor_id": 1001, **fields}
+    assert answer(w.send(Template.LIMIT_CHANGE, **sent)) == told
