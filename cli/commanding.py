@@ -60,31 +60,33 @@ def give(
     with line:
         answers = list(line.ask(request, wait_s))
     last = answers[-1]
-    reports = [answer.report for answer in answers if answer.report is not None and answer.report["finished"]]
+    finished = [answer for answer in answers if answer.report is not None and answer.report["finished"]]
+    reports = [answer.report for answer in finished if answer.report is not None]
     whole = last.state != "refused" and all(report["reason"] == "NONE" for report in reports)
+    terms = [answer.text for answer in answers if answer.state == "taken" and answer.text]
+    lines = [*terms, *([_told(answer, fields) for answer in finished] or [last.text])]
     if json is not None:
         shown = {"command": command, "state": last.state, "why": last.why, "text": last.text, "number": last.number}
-        write_json(json, {"run_dir": str(run_dir), "done": whole, **fields, **shown, "reports": reports})
+        told = {"told": lines, "reports": reports}
+        write_json(json, {"run_dir": str(run_dir), "done": whole, **fields, **shown, **told})
     if last.state == "refused":
         who = f" ({getpass.getuser()})" if last.why == "not authorised" and not connect else ""
         raise NotDoneError(f"{command}: refused{who}, {last.why}: {last.text}")
-    lines = [_told(report, fields) for report in reports] or [last.text]
     for text in lines:
-        console(json).print(text, markup=False)
+        console(json).print(text, markup=False, soft_wrap=True)
     if not whole:
         raise NotDoneError(f"{command}: not all was done; see above, control.log and the journal")
 
 
-def _told(report: dict[str, Any], fields: dict[str, Any]) -> str:
-    """What one CONTROL_REPORT says, in words."""
+def _told(answer: Any, fields: dict[str, Any]) -> str:
+    """What one CONTROL_REPORT says, in words; of a limit, the server's."""
+    report = answer.report
     where = f"{fields['scope']} {fields['target']}" if "scope" in fields else "all"
     because = f" ({report['reason']})" if report["reason"] != "NONE" else ""
     if report["action"] == "CANCEL":
         return f"cancelled {where}{because}: {_cancelled(report)}"
     if report["action"] == "LIMIT_CHANGE":
-        if because:
-            return f"limit of {where} stays{because}; asked for {report['value']}, in force {report['old_value']}"
-        return f"limit of {where}: {report['value']}, was {report['old_value']}"
+        return str(answer.text)
     did = {"KILL_ON": "halted", "KILL_OFF": "resumed", "ENABLE": "enabled"}[report["action"]]
     if because:
         return f"{where}: not {did}{because}"

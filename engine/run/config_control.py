@@ -46,7 +46,7 @@ class Control(Struct, frozen=True):
     secret_key: str = ""
     #: How long the second person of an override has.
     second_person_s: Annotated[int, Meta(gt=0, le=86_400)] = 120
-    #: Commands a second that one person may give.
+    #: Commands a second that one person may give; halt and cancel-all have a rate of the same size of their own.
     commands_per_s: Annotated[int, Meta(gt=0, le=10_000)] = 20
     person: list[Person] = []
 

@@ -1,20 +1,25 @@
 """From a request to the records that the loop takes: names become indices, decimal text becomes integers.
 
 What a person may do is asked here, once, for each command. An override is asked for by one person and approved by
-another: only then is there a record, with both.
+another: only then is there a record, with both. It has a number that nobody can know before: what is approved is what
+was read, also where the engine was started again in between.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import secrets
 import time
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from engine.core.limits import MAX_STRATEGIES
 from engine.core.rules import CHANGEABLE, EXPOSURE_DECIMALS
 from engine.record.records import ControlAction, RiskRule, Scope
 from engine.record.units import MONEY_DECIMALS, UnitError, to_units
+from engine.run.amounts import MS_DECIMALS, amount_of
 from engine.run.config import Config
 from engine.run.control import control_record, limit_record, mass_cancel_record
 from engine.run.control_guard import Refused
@@ -39,26 +44,28 @@ _UNITS: Final = {
 #: Rules by the words of the command line: max-qty.
 RULES: Final = {rule.name.lower().replace("_", "-"): rule for rule in CHANGEABLE}
 _WORDS: Final = {scope: word for word, scope in SCOPES.items()}
-#: Overrides that wait for a second person, at the most.
+#: Overrides that wait for a second person, at the most, and those of one person among them.
 _WAITING: Final = 16
+_OF_ONE: Final = 4
+#: Numbers of overrides are below this: an int32 in a request.
+_NUMBERS: Final = 1 << 31
+#: The last trader and client: int16 in an order.
 _NUMBER_MAX: Final = (1 << 15) - 1
 
 
 class Waiting(NamedTuple):
-    """An override that one person has asked for."""
+    """An override that one person has asked for. `terms`: the limit, whose it is, and its value."""
 
     number: int
     by: Actor
     request: Request
+    terms: str
     until_s: float
 
     def text(self) -> str:
         """For people."""
-        r = self.request
-        scope = "" if r.scope == "all" else f" of {r.scope} {r.target}"
         left_s = max(self.until_s - time.monotonic(), 0)
-        what = f"{r.rule}{scope} = {r.value} for {r.lasts_s} s"
-        return f"{self.number}: {what}, asked by {self.by.name}, {left_s:.0f} s left"
+        return f"{self.number}: {self.terms} for {self.request.lasts_s} s, asked by {self.by.name}, {left_s:.0f} s left"
 
 
 class Commands:
@@ -67,7 +74,6 @@ class Commands:
     def __init__(self, config: Config, clock: Callable[[], int]) -> None:
         self._config, self._clock = config, clock
         self._next_id = time.time_ns()
-        self._number = 0
         self.waiting: dict[int, Waiting] = {}
 
     def next_id(self) -> int:
@@ -111,16 +117,20 @@ class Commands:
         self._forget()
         if request.lasts_s <= 0:
             raise Refused(Why.MALFORMED, "an override must end; say when with --for")
-        self._limit(actor, 0, request)
+        terms = self._terms(self._limit(actor, 0, request))
         if len(self.waiting) == _WAITING:
             raise Refused(Why.TOO_MANY, f"{_WAITING} overrides wait for their second person already")
-        self._number += 1
+        if sum(row.by.uid == actor.uid for row in self.waiting.values()) == _OF_ONE:
+            raise Refused(Why.TOO_MANY, f"{_OF_ONE} overrides of {actor.name} wait for their second person already")
+        number = 0
+        while number == 0 or number in self.waiting:
+            number = secrets.randbelow(_NUMBERS)
         until_s = time.monotonic() + self._config.control.second_person_s
-        self.waiting[self._number] = Waiting(self._number, actor, request, until_s)
-        return self.waiting[self._number]
+        self.waiting[number] = Waiting(number, actor, request, terms, until_s)
+        return self.waiting[number]
 
-    def approve(self, actor: Actor, number: int) -> tuple[Waiting, np.ndarray]:
-        """The override that another person asked for, and its record; Refused."""
+    def approve(self, actor: Actor, number: int) -> tuple[str, np.ndarray]:
+        """What another person asked for and is approved now, in words, and its record; Refused."""
         self._forget()
         found = self.waiting.get(number)
         if found is None:
@@ -131,7 +141,9 @@ class Commands:
             )
         record = self._limit(found.by, actor.uid, found.request)
         del self.waiting[number]
-        return found, record
+        until = dt.datetime.fromtimestamp(int(record["expires_ns"][0]) // 1_000_000_000, dt.UTC)
+        people = f"asked by {found.by.name}, approved by {actor.name}"
+        return f"override {number}: {found.terms} until {until:%Y-%m-%d %H:%M:%S} UTC, {people}", record
 
     def _forget(self) -> None:
         now_s = time.monotonic()
@@ -155,7 +167,7 @@ class Commands:
         )  # fmt: skip
 
     def _value(self, text: str, unit: int, target: int) -> int:
-        decimals = {_COUNT: 0, _MS: 6, _MONEY: MONEY_DECIMALS, _EXPOSURE: EXPOSURE_DECIMALS}.get(unit)
+        decimals = {_COUNT: 0, _MS: MS_DECIMALS, _MONEY: MONEY_DECIMALS, _EXPOSURE: EXPOSURE_DECIMALS}.get(unit)
         if decimals is None:
             decimals = self._config.instrument[target].qty_decimals
         try:
@@ -163,23 +175,58 @@ class Commands:
         except (UnitError, ValueError) as error:
             raise Refused(Why.MALFORMED, f"value {text!r}: {error}") from error
 
+    # ---- words
+
+    def told(self, report: dict[str, Any]) -> str:
+        """What the core says of a limit, in the units in which limits are set."""
+        rule, scope, target = RiskRule(report["rule"]), Scope(report["scope"]), int(report["target"])
+        asked, other = self._amount(rule, target, report["value"]), self._amount(rule, target, report["old_value"])
+        if report["reason"] != "NONE":
+            told = f"limit {self._of(rule, scope, target)} stays ({report['reason']})"
+            return f"{told}; asked for {asked}, in force {other}"
+        return f"limit {self._of(rule, scope, target)}: {asked}, was {other}"
+
+    def _terms(self, record: np.ndarray) -> str:
+        """max-qty of symbol SPY = 500"""
+        row = record[0]
+        rule, scope = RiskRule(int(row["rule"])), Scope(int(row["scope"]))
+        target = int(row["instrument_id"] if scope is Scope.INSTRUMENT else row["target"])
+        return f"{self._of(rule, scope, target)} = {self._amount(rule, target, int(row['value']))}"
+
+    def _of(self, rule: RiskRule, scope: Scope, target: int) -> str:
+        word = rule.name.lower().replace("_", "-")
+        if scope is Scope.ALL:
+            return word
+        names = self._names(scope)
+        return f"{word} of {_WORDS[scope]} {names[target] if names is not None else target}"
+
+    def _amount(self, rule: RiskRule, target: int, value: int) -> str:
+        instrument = CHANGEABLE[rule].scope is Scope.INSTRUMENT
+        return amount_of(rule, value, self._config.instrument[target].qty_decimals if instrument else 0)
+
     # ---- names
 
-    def target(self, scope: Scope, text: str) -> int:
-        """The index that a name means in a scope; Refused where there is no such."""
+    def _names(self, scope: Scope) -> list[str] | None:
+        """The names of a scope by their indices; None where it has numbers."""
         config = self._config
-        names = {
+        return {
             Scope.VENUE: [row.mic for row in config.venue],
             Scope.SESSION: [row.name for row in config.session],
             Scope.INSTRUMENT: [row.symbol for row in config.instrument],
         }.get(scope)
+
+    def target(self, scope: Scope, text: str) -> int:
+        """The index that a name means in a scope; Refused where there is no such."""
         if scope is Scope.ALL:
             if text:
                 raise Refused(Why.MALFORMED, f"target {text!r}: the scope all has none")
             return 0
+        names = self._names(scope)
         if names is None:
-            if not text.isascii() or not text.isdigit() or int(text) > _NUMBER_MAX:
-                raise Refused(Why.UNKNOWN, f"{_WORDS[scope]} {text!r}: must be a number from 0 to {_NUMBER_MAX}")
+            bounds = {Scope.STRATEGY: MAX_STRATEGIES - 1, Scope.ACCOUNT: self._config.capacity.accounts - 1}
+            most = bounds.get(scope, _NUMBER_MAX)
+            if not text.isascii() or not text.isdigit() or int(text) > most:
+                raise Refused(Why.UNKNOWN, f"{_WORDS[scope]} {text!r}: must be a number from 0 to {most}")
             return int(text)
         if text not in names:
             known = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")

@@ -1,18 +1,18 @@
 """What stands before each command: rates, repetitions, counts, and the log of all that was asked and refused.
 
-    RUN_DIR/control.log   a JSON object a line: when, who (as the kernel or the key says), what, and what came of it
+    RUN_DIR/control.log   a JSON object a line, chained (`engine.io.chained`), for its owner alone: when, who (as the
+                          kernel or the key says), what, and what came of it
 
-Everything is bounded: so many commands a second from one peer, so many remembered ids, so many lines a second; what is
-beyond is refused or left out of the log, and counted in both cases.
+Everything is bounded: so many commands a second from one peer, so many remembered ids, so many lines of refusals a
+second; what is beyond is refused or left out of the log, and counted in both cases. What stops trading has a rate of
+its own: nothing else that somebody sends uses it up.
 
-Worst case: a disk that is full costs lines of the log, not commands.
+Worst case: a disk that is full costs lines of the log, not commands; the next line says how many.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import os
 import time
 from collections import Counter, OrderedDict
 from pathlib import Path
@@ -20,11 +20,15 @@ from typing import Any, Final
 
 import msgspec
 
+from engine.io.chained import ChainedLog
 from engine.run.control_people import Peer
 from engine.run.control_wire import REPLAY_S, Request, Why
 
 LOG: Final = "control.log"
-#: Lines a second, and at once.
+#: What stops something.
+URGENT: Final = frozenset({"halt", "cancel-all"})
+#: Outcomes of which so many a second are logged, and at once; all others are commands, which have rates already.
+_BOUNDED: Final = ("refused", "error")
 _LINES_A_S: Final = 50
 _IDS: Final = 65_536
 _PEERS: Final = 1024
@@ -61,14 +65,16 @@ class Guard:
 
     def __init__(self, commands_per_s: int) -> None:
         self._rate = commands_per_s
-        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
-        self._seen: OrderedDict[str, int] = OrderedDict()
+        self._buckets: OrderedDict[tuple[str, bool], Bucket] = OrderedDict()
+        #: Ids of requests and when they came: of those that are urgent, and of the others.
+        self._seen: dict[bool, OrderedDict[str, int]] = {True: OrderedDict(), False: OrderedDict()}
         self._began_ns = time.time_ns()
 
-    def within_rate(self, peer: Peer) -> None:
-        """Refused where a peer has sent too much; each has a rate of its own, so that nobody uses up another's."""
-        bucket = self._buckets.setdefault(peer.key, Bucket(self._rate))
-        self._buckets.move_to_end(peer.key)
+    def within_rate(self, peer: Peer, *, urgent: bool = False) -> None:
+        """Refused where a peer has sent too much; each has rates of its own, so that nobody uses up another's."""
+        key = peer.key, urgent
+        bucket = self._buckets.setdefault(key, Bucket(self._rate))
+        self._buckets.move_to_end(key)
         if len(self._buckets) > _PEERS:
             self._buckets.popitem(last=False)
         if not bucket.take():
@@ -80,22 +86,22 @@ class Guard:
         age_s = (now_ns - request.sent_ns) / 1e9
         if abs(age_s) > REPLAY_S or request.sent_ns < self._began_ns - 1_000_000_000:
             raise Refused(Why.REPLAYED, f"sent {age_s:.1f} s ago; {REPLAY_S} s is the most, and not before this server")
-        if request.id in self._seen:
+        seen = self._seen[request.command in URGENT]
+        if request.id in seen:
             raise Refused(Why.REPLAYED, f"id {request.id} has been used")
-        oldest = next(iter(self._seen.values()), now_ns)
-        if len(self._seen) >= _IDS and now_ns - oldest < 2 * REPLAY_S * 1_000_000_000:
+        oldest = next(iter(seen.values()), now_ns)
+        if len(seen) >= _IDS and now_ns - oldest < 2 * REPLAY_S * 1_000_000_000:
             raise Refused(Why.TOO_MANY, f"more than {_IDS} requests in {2 * REPLAY_S} s")
-        self._seen[request.id] = now_ns
-        while self._seen and now_ns - next(iter(self._seen.values())) > 2 * REPLAY_S * 1_000_000_000:
-            self._seen.popitem(last=False)
+        seen[request.id] = now_ns
+        while seen and now_ns - next(iter(seen.values())) > 2 * REPLAY_S * 1_000_000_000:
+            seen.popitem(last=False)
 
 
 class Log:
-    """Appends lines to RUN_DIR/control.log, and counts what they say."""
+    """Appends lines to RUN_DIR/control.log, and counts what they say. OSError where there can be no such file."""
 
-    def __init__(self, run_dir: Path) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._fd = os.open(run_dir / LOG, flags, 0o600)
+    def __init__(self, run_dir: Path, run_id: str) -> None:
+        self._log = ChainedLog(run_dir / LOG, run_id, 0o600)
         self._bucket = Bucket(_LINES_A_S)
         #: How often each thing was said: "taken", and the reasons of refusals.
         self.counts: Counter[str] = Counter()
@@ -104,13 +110,15 @@ class Log:
     def write(self, outcome: str, peer: Peer | None, text: str, request: Request | None = None, **more: Any) -> None:
         """One line."""
         self.counts[outcome] += 1
-        if not self._bucket.take():
+        if outcome.startswith(_BOUNDED) and not self._bucket.take():
             self.left_out += 1
             return
         line: dict[str, Any] = {
             "time": dt.datetime.now(dt.UTC).isoformat(timespec="microseconds"),
+            "realtime_ns": time.time_ns(),
             "outcome": outcome,
             "count": self.counts[outcome],
+            "sender": peer.key if peer is not None else "",
             "peer": peer.text if peer is not None else "",
             "person": peer.actor.name if peer is not None and peer.actor is not None else "",
             "text": text,
@@ -119,10 +127,13 @@ class Log:
         if request is not None:
             line["request"] = msgspec.to_builtins(request)
         if self.left_out:
-            line["lines_left_out"], self.left_out = self.left_out, 0
-        with contextlib.suppress(OSError):
-            os.write(self._fd, msgspec.json.encode(line) + b"\n")
+            line["lines_left_out"] = self.left_out
+        try:
+            self._log.append(line)
+            self.left_out = 0
+        except OSError:
+            self.left_out += 1
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._fd)
+        self._log.close()

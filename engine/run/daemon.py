@@ -143,7 +143,9 @@ class Engine:
         self._enter(openings)
         self._control = ControlRing(self.run_dir)
         stack.callback(self._control.close)
-        self.server = ControlServer(config, self.run_dir, self._control, lambda: self.gauge("clock_ns"))
+        self.server = ControlServer(
+            config, self.run_dir, self._control, lambda: self.gauge("clock_ns"), run_id=self.journal.run_id.hex()
+        )
         stack.callback(self.server.stop)
         self._disk = DiskWatch(self.journal, self.syncer, config.journal.min_free_mib)
         self._killed_s = 0.0
@@ -230,8 +232,9 @@ class Engine:
         return self._thread is not None and self._thread.is_alive()
 
     def poll(self) -> None:
-        """Main thread, a few times a second: the heartbeat, the disk, the interval log, and the follower."""
+        """Main thread, a few times a second: heartbeat, control thread, disk, interval log, follower."""
         self.stats.beat(monotonic_ns())
+        self.server.revive()
         self._watch_disk()
         with contextlib.suppress(OSError):  # a full disk costs what they write, not the engine
             self.beside.poll()

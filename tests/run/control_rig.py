@@ -49,6 +49,10 @@ for line in sys.stdin.buffer.read().split(b"\\n"):
 """
 
 
+#: Of the run that the server takes commands for.
+RUN_ID = "00112233445566778899aabbccddeeff"
+
+
 class Rig:
     """One server. `seen` takes what reached the control ring; `answer` says what a loop would say."""
 
@@ -60,7 +64,7 @@ class Rig:
         self._answers = Ring.create(self.home / links.ANSWERS_RING, 64, PRODUCER)
         self.ring = ControlRing(self.home)
         self.clock_ns = 1_000
-        self.server = ControlServer(config, self.home, self.ring, lambda: self.clock_ns)
+        self.server = ControlServer(config, self.home, self.ring, lambda: self.clock_ns, run_id=RUN_ID)
         self.server.start()
         self._raw = blank(Template.CONTROL)
 

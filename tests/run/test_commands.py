@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import threading
+from decimal import Decimal
 
 import msgspec
 import pytest
 
 from cli.main import main
-from engine.core.rules import CHANGEABLE
+from engine.core.rules import CHANGEABLE, OFF
 from engine.io.journal_format import Kind
 from engine.io.journal_reader import JournalReader
 from engine.jit import JIT
@@ -68,6 +70,11 @@ def test_a_command_says_a_limit_in_the_unit_of_the_configuration(rule, tmp_path)
     state = build_state(msgspec.structs.replace(config, risk=risk), trading_day(config), 1)
     target = commands.target(row.scope, TARGETS[row.scope])
     assert record["value"][0] == state.limits[row.first + row.step * target]
+    old = {"old_value": OFF, "reason": "NONE"}
+    said = commands.told({"rule": rule, "scope": row.scope, "target": target, "value": int(record["value"][0]), **old})
+    amount = re.fullmatch(rf"limit {request.rule}(?: of .*)?: ([0-9,.]+)(?: bps| ms)?, was off", said)
+    assert amount is not None, said
+    assert Decimal(amount[1].replace(",", "")) == Decimal(str(value)), "and it is said in that unit"
 
 
 class House(Desk):
