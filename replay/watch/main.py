@@ -8,7 +8,7 @@ its parent is gone, after all that is there was told. Only one watches a run at 
 
     RUN_DIR/alerts.jsonl    what was told, chained (stream.py)      RUN_DIR/clock.jsonl  clock samples, chained
     RUN_DIR/executions.bin  the drop copy (dropcopy.py)             RUN_DIR/watch.json   where it stands (checkpoint.py)
-    RUN_DIR/breaks.jsonl    is read: breaks of reconciliations go onto the stream
+    RUN_DIR/breaks.jsonl    is read: breaks of reconciliations go onto the stream; so is control.log: refused commands
 
 Worst case: it has no core. Then it is late, and the alerts say so; what the engine does is as before.
 """
@@ -37,8 +37,9 @@ from engine.run.config import Config
 from engine.run.life import from_bytes
 from engine.run.manifest import Manifest
 from replay.watch import checkpoint
-from replay.watch.breaks import Breaks
+from replay.watch.breaks import breaks
 from replay.watch.clock_sampler import CLOCK_FILE, Sample, Sampler
+from replay.watch.commands import commands
 from replay.watch.dropcopy import DropCopy
 from replay.watch.events import Event, Severity
 from replay.watch.executions import Executions
@@ -98,7 +99,7 @@ class Watch:
         self._gauges.life, self._gauges.told = self._state.life, self._gauges.told | self._state.counters
         self._stale = StaleFeeds(config.alerts.stale_feed_ms, names, self._clock, self.stream.conditions)
         self._stale.heard_ns = dict(self._state.heard_ns)
-        self._breaks = Breaks(self.run_dir, self.run_id)
+        self._logs = (breaks(self.run_dir, self.run_id), commands(self.run_dir, self.run_id))
         self.sampler: Sampler | None = None
         if sample and config.clock.every_ms:
             self.sampler = Sampler(self.run_dir, self.run_id, config.clock, self._engine_ns)
@@ -184,8 +185,9 @@ class Watch:
             self.stream.tell(event)
         while self.sampler is not None and self.sampler.samples:
             self._excursion(self.sampler.samples.popleft())
-        for event in self._breaks.look():
-            self.stream.tell(event)
+        for log in self._logs:
+            for event in log.look():
+                self.stream.tell(event)
 
     def _excursion(self, sample: Sample) -> None:
         """A clock that is not shown to be within its tolerance, from the sample that says so to the first that does."""
@@ -216,7 +218,9 @@ class Watch:
     def keep(self, *, closed: bool = False) -> None:
         """Write the checkpoint; a full disk is said, no more."""
         mark, counts, causes = self._kept
-        heads = {ALERTS_FILE: self.stream.head} | self._breaks.heads
+        heads = {ALERTS_FILE: self.stream.head}
+        for log in self._logs:
+            heads |= log.heads
         if self.sampler is not None:
             heads[CLOCK_FILE] = self.sampler.head
         elif CLOCK_FILE in self._state.heads:
