@@ -133,14 +133,14 @@ class ControlServer:
         if self.alive or not self._started or self._stopping.is_set() or time.monotonic() < self._again_s:
             return
         self._again_s = time.monotonic() + 1
+        self.log.write("thread ended", None, "the thread that takes commands has ended; it is started again")
         self._thread = self._new_thread()
         try:
             self._thread.start()
-            said = "the thread that takes commands had ended, and was started again"
         except RuntimeError as error:
-            said = f"the thread that takes commands has ended and cannot be started again, nobody can halt: {error}"
+            said = f"the thread that takes commands cannot be started again, nobody can halt: {error}"
+            self.log.write("thread ended", None, said)
             print(f"error: {said}", file=sys.stderr, flush=True)
-        self.log.write("thread ended", None, said)
 
     def stop(self) -> None:
         """End; who still waits for answers is told that the engine goes."""

@@ -98,8 +98,8 @@ def test_a_lifted_scope_leaves_the_others_killed_and_the_table_has_an_end():
     ("scope", "target", "reason"),
     [
         (Scope.VENUE, 3, Reason.UNKNOWN_VENUE), (Scope.SESSION, 4, Reason.UNKNOWN_SESSION),
-        (Scope.INSTRUMENT, 2, Reason.UNKNOWN_INSTRUMENT), (Scope.TRADER, -1, Reason.UNSUPPORTED),
-        (Scope.CLIENT, 1 << 15, Reason.UNSUPPORTED), (Scope.ORDER, 0, Reason.UNSUPPORTED),
+        (Scope.INSTRUMENT, 2, Reason.UNKNOWN_INSTRUMENT), (Scope.TRADER, 1 << 15, Reason.UNSUPPORTED),
+        (Scope.CLIENT, -1, Reason.UNSUPPORTED), (Scope.ORDER, 0, Reason.UNSUPPORTED),
         (Scope.STRATEGY, MAX_STRATEGIES, Reason.UNSUPPORTED), (Scope.STRATEGY, -1, Reason.UNSUPPORTED),
         (Scope.ACCOUNT, 2, Reason.UNKNOWN_ACCOUNT), (Scope.ACCOUNT, -1, Reason.UNKNOWN_ACCOUNT),
         (99, 0, Reason.UNSUPPORTED),

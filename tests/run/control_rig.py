@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from engine.io.ring import CONSUMER, PRODUCER, Ring, ring_pop, ring_push
-from engine.record.records import DTYPES, Template, blank
+from engine.record.records import DTYPES, ControlAction, Scope, Template, blank
 from engine.run import links
 from engine.run.config_control import Control
 from engine.run.control import ControlRing
@@ -80,8 +80,12 @@ class Rig:
         """A CONTROL_REPORT to a command."""
         report = blank(Template.CONTROL_REPORT)
         report["request_id"], report["finished"] = command.request_id, 1
-        if "action" in (command.dtype.names or ()):
-            report["action"] = command.action
+        if command.template_id == Template.LIMIT_CHANGE:
+            report["rule"], report["scope"], report["value"] = command.rule, command.scope, command.value
+            report["target"] = command.instrument_id if command.scope == Scope.INSTRUMENT else command.target
+        else:
+            cancel = command.template_id == Template.MASS_CANCEL
+            report["action"] = ControlAction.CANCEL if cancel else command.action
         for name, value in fields.items():
             report[name] = value
         assert ring_push(self._answers.address, report.ctypes.data, report.dtype.itemsize) == 1

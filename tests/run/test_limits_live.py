@@ -15,6 +15,7 @@ import pytest
 from cli.main import main
 from engine.core.rules import OFF
 from engine.io.journal_reader import JournalReader
+from engine.io.ring import Ring
 from engine.jit import JIT
 from engine.record import records as r
 from engine.run import links
@@ -130,12 +131,12 @@ def test_the_log_of_commands_is_chained_with_the_run_and_the_run_replays(house):
 
 
 def test_answers_that_are_lost_are_counted_and_their_caller_hears_in_time(tmp_path, sockets, monkeypatch, capsys):
-    create = links.Ring.create
+    create = Ring.create
 
     def few_answers(path, slots, side):
         return create(path, 4 if path.endswith(links.ANSWERS_RING) else slots, side)
 
-    monkeypatch.setattr(links.Ring, "create", few_answers)
+    monkeypatch.setattr(Ring, "create", few_answers)
     house = House(tmp_path / "run", sockets)
     try:
         with monkeypatch.context() as deaf:
