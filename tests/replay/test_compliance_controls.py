@@ -16,6 +16,7 @@ from engine.run.amounts import amount_of
 from engine.run.config_control import Control, Person
 from engine.run.control import limit_record
 from engine.run.control_commands import Commands
+from engine.run.control_guard import Log
 from engine.run.control_people import People
 from engine.run.control_wire import Request
 from gateways.feeds import synthetic
@@ -254,3 +255,18 @@ def test_a_log_of_commands_without_a_chain_is_no_evidence(tmp_path):
     assert table(report, "8.8") == []
     assert any(text.startswith("R1: no control.log") for text in report.parts[8].missing)
     assert "control.log" not in {one.name for one in report.inputs}
+
+
+def test_what_the_control_channel_writes_is_what_is_read(tmp_path):
+    run = small(tmp_path / "run", 8)
+    with JournalReader(run) as reader:
+        log = Log(run, reader.run_id.hex())
+    people = People(Control(person=[Person(name="ann", uid=ANN, roles=["halt"])]))
+    request = Request(id="0" * 32, sent_ns=0, command="resume")
+    log.write("taken", people.on_host(7, ANN), "halt", request, request_ids=[1])
+    log.write("refused: not authorised", people.on_host(8, ANN), "ann has not the role", request)
+    log.close()
+    (row,) = table(make([run], "eu-2026", replays=0), "8.8")
+    assert (row["line"], row["what"], row["why"], row["person"]) == (2, "resume", "not authorised", "ann")
+    assert f"uid {ANN}" in row["peer"]
+    assert row["time"] > START_NS
