@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip -qq --disable-pip-version-check install --constr
 PYTEST := $(BIN)/python -m pytest -n 2
 # What is run with bounds checks as well; the rest of the kernel tests are in `make torture`.
 CHECKED := tests/book tests/core tests/io tests/record tests/venues tests/workflow
-BENCHES ?= core risk wire machine recovery journal memory backtest steady
+BENCHES ?= core risk wire machine recovery journal memory book backtest kill report steady
 
 .PHONY: help setup demo test warm test-jit test-plain test-boundscheck torture lint format perf clean
 .DEFAULT_GOAL := help

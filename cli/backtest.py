@@ -48,6 +48,10 @@ def backtest(
     parents: Annotated[
         Path | None, typer.Option(help="CSV file of parents, in the place of the file's.", show_default=False)
     ] = None,
+    signal: Annotated[
+        Path | None,
+        typer.Option(help="CSV or Parquet file of positions that are wanted, in their place.", show_default=False),
+    ] = None,
     orders: Annotated[
         int | None, typer.Option(min=0, help="Parents that the seed draws.", show_default="backtest.orders")
     ] = None,
@@ -76,9 +80,10 @@ def backtest(
             found, feeds = measured(config), feeds or [config]
         if latency == "measured":
             settings = with_latencies(settings, found)
-    settings = changed(settings, parents=parents, orders=orders, seed=seed)
+    given = {parents, signal, orders}
+    settings = changed(settings, parents=parents, signal=signal, orders=orders, seed=seed)
     with screen.status("reading the feed, compiling or loading kernels"):
-        host = prepare(settings, feeds or (), out, listed if parents is None and orders is None else None)
+        host = prepare(settings, feeds or (), out, listed if given == {None} else None)
     with stoppable(f"nothing of it is left in {host.run_dir}"), host, _bar(screen, host.feed) as watch:
         done = host.run(watch)
     with screen.status("writing results"):
@@ -197,6 +202,11 @@ def _show_feed(screen: Console, row: dict[str, Any]) -> None:
     """What was made of a file that had to be fitted."""
     if "format" not in row:
         return
+    from msgspec import convert
+
+    from replay.report.pages import faults
+    from replay.report.structs import Played
+
     notes = [f"{row['given']:,} records out of {row['records']:,}"]
     if row.get("skew_ns"):
         notes.append(f"recorder's clock corrected by {row['skew_ns'] / 1e9:+.9f} s")
@@ -204,14 +214,14 @@ def _show_feed(screen: Console, row: dict[str, Any]) -> None:
         notes.append(f"{row['negative']:,} still received before they happened")
     if row.get("clamped"):
         notes.append(f"{row['clamped']:,} out of order, by {row['most_back_ns'] / 1e6:,.3f} ms at the most")
-    if row.get("unfollowed"):
-        notes.append(f"{row['unfollowed']:,} levels and orders found no room")
     if row.get("rounded"):
         notes.append(f"{row['rounded']:,} finer quantities rounded down, first {row['rounded_first']}")
     notes += row.get("notes", [])
     screen.print(
         f"feed      {Path(row['file']).name}: {row['format']}, {'; '.join(notes)}", soft_wrap=True, markup=False
     )
+    if "gaps" in row:
+        screen.print(f"          {faults(convert(row, Played))}", soft_wrap=True, markup=False)
     for reason, count in row["skipped"].items():
         example = row["examples"].get(reason, "?")
         screen.print(f"          skipped {count:,}: {reason}, first {example}", soft_wrap=True, markup=False)

@@ -113,6 +113,16 @@ COMMANDS: dict[str, Command] = {
             ("tickroute feed convert day.dbn.zst day.npz --instrument ESH4", "events for hftbacktest"),
         ),
     ),
+    "feed decode": Command(
+        "cli.feed_decode:decode",
+        "raw packets or lines of a venue, live over ZeroMQ, into the feed that the engine takes",
+        (
+            (
+                "tickroute feed decode desk.toml --format iex --from $TAP",
+                "packets that a capture bridge publishes at $TAP",
+            ),
+        ),
+    ),
     "record": Command(
         "cli.record:record",
         "live feeds into a recording, with receive times, until a signal",

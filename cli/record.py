@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from cli.output import JsonOption, checked, console, write_json
 from engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from gateways.feeds.recorder import Recorded
 
 
 def record(
@@ -24,18 +28,23 @@ def record(
 ) -> None:
     """Subscribe to the feeds of a configuration and write what they send, until Ctrl-C or SIGTERM.
 
-    The file is written whole when it ends, and not before. Records that are missing in a stream's numbers are counted.
+    OUT is there when it ends. A full disk ends it with exit code 1, and what the disk took is a recording; of one that
+    was killed `tickroute feed convert OUT.PID.partial OUT` reads what is whole. Missing records are counted.
 
     Example:  tickroute record desk.toml today.rec
     """
     from engine.run.config import load
     from gateways.feeds.recorder import Recorder
+    from gateways.formats.recorded_write import unfinished
 
     settings = load(config)
     if out.exists() and not force:
         raise UsageError(f"{out}: is there already; name another file, or overwrite it with --force")
     checked(out)
     screen = console(json)
+    for left in unfinished(out):
+        rescue = f"`tickroute feed convert {left} FILE` reads what is whole of it"
+        screen.print(f"[bold yellow]unfinished[/]: {left} is of a recorder that did not end; {rescue}", soft_wrap=True)
     with Recorder(settings, out, zstd=zstd) as recorder, screen.status("recording") as line:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: recorder.stop())
@@ -43,6 +52,12 @@ def record(
         found = recorder.run(
             until_day_end=until_day_end, progress=lambda n, s: line.update(f"{n:,} records, {s:,.0f} s, {n / s:,.0f}/s")
         )
+    _told(screen, found, json)
+    if found.failed:
+        raise typer.Exit(1)
+
+
+def _told(screen: Console, found: Recorded, json: str | None) -> None:
     if json is not None:
         write_json(json, found)
     records = ", ".join(f"{name} {count:,}" for name, count in found.records.items()) or "none"
@@ -55,3 +70,6 @@ def record(
     if found.negative:
         bad = f"{found.negative:,} records came before they happened, the least by {-found.least_ns:,} ns"
         screen.print(f"[bold yellow]clock skew[/]: {bad}")
+    if found.failed:
+        bad = f"{found.failed}; {found.unwritten:,} records that came are not in it; free space, and record on"
+        screen.print(f"[bold red]ended early[/]: {bad}", soft_wrap=True)

@@ -138,11 +138,20 @@ def show(out: Console, m: Measures) -> None:
     )
     o = m.outcome
     out.print(f"fees      {money(o.fees)} {o.currency} on {money(o.notional)} traded")
+    _show_played(out, m)
     _show_trading(out, m)
     _show_changes(out, m)
     _show_venues(out, m)
     _show_latency(out, m)
     _show_trouble(out, m)
+
+
+def _show_played(out: Console, m: Measures) -> None:
+    """What was wrong with the files that a backtest played."""
+    from replay.report.pages import faults
+
+    for row in m.played:
+        out.print(f"feed      {row.file}: {faults(row)}", markup=False, soft_wrap=True)
 
 
 def _show_trading(out: Console, m: Measures) -> None:

@@ -5,6 +5,10 @@ subscribers waits for this one. All market data is kept as it came, duplicates t
 when the recorder took it from the socket. Clock samples and other housekeeping are counted, not kept. What is missing
 between numbers of a stream is counted and told in the file.
 
+What was recorded is kept whatever happens: a block is written when it is full or some seconds old. Where the disk takes
+no more the recording ends, and what it took is finished; where the recorder dies, the file that it was writing
+(`OUT.PID.partial`) is read by `feed inspect` and `feed convert` as far as it is whole.
+
 Worst case: records that were taken at once (128 KiB) have one receive time; a disk that stalls makes later ones late.
 """
 
@@ -38,6 +42,8 @@ _WAIT_S: Final = 0.05
 #: Seconds for which what has come already is still taken when it is to end.
 _REST_S: Final = 2.0
 _TOLD_EVERY_S: Final = 0.2
+#: Seconds after which a block is written that is not full.
+_FLUSH_S: Final = 5.0
 
 
 @dataclass
@@ -69,19 +75,22 @@ class Recorded:
     #: Whether every stream that was seen had said that its day is over.
     ended: bool = False
     streams: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: Why it ended before it was to, "" where it did not; and records that came and are not in the recording.
+    failed: str = ""
+    unwritten: int = 0
 
 
 class Recorder:
     """The subscribers of some endpoints and a recording. A context manager; `run` records once, until `stop`.
 
-    LinkError where an endpoint is not to be had; OSError where the file cannot be written.
+    LinkError where an endpoint is not to be had; OSError where the file cannot be begun.
     """
 
     def __init__(self, config: Config, out: str | Path, *, zstd: bool = True) -> None:
         instruments = [Instrument(row.symbol, row.px_decimals, row.qty_decimals) for row in config.instrument]
         self._names = Named([row.code for row in config.venue], instruments)
-        self._writer = RecordingWriter(out, zstd=zstd)
-        self._stopped = False
+        self._writer = RecordingWriter(out, zstd=zstd, names=self._names)
+        self._stopped, self._finished = False, False
         self._feeds: list[Subscriber] = []
         self._blocks = Blocks(self._writer, UNITS)
         self._blocks.named(self._names)
@@ -104,9 +113,36 @@ class Recorder:
     ) -> Recorded:  # fmt: skip
         """Record until `stop`, or until every stream seen has said that its day is over; write the file whole.
 
-        progress: called now and then with (records so far, seconds).
+        progress: called now and then with (records so far, seconds). A disk that takes no more ends it too: `failed`
+        says so, and what was taken by then is a whole recording. OSError where not even that can be written: what is
+        whole of it stays beside its place.
         """
-        began_s = told_s = time.monotonic()
+        began_s = time.monotonic()
+        failed = ""
+        try:
+            self._record(until_day_end, progress)
+            self._blocks.flush()
+        except OSError as error:
+            failed = f"cannot be written: {error.strerror or error}"
+        took_s = time.monotonic() - began_s
+
+        def about() -> dict[str, Any]:
+            found = asdict(self._found(took_s, failed))
+            return {name: value for name, value in found.items() if name not in ("out", "bytes_out", "blocks")}
+
+        try:
+            bytes_out = self._writer.finish_what_fits(self._names, about)
+        except OSError as error:
+            what = f"{failed or error.strerror or error}; `tickroute feed convert` reads what is whole of it"
+            raise OSError(error.errno, what, str(self._writer.partial)) from error
+        self._finished = True
+        found = self._found(took_s, failed)
+        found.bytes_out = bytes_out
+        return found
+
+    def _record(self, until_day_end: bool, progress: Callable[[int, float], None] | None) -> None:
+        """Until it is to end. OSError where the disk takes no more."""
+        began_s = told_s = flushed_s = time.monotonic()
         end_s: float | None = None
         while True:
             now_s = time.monotonic()
@@ -116,14 +152,12 @@ class Recorder:
             came = self._take(_WAIT_S if end_s is None else 0.0)
             if end_s is not None and (not came or now_s > end_s):
                 break
+            if now_s - flushed_s > _FLUSH_S:
+                flushed_s = now_s
+                self._blocks.flush()
             if progress is not None and now_s - told_s > _TOLD_EVERY_S:
                 told_s = now_s
                 progress(int(self._blocks.filling.whole[0]["records"]), now_s - began_s)
-        self._blocks.flush()
-        found = self._found(time.monotonic() - began_s)
-        about = {name: value for name, value in asdict(found).items() if name not in ("out", "bytes_out", "blocks")}
-        found.bytes_out = self._writer.finish(self._names, about)
-        return found
 
     def _take(self, wait_s: float) -> int:
         """Take once from each feed; the bytes that came."""
@@ -137,7 +171,7 @@ class Recorder:
                 total += len(data)
         return total
 
-    def _found(self, took_s: float) -> Recorded:
+    def _found(self, took_s: float, failed: str) -> Recorded:
         whole = self._blocks.filling.whole[0]
         streams = {f"{n}:{number}": row for n, feed in enumerate(self._feeds) for number, row in feed.streams.items()}
         return Recorded(
@@ -145,7 +179,7 @@ class Recorder:
             endpoints=[feed.endpoint for feed in self._feeds],
             records={Template(n).name: int(count) for n, count in enumerate(self._blocks.filling.kinds) if count},
             messages=sum(feed.messages for feed in self._feeds),
-            blocks=self._blocks.given,
+            blocks=self._writer.blocks,
             bytes_out=0,
             seconds=took_s,
             gaps=sum(row.gaps for row in streams.values()),
@@ -156,14 +190,19 @@ class Recorder:
             left_out=int(self._counts[1]),
             ended=all(feed.ended for feed in self._feeds),
             streams={name: asdict(row) for name, row in streams.items()},
+            failed=failed,
+            unwritten=int(whole["records"]) - self._writer.records,
             **{name: int(whole[name]) for name in "negative least_ns first_ns last_ns".split()},
         )
 
     def close(self) -> None:
-        """Disconnect; without a finished recording nothing is left behind. Idempotent."""
+        """Disconnect; of a recording that was not finished what is whole stays. Idempotent."""
         for feed in self._feeds:
             feed.close()
-        self._writer.abandon()
+        if self._finished:
+            self._writer.abandon()
+        else:
+            self._writer.leave()
 
     def __enter__(self) -> Recorder:
         return self

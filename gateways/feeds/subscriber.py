@@ -25,7 +25,7 @@ from engine.record.records import DTYPES, RECORD_MAX, SCHEMA_ID, Reason, Templat
 from gateways.feeds.player import HIGH_WATER, RING_SLOTS, SHM
 
 #: Columns of the stream table.
-_EPOCH, _SEQ, _RECORDS, _GAPS, _MISSED, _DUPLICATES, _RESTARTS, _ENDED = range(8)
+_EPOCH, _SEQ, _RECORDS, GAPS, MISSED, DUPLICATES, _RESTARTS, _ENDED = range(8)
 #: Columns of the account.
 _CLOCK, _MESSAGES, _TOTAL, _MALFORMED = range(4)
 _STREAMS = 256
@@ -63,6 +63,11 @@ class Account(NamedTuple):
     totals: np.ndarray
 
 
+def make_account() -> Account:
+    """Nothing seen."""
+    return Account(np.zeros((_STREAMS, 8), dtype=np.int64), np.zeros(4, dtype=np.int64))
+
+
 class Subscriber:
     """A connected reader of one endpoint (ipc://, tcp:// or shm://). Use as a context manager.
 
@@ -81,7 +86,7 @@ class Subscriber:
     ) -> None:
         self.endpoint = endpoint
         self._buffer = np.zeros(capacity + MAX_MESSAGE, dtype=np.uint8)
-        self._account = Account(np.zeros((_STREAMS, 8), dtype=np.int64), np.zeros(4, dtype=np.int64))
+        self._account = make_account()
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
         self._ring: Ring | None = None
@@ -265,11 +270,11 @@ def follow_stream(row: np.ndarray, epoch: int, seq: int, ends: bool) -> None:
         row[_SEQ] = 0
         row[_ENDED] = 0
     elif epoch < row[_EPOCH] or seq <= row[_SEQ]:
-        row[_DUPLICATES] += 1
+        row[DUPLICATES] += 1
         return
     if seq > row[_SEQ] + 1:
-        row[_GAPS] += 1
-        row[_MISSED] += seq - row[_SEQ] - 1
+        row[GAPS] += 1
+        row[MISSED] += seq - row[_SEQ] - 1
     row[_SEQ] = seq
     if ends:
         row[_ENDED] = 1

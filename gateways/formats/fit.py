@@ -118,6 +118,13 @@ class Told:
     #: Levels and quotes whose quantities were rounded down, and the first of them.
     rounded: int = 0
     rounded_first: str = ""
+    #: Changes of orders that were never added; beside these, of orders that had replaced such ones; orders that came
+    #: twice. Exact, as `crossed` is, once the file has been played: of the instruments whose touch its orders make.
+    dangling: int = 0
+    dangling_after_replace: int = 0
+    repeated_orders: int = 0
+    #: Touches that were crossed when they changed.
+    crossed: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
     #: What the file does not say, and what was taken in its place.
@@ -157,7 +164,7 @@ class Fitted:
     def _survey(self) -> None:
         fit = k.make_fit(*self._sizes)
         with self.open() as reader:
-            names = _Names(self, fit, reader)
+            names = NameTables(self.target, self.wanted, fit, reader)
             for batch in reader.batches():
                 names.update()
                 k.look(fit, batch)
@@ -219,7 +226,7 @@ class Fitted:
         if (self._use == k.BOOK).any():
             books = make_feed_books(min(self._sizes[0] * self._sizes[1], MOST_BOOKS))
         with self.open() as reader:
-            names = _Names(self, fit, reader)
+            names = NameTables(self.target, self.wanted, fit, reader)
             out = make_batch(3)
             for batch in reader.batches():
                 names.update()
@@ -231,6 +238,10 @@ class Fitted:
                 if line.backwards:
                     break
             self.told = self._account(fit, reader, int(line.unfollowed + books.core[0].full))
+            self.told.dangling = int(books.core[0].dangling - line.of_ghosts)
+            self.told.dangling_after_replace = int(line.of_ghosts)
+            self.told.repeated_orders = int(books.core[0].repeated)
+            self.told.crossed = int(line.crossed)
         if line.backwards:
             why = f"its times run backwards by {int(line.most_back_ns) / 1e9:.3f} s after {int(line.last_ns)} ns"
             raise FeedError(self.path, 0, "", why, "sort it by time, or play its parts one by one")
@@ -278,17 +289,17 @@ class Fitted:
         return f"record {int(row.record)}: {symbol}, {int(row.value)}"
 
 
-class _Names:
+class NameTables:
     """Keeps the kernels' tables in step with what a reader has met."""
 
-    def __init__(self, fitted: Fitted, fit: k.Fit, reader: Reader) -> None:
-        self._fitted, self._fit, self._reader = fitted, fit, reader
+    def __init__(self, target: Target, wanted: Wanted, fit: k.Fit, reader: Reader) -> None:
+        self._target, self._wanted, self._fit, self._reader = target, wanted, fit, reader
         self._instruments: list[Instrument] = []
         self._venues: list[str] = []
 
     def update(self) -> None:
         """Enter what is new. FeedError: more instruments than one where one was named, or two with one symbol."""
-        fit, reader, wanted, target = self._fit, self._reader, self._fitted.wanted, self._fitted.target
+        fit, reader, wanted, target = self._fit, self._reader, self._wanted, self._target
         if self._venues != reader.venues:
             self._venues = list(reader.venues)
             for n, name in enumerate(self._venues[: k.MOST_VENUES]):
@@ -308,7 +319,7 @@ class _Names:
     def _enter(self, n: int, row: Instrument, symbol: Symbol) -> None:
         """Instrument n of the file is one of the configuration's."""
         fit, ours = self._fit, symbol.instrument_id
-        most = self._fitted.target.max_px
+        most = self._target.max_px
         px, qty = symbol.px_decimals - row.px_decimals, symbol.qty_decimals - row.qty_decimals
         if max(abs(px), abs(qty)) > 18:
             raise FeedError(self._reader.path, 0, row.symbol, "its decimals are no units of a price", "check the file")

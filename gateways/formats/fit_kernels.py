@@ -21,6 +21,7 @@ from engine.jit import kernel
 from engine.memory import Memory, memory, packed
 from engine.record.records import SBE_HEADER_SIZE, UNIT, Template
 from gateways.formats.batch import Batch
+from gateways.formats.ghosts import GHOST, make_ghosts
 from gateways.inbox import table
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -54,10 +55,15 @@ skew_ns     i8  added to the recorder's times
 moves       i8  levels and orders selected
 quotes      i8  records that show a touch, and trades and the like
 unfollowed  i8  levels and orders of which no book could be made
+crossed     i8  touches that were crossed when they changed
+of_ghosts   i8  changes of orders that had replaced unknown ones
+ghosts      i8  such orders
 books       i8  in use
 instruments i8  of the configuration
 depth       i8  1: levels and orders are given too
 play        i8  1: the time on our side becomes the time of the event
+live        i8  1: what comes is live: a hole in the source's numbers is one in the stream's, no time is too far back
+adopts      i8  1: an instrument's own quotes take the place of its book's touch from the first one on
 epoch       i8  of the streams
 """)
 SKIPPED: Final = table("""
@@ -100,6 +106,8 @@ class Fit(Memory):
         use="<i8",
         books="<i8",
         seqs="<i8",
+        ghosts=GHOST,
+        homes="<i8",
     )
     line: Array  # one row
     skipped: Array  # by reason
@@ -110,6 +118,8 @@ class Fit(Memory):
     use: Array  # the one of these that shows the touch
     books: Array  # by the same: its book + 1, of those that show a touch
     seqs: Array  # last number of each venue's stream
+    ghosts: Array  # orders that replaced unknown ones
+    homes: Array  # by book: its venue
 
 
 def make_fit(venues: int, instruments: int) -> Fit:
@@ -124,6 +134,8 @@ def make_fit(venues: int, instruments: int) -> Fit:
         use=np.zeros(max(venues * instruments, 1), dtype=np.int64),
         books=np.zeros(max(venues * instruments, 1), dtype=np.int64),
         seqs=np.zeros(max(venues, 1), dtype=np.int64),
+        ghosts=make_ghosts(),
+        homes=np.zeros(max(venues * instruments, 1), dtype=np.int64),
     )
     fit.of_file["instrument"] = -1
     fit.line["instruments"] = instruments
@@ -309,7 +321,7 @@ def set_times(fit: Fit, batch: Batch, i: int) -> bool:
             line.negative += 1
     if ours_ns < line.last_ns:
         back_ns = int(line.last_ns) - ours_ns
-        if back_ns > MOST_BACK_NS:
+        if back_ns > MOST_BACK_NS and line.live == 0:
             line.backwards = 1
             line.most_back_ns = back_ns
             return False

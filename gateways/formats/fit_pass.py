@@ -5,6 +5,9 @@ venue, in the units of the file; where its touch is another at the end of an eve
 first time after a CLEAR or an INSTRUMENT_STATUS, which void what a router had, a QUOTE follows. With `depth` the levels
 and orders are given too, each before the quote that follows from it.
 
+A live feed's hole (CLEAR of a venue, reason SEQUENCE_GAP) leaves out a number of its stream, so that whoever takes the
+stream sees a gap too.
+
 Worst case: a record costs a copy of its 64 or 128 bytes, and a level or an order what it costs its book.
 """
 
@@ -13,10 +16,11 @@ from __future__ import annotations
 from engine.book.apply import apply_delta, apply_level, clear_book
 from engine.book.grid import begin_side, keep_grid
 from engine.book.memory import Books
-from engine.book.view import touch
+from engine.book.orders import remove
+from engine.book.view import CROSSED, touch
 from engine.io.atomics import address_of, copy
 from engine.jit import kernel
-from engine.record.records import RECORD_MAX, UNIT, Flag, Side, Template
+from engine.record.records import RECORD_MAX, UNIT, Flag, Reason, Side, Template
 from gateways.formats.batch import Batch, new_quote
 from gateways.formats.fit_kernels import (
     BESIDE,
@@ -31,11 +35,13 @@ from gateways.formats.fit_kernels import (
     skip,
     units_of,
 )
+from gateways.formats.ghosts import look_for_ghosts
 
 _BUY = int(Side.BUY)
 _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
 _LEVEL, _DELTA, _STATUS = int(Template.LEVEL), int(Template.ORDER_DELTA), int(Template.INSTRUMENT_STATUS)
 _MORE, _SNAPSHOT = int(Flag.MORE), int(Flag.SNAPSHOT)
+_GAP = int(Reason.SEQUENCE_GAP)
 #: A state that no touch has.
 _UNSHOWN = -1
 
@@ -68,11 +74,17 @@ def _other(fit: Fit, b: Books, batch: Batch, i: int, units: int, venue: int, ins
     if not (template == _QUOTE or template == _TRADE or template == _CLEAR or template == _STATUS):
         skip(fit, OTHER_KIND, template, venue, instrument)
         return
-    if template == _QUOTE and (instrument < 0 or fit.use[venue * fit.line[0].instruments + instrument] != QUOTES):
-        skip(fit, BESIDE, 0, venue, instrument)
-        return
-    if template == _CLEAR:
+    if template == _QUOTE:
+        if not _shows(fit, venue, instrument):
+            skip(fit, BESIDE, 0, venue, instrument)
+            return
+        quote = batch.quote[i]
+        if quote.bid_qty > 0 and quote.ask_qty > 0 and quote.bid_px > quote.ask_px:
+            fit.line[0].crossed += 1
+    elif template == _CLEAR:
         _void(fit, b, venue, instrument)
+        if instrument < 0 and fit.line[0].live != 0 and batch.clear[i].reason == _GAP:
+            fit.seqs[venue] += 1
     elif template == _STATUS and instrument >= 0:
         book = int(fit.books[venue * fit.line[0].instruments + instrument]) - 1
         if book >= 0:
@@ -81,9 +93,37 @@ def _other(fit: Fit, b: Books, batch: Batch, i: int, units: int, venue: int, ins
 
 
 @kernel
+def _shows(fit: Fit, venue: int, instrument: int) -> bool:
+    """Whether an instrument's own quotes are its touch."""
+    if instrument < 0:
+        return False
+    slot = venue * int(fit.line[0].instruments) + instrument
+    if fit.use[slot] != QUOTES and fit.line[0].adopts != 0:
+        fit.use[slot] = QUOTES
+    return bool(fit.use[slot] == QUOTES)
+
+
+@kernel
+def _forget(fit: Fit, b: Books, venue: int) -> None:
+    """Forget all orders of a venue in one walk through their tables; else each of its books would take one."""
+    left = 0
+    for book in range(fit.line[0].books):
+        if fit.homes[book] == venue:
+            left += int(b.books[book].orders)
+    k = 0
+    while left > 0 and k < len(b.orders):
+        if b.orders[k].id != 0 and fit.homes[b.orders[k].side >> 1] == venue:
+            remove(b, k)
+            left -= 1
+        k += 1
+
+
+@kernel
 def _void(fit: Fit, b: Books, venue: int, instrument: int) -> None:
     """The books of a venue in one instrument, or in all where that is -1, are void."""
     instruments = int(fit.line[0].instruments)
+    if instrument < 0:
+        _forget(fit, b, venue)
     for n in range(instruments) if instrument < 0 else range(instrument, instrument + 1):
         book = int(fit.books[venue * instruments + n]) - 1
         if book >= 0:
@@ -153,6 +193,7 @@ def _follow(fit: Fit, b: Books, batch: Batch, i: int, slot: int, venue: int, ins
         book = int(fit.line[0].books)
         fit.line[0].books = book + 1
         fit.books[slot] = book + 1
+        fit.homes[book] = venue
     if batch.head[i].template_id == _LEVEL:
         level = batch.level[i]
         px, marks = int(level.px), int(level["flags"])
@@ -165,6 +206,9 @@ def _follow(fit: Fit, b: Books, batch: Batch, i: int, slot: int, venue: int, ins
         px, marks = int(delta.px), int(delta["flags"])
         if px != 0:
             begin_side(b, 2 * book + (0 if delta.side == _BUY else 1), px)
+        of_ghost, ghost = look_for_ghosts(fit.ghosts, int(fit.line[0].ghosts), b, batch, i, book)
+        fit.line[0].of_ghosts += of_ghost
+        fit.line[0].ghosts += ghost
         number, new_number = int(delta.venue_order), int(delta.new_order)
         apply_delta(b, book, int(delta.side), int(delta.action), number, new_number, px, int(delta.qty))
         keep_grid(b, 2 * book)
@@ -173,6 +217,8 @@ def _follow(fit: Fit, b: Books, batch: Batch, i: int, slot: int, venue: int, ins
     if marks & _MORE == 0 and touch(b, book, int(head.ts_event_ns)):
         k = new_quote(out, venue, instrument, int(head.ts_event_ns), int(head.ts_recv_ns))
         quote, row = out.quote[k], b.books[book]
+        if int(row.state) & CROSSED != 0:
+            fit.line[0].crossed += 1
         quote.bid_px, quote.bid_qty, quote.bid_orders = row.bid_px, row.bid_qty, row.bid_orders
         quote.ask_px, quote.ask_qty, quote.ask_orders = row.ask_px, row.ask_qty, row.ask_orders
         quote.source_seq = head.stream_seq

@@ -132,7 +132,7 @@ def decode_packet(
 
 
 @kernel
-def _is_new(streams: Streams, mold: Mold, base: int, at: int, left: int) -> bool:
+def is_new(streams: Streams, mold: Mold, base: int, at: int, left: int) -> bool:
     """Whether a packet is the first of its session: Python then finds out the session's day."""
     if mold.state[0].reading != 0 or left < HEADER:
         return False
@@ -157,7 +157,7 @@ def decode_capture(
             decoding.status = MORE
             if taken.status != PAYLOAD:
                 return at
-        if _is_new(streams, mold, base, at, taken.left):
+        if is_new(streams, mold, base, at, taken.left):
             decoding.status = NEW_SESSION
             return at
         decoding.recv_ns = taken.recv_ns

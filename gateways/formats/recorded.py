@@ -4,6 +4,9 @@ The file is mapped. Plain blocks are views of the mapping: nothing is copied, an
 stays in its own memory. `between` reads the blocks that the index names for a span and instruments, and no others.
 A recording of version 1, the whole day that the player plays, is read too.
 
+A live feed's that was not finished is read as far as its blocks are whole: that, and the bytes behind them, are counted
+among what was skipped, and gaps by the numbers of its streams.
+
 Worst case: a packed block is unpacked whole, 1 MiB, for one record of it.
 """
 
@@ -20,6 +23,7 @@ import zstandard
 from engine.record.records import UNIT, Template
 from gateways.feeds.recording import load
 from gateways.feeds.report import FeedError
+from gateways.feeds.subscriber import DUPLICATES, GAPS, MISSED, follow, make_account
 from gateways.formats.batch import Batch, batch_over, make_batch
 from gateways.formats.blocks import with_names
 from gateways.formats.reader import Instrument, Reader
@@ -66,11 +70,17 @@ class RecordedReader(Reader):
         self._packed = index.packing == ZSTD
         self.source.packing = "zstd blocks" if self._packed else ""
         largest = max(int(index.rows["units"].max(initial=0)), 1)
-        self._block = make_batch(largest) if self._packed else None
+        self._rescued = index.left >= 0
+        self._block = make_batch(largest) if self._packed or self._rescued else None
         self._filling = with_names(make_filling(largest), len(self.venues), len(self.instruments))
         for name in ("gaps", "lost", "repeated"):
             setattr(self.counts, name, int(self.about.get(name, 0)))
         self.counts.notes += self.about.get("notes", [])
+        if self._rescued:
+            end = f"byte {len(self._raw) - index.left} of {len(self._raw)}"
+            self.counts.skip("the recording was not finished: it ends with its last whole block", end)
+            self.counts.skip("bytes behind the last whole block of a recording that was not finished", end, index.left)
+        self._account = make_account()
 
     @property
     def progress(self) -> float:
@@ -80,8 +90,18 @@ class RecordedReader(Reader):
     def batches(self) -> Iterator[Batch]:
         """Its blocks. FeedError with the place where one is damaged."""
         for n in range(len(self.index.rows)):
-            yield self._read(n)
+            block = self._read(n)
+            if self._rescued:
+                self._follow(block)
+            yield block
             self._done = n + 1
+
+    def _follow(self, block: Batch) -> None:
+        """Count what is missing in the numbers of streams, as the recorder would have told it."""
+        follow(block.words.view(np.uint8), 0, UNIT * int(block.used[0]), self._account)
+        streams = self._account.streams
+        for name, column in (("gaps", GAPS), ("lost", MISSED), ("repeated", DUPLICATES)):
+            setattr(self.counts, name, int(streams[:, column].sum()))
 
     def between(
         self, from_ns: int = _ALWAYS[0], to_ns: int = _ALWAYS[1], instruments: Iterable[int | str] | None = None
@@ -125,10 +145,15 @@ class RecordedReader(Reader):
         data = self._raw[at : at + int(row["size"])]
         if at < HEADER_SIZE or len(data) != int(row["size"]) or zlib.crc32(data.data) != int(row["crc"]):
             raise self._wrong(n, "its CRC is wrong")
-        block = self._block if self._packed else self._view(n, at, units)
-        assert block is not None
+        if self.index.ahead and self._raw[at - UNIT : at].tobytes() != row.tobytes():
+            raise self._wrong(n, "what is in front of it is not its row of the index")
+        block = self._block if self._block is not None else self._view(n, at, units)
         if self._packed:
             self._unpack(n, data, units, block)
+        elif self._rescued:
+            if len(data) != units * UNIT:
+                raise self._wrong(n, "its size is not what its records take")
+            block.words[: units * UNIT // 8] = np.frombuffer(data.tobytes(), "<i8")
         block.used[0] = units
         self._filling.row[:] = np.zeros(1, self._filling.row.dtype)
         self._filling.marks[:] = 0

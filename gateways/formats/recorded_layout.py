@@ -6,6 +6,9 @@
     …     names: JSON of venues, instruments with their decimals, and where the recording came from
 
 A block's CRC is in its row, the index's (rows, bitmaps, names) in the header. The header is written last.
+
+A live feed cannot be recorded again. Its recording begins with a header that says that it is unfinished, and a preface
+with the names; each block has its row in front of it. Where its writer died, that is enough to read all whole blocks.
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from engine.record.records import SCHEMA_VERSION
+from engine.record.records import SCHEMA_VERSION, UNIT
 from gateways.feeds.recording import MAGIC
 from gateways.feeds.report import FeedError
 from gateways.formats.reader import Instrument
@@ -30,6 +34,12 @@ PLAIN, ZSTD = 0, 1
 #: magic, version, schema, packing, bytes of a bitmap; records, blocks, where the index is, bytes of names; its CRC
 HEADER: Final = struct.Struct("<8sIIIIqqqqI")
 HEADER_SIZE: Final = 128
+#: Behind these: CRC of the preface, and its bytes; 0 where there is none, and no rows in front of blocks.
+PREFACE: Final = struct.Struct("<Iq")
+#: In the place of records and blocks, until it is finished.
+UNFINISHED: Final = -1
+#: Units of a block that is believed without an index.
+_MOST_UNITS: Final = 1 << 16
 AGAIN: Final = "copy or record the file again"
 
 
@@ -43,6 +53,10 @@ class Index(NamedTuple):
     venues: list[str]
     instruments: list[Instrument]
     about: dict[str, Any]
+    #: Whether each block has its row in front of it.
+    ahead: bool = False
+    #: Bytes behind the last whole block of a recording that was not finished; -1 of one that was.
+    left: int = -1
 
     def marked(self, marks: Array) -> Array:
         """Which blocks have a record of a marked instrument, or of all; bool (n,). marks: one an instrument."""
@@ -57,15 +71,27 @@ def bitmap(marks: Array, size: int) -> Array:
     return np.pad(bits, (0, size - len(bits)))
 
 
-def pack_index(index: Index, at: int) -> tuple[bytes, bytes]:
+def pack_preface(venues: Sequence[str], instruments: Sequence[Instrument]) -> bytes:
+    """The names that a recording begins with, in whole units."""
+    text = json.dumps({"venues": list(venues), "instruments": [list(row) for row in instruments]}).encode()
+    return text.ljust(-(-len(text) // UNIT) * UNIT)
+
+
+def pack_header(packing: int, preface: bytes, numbers: Sequence[int] = (0, UNFINISHED, UNFINISHED, 0, 0, 0)) -> bytes:
+    """A header; numbers: bytes of a bitmap, records, blocks, where the index is, bytes of names, its CRC."""
+    head = HEADER.pack(MAGIC, VERSION, SCHEMA_VERSION, packing, *numbers)
+    head += PREFACE.pack(zlib.crc32(preface) if preface else 0, len(preface))
+    head = head.ljust(HEADER_SIZE - 4, b"\0")
+    return head + struct.pack("<I", zlib.crc32(head))
+
+
+def pack_index(index: Index, at: int, preface: bytes = b"") -> tuple[bytes, bytes]:
     """The index as bytes, and the header that goes with it where it begins at byte `at`."""
     names = {"venues": index.venues, "instruments": [list(row) for row in index.instruments], "about": index.about}
     text = json.dumps(names).encode()
     data = index.rows.tobytes() + index.bitmaps.tobytes() + text
-    size = index.bitmaps.shape[1]
-    numbers = (index.records, len(index.rows), at, len(text), zlib.crc32(data))
-    head = HEADER.pack(MAGIC, VERSION, SCHEMA_VERSION, index.packing, size, *numbers).ljust(HEADER_SIZE - 4, b"\0")
-    return data, head + struct.pack("<I", zlib.crc32(head))
+    numbers = (index.bitmaps.shape[1], index.records, len(index.rows), at, len(text), zlib.crc32(data))
+    return data, pack_header(index.packing, preface, numbers)
 
 
 def version_of(head: bytes) -> int:
@@ -85,6 +111,9 @@ def read_index(path: Path, raw: Array) -> Index:
         found = f"version {version}, schema {schema}, packing {packing}"
         why = f"is of {found}; this build reads version {VERSION}, schema {SCHEMA_VERSION}"
         raise FeedError(path, 0, "", why, "convert its source again with this build", offset=8)
+    preface = _preface(path, raw, head)
+    if blocks == UNFINISHED and preface:
+        return _rescued(raw, packing, preface)
     must = at + blocks * (ROW.itemsize + width) + names
     if len(raw) != must:
         why = f"must be {must} bytes long: it is cut or padded"
@@ -96,4 +125,33 @@ def read_index(path: Path, raw: Array) -> Index:
     maps = data[blocks * ROW.itemsize : must - names - at].reshape(blocks, width)
     told = json.loads(data[must - names - at :].tobytes())
     instruments = [Instrument(*row) for row in told["instruments"]]
-    return Index(packing, records, rows, maps, told["venues"], instruments, told["about"])
+    return Index(packing, records, rows, maps, told["venues"], instruments, told["about"], bool(preface))
+
+
+def _preface(path: Path, raw: Array, head: bytes) -> bytes:
+    """What stands between header and blocks, checked."""
+    crc, size = PREFACE.unpack_from(head, HEADER.size)
+    data = raw[HEADER_SIZE : HEADER_SIZE + size].tobytes()
+    if size and (len(data) != size or zlib.crc32(data) != crc):
+        raise FeedError(path, 0, "", "the CRC of the names that it begins with is wrong", AGAIN, offset=HEADER_SIZE)
+    return data
+
+
+def _rescued(raw: Array, packing: int, preface: bytes) -> Index:
+    """The whole blocks of a recording whose writer did not finish it."""
+    rows, at = [], HEADER_SIZE + len(preface)
+    while at + ROW.itemsize <= len(raw):
+        one = np.frombuffer(raw[at : at + ROW.itemsize].tobytes(), ROW)
+        row = one[0]
+        offset, size = int(row["offset"]), int(row["size"])
+        data = raw[offset : offset + size] if offset == at + ROW.itemsize and size > 0 else raw[:0]
+        if len(data) != size or not 0 < int(row["units"]) <= _MOST_UNITS or zlib.crc32(data.data) != int(row["crc"]):
+            break
+        rows.append(one)
+        at = offset + size
+    told = json.loads(preface)
+    instruments = [Instrument(*row) for row in told["instruments"]]
+    table = np.concatenate(rows) if rows else np.zeros(0, ROW)
+    maps = np.full((len(rows), -(-len(instruments) // 64) * 8), 0xFF, np.uint8)
+    count = int(table["records"].sum())
+    return Index(packing, count, table, maps, told["venues"], instruments, {}, True, len(raw) - at)

@@ -19,22 +19,19 @@ import numpy as np
 from engine.book.apply import apply_delta, apply_level, clear_book
 from engine.book.grid import begin_side, keep_grid
 from engine.book.memory import Books, make_books, window_width
-from engine.book.orders import find
 from engine.book.view import CROSSED, LOCKED, touch
 from engine.io.mapping import aligned_zeros
 from engine.jit import kernel
 from engine.memory import Memory, memory, packed
 from engine.record.records import SBE_HEADER_SIZE, UNIT, Flag, Side, Template
 from gateways.formats.batch import Batch, new_quote
+from gateways.formats.ghosts import GHOST, look_for_ghosts, make_ghosts
 from gateways.inbox import table
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MOST_VENUES: Final = 64
 MOST_INSTRUMENTS: Final = 1 << 14
 MOST_BOOKS: Final = 1 << 14
-#: Places for orders that replaced unknown ones; what finds none counts as unknown itself.
-_GHOSTS: Final = 1 << 16
-_REPLACE, _ADD = 5, 0
 #: Latencies that are kept for their median.
 _SAMPLES: Final = 1 << 14
 _BUY = int(Side.BUY)
@@ -84,12 +81,6 @@ crossed      i8
 """)
 
 
-GHOST: Final = table("""
-number       i8  the venue's; 0 is an empty place
-book         i8
-""")
-
-
 @memory
 class Watch(Memory):
     """What is seen, see `make_watch`."""
@@ -100,7 +91,7 @@ class Watch(Memory):
     index: Array  # venue * MOST_INSTRUMENTS + instrument -> book + 1
     of_book: Array
     samples: Array
-    ghosts: Array  # a power of two, open addressing: orders that replaced unknown ones; three quarters are used
+    ghosts: Array  # orders that replaced unknown ones
 
 
 def make_watch(books: int = MOST_BOOKS) -> Watch:
@@ -111,7 +102,7 @@ def make_watch(books: int = MOST_BOOKS) -> Watch:
         index=aligned_zeros(MOST_VENUES * MOST_INSTRUMENTS, np.dtype("<i8")),
         of_book=aligned_zeros(books, OF_BOOK),
         samples=aligned_zeros(_SAMPLES, np.dtype("<i8")),
-        ghosts=aligned_zeros(_GHOSTS, GHOST),
+        ghosts=make_ghosts(),
     )
     watch.seen["stride"] = 1
     return watch
@@ -223,7 +214,9 @@ def _change(w: Watch, b: Books, batch: Batch, i: int, book: int, out: Batch, der
         side, px, flags = int(delta.side), int(delta.px), int(delta["flags"])
         if px != 0:
             begin_side(b, 2 * book + (0 if side == _BUY else 1), px)
-        _look_for_ghosts(w, b, batch, i, book)
+        of_ghost, ghost = look_for_ghosts(w.ghosts, int(w.seen[0].ghosts), b, batch, i, book)
+        w.seen[0].of_ghosts += of_ghost
+        w.seen[0].ghosts += ghost
         apply_delta(b, book, side, int(delta.action), int(delta.venue_order), int(delta.new_order), px, int(delta.qty))
     keep_grid(b, 2 * book)
     keep_grid(b, 2 * book + 1)
@@ -234,32 +227,6 @@ def _change(w: Watch, b: Books, batch: Batch, i: int, book: int, out: Batch, der
         _count_touch(w, int(b.books[book].state), book)
         if derive != 0:
             _derive(b, book, batch, i, out, flags & _SNAPSHOT)
-
-
-@kernel
-def _ghost(w: Watch, book: int, number: int) -> int:
-    """The place of a ghost, or the free one where it would be."""
-    mask = len(w.ghosts) - 1
-    i = (number ^ (number >> 16) ^ book) & mask
-    while w.ghosts[i].number != 0 and (w.ghosts[i].number != number or w.ghosts[i].book != book):
-        i = (i + 1) & mask
-    return i
-
-
-@kernel
-def _look_for_ghosts(w: Watch, b: Books, batch: Batch, i: int, book: int) -> None:
-    """Count a change of an order that is unknown because it replaced an unknown one; and note those that now do."""
-    delta, seen = batch.delta[i], w.seen[0]
-    number, new_number = int(delta.venue_order), int(delta.new_order)
-    if delta.action == _ADD or number == 0 or find(b, book, number) != -1:
-        return
-    if w.ghosts[_ghost(w, book, number)].number != 0:
-        seen.of_ghosts += 1
-    if delta.action == _REPLACE and new_number != 0 and 4 * seen.ghosts < 3 * len(w.ghosts):
-        place = _ghost(w, book, new_number)
-        if w.ghosts[place].number == 0:
-            seen.ghosts += 1
-            w.ghosts[place].number, w.ghosts[place].book = new_number, book
 
 
 @kernel

@@ -40,15 +40,13 @@ def read_parents(path: Path | str, config: Config, start_ns: int = 0) -> list[Pa
             rows = csv.reader(file, strict=True)
             header = [name.strip() for name in next(rows, [])]
             _check_header(path, header)
-            table = _Table(path, config, header, start_ns)
+            table = Table(path, config, header, start_ns)
             parents = [table.parent(rows.line_num, row) for row in rows if any(cell.strip() for cell in row)]
     except OSError as error:
         raise ParentError(f"{path}: cannot be read: {error.strerror}; name a CSV file of parents") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise ParentError(f"{path}: is no CSV file in UTF-8: {error}") from error
-    if table.problems:
-        more = len(table.problems) - _MOST_PROBLEMS
-        raise ParentError("\n".join(table.problems[:_MOST_PROBLEMS] + ([f"... and {more} more"] if more > 0 else [])))
+    table.complain()
     return [parent for parent in parents if parent is not None]
 
 
@@ -83,13 +81,13 @@ def _check_header(path: Path, header: list[str]) -> None:
         raise ParentError(f"{path}:1: the header {'; '.join(what)}: allowed are {', '.join(COLUMNS)}")
 
 
-class _Table:
-    """Turns the rows of a file into parents, and collects what is wrong with them."""
+class Table:
+    """Turns the rows of a file into parents, and collects what is wrong with them. `line` is the row at hand."""
 
-    def __init__(self, path: Path, config: Config, header: Sequence[str], start_ns: int) -> None:
+    def __init__(self, path: Path | str, config: Config, header: Sequence[str], start_ns: int) -> None:
         self.path, self.header, self.start_ns = path, header, start_ns
         self.problems: list[str] = []
-        self._line = 0
+        self.line = 0
         self._symbols = {instrument.symbol: n for n, instrument in enumerate(config.instrument)}
         self._instruments = config.instrument
         self._accounts = config.capacity.accounts
@@ -98,43 +96,51 @@ class _Table:
 
     def parent(self, line: int, cells: Sequence[str]) -> Parent | None:
         """The parent of a row; None, and a problem noted, where something is wrong with it."""
-        self._line, before = line, len(self.problems)
+        self.line, before = line, len(self.problems)
         if len(cells) != len(self.header):
             self.problems.append(f"{self.path}:{line}: {len(cells)} columns, the header has {len(self.header)}")
             return None
         values = {name: cell.strip() for name, cell in zip(self.header, cells, strict=True)}
-        number = self._read("symbol", values, self._symbol)
+        number = self.read("symbol", values, self.symbol)
         place: Instrument = self._instruments[number or 0]
-        side = self._read("side", values, lambda text: _member(Side, text))
-        ord_type = self._read("ord_type", values, lambda text: _member(OrdType, text), OrdType.LIMIT)
-        qty = self._read("qty", values, lambda text: _positive(text, place.qty_decimals))
+        side = self.read("side", values, lambda text: member(Side, text))
+        ord_type = self.read("ord_type", values, lambda text: member(OrdType, text), OrdType.LIMIT)
+        qty = self.read("qty", values, lambda text: positive(text, place.qty_decimals))
         if ord_type == OrdType.MARKET:
-            px = self._read("px", values, _nothing, 0)
+            px = self.read("px", values, nothing, 0)
         else:
-            px = self._read("px", values, lambda text: _positive(text, place.px_decimals))
+            px = self.read("px", values, lambda text: positive(text, place.px_decimals))
         parent = Parent(
-            self._read("cl_ord_id", values, self._name),
+            self.read("cl_ord_id", values, self._name),
             number,
             side,
             qty,
             px,
             ord_type,
-            self._read("tif", values, lambda text: _member(Tif, text), Tif.DAY),
-            self._read("account", values, self._account, 0),
-            self._read("at", values, self._when, 0),
-            *(self._read(name, values, lambda text: _part(text, place.qty_decimals, qty), 0) for name in COLUMNS[-2:]),
+            self.read("tif", values, lambda text: member(Tif, text), Tif.DAY),
+            self.read("account", values, self.account, 0),
+            self.read("at", values, self.when, 0),
+            *(self.read(name, values, lambda text: _part(text, place.qty_decimals, qty), 0) for name in COLUMNS[-2:]),
         )
         return parent if len(self.problems) == before else None
 
-    def _read(self, column: str, values: dict[str, str], convert: Callable[[str], Any], default: Any = None) -> Any:
+    def read(self, column: str, values: dict[str, str], convert: Callable[[str], Any], default: Any = None) -> Any:
+        """What a cell says; None, and a problem noted, where it cannot be. An empty one is the default, if any."""
         text = values.get(column, "")
         if not text and default is not None:
             return default
         try:
             return convert(text)
         except ValueError as error:
-            self.problems.append(f"{self.path}:{self._line}: column {column} = {text!r}: {error}")
+            self.problems.append(f"{self.path}:{self.line}: column {column} = {text!r}: {error}")
             return None
+
+    def complain(self) -> None:
+        """ParentError with all problems, where there are any."""
+        if self.problems:
+            more = len(self.problems) - _MOST_PROBLEMS
+            rest = [f"... and {more} more"] if more > 0 else []
+            raise ParentError("\n".join(self.problems[:_MOST_PROBLEMS] + rest))
 
     def _name(self, text: str) -> str:
         try:
@@ -145,20 +151,23 @@ class _Table:
             raise ValueError("1 to 16 ASCII characters are allowed")
         if text in self._seen:
             raise ValueError(f"line {self._seen[text]} has it already; each parent needs its own")
-        self._seen[text] = self._line
+        self._seen[text] = self.line
         return text
 
-    def _symbol(self, text: str) -> int:
+    def symbol(self, text: str) -> int:
+        """The instrument of a symbol. ValueError as of all of these."""
         if text not in self._symbols:
             raise ValueError(f"allowed are the instruments of the configuration, {', '.join(self._symbols)}")
         return self._symbols[text]
 
-    def _account(self, text: str) -> int:
+    def account(self, text: str) -> int:
+        """An account."""
         if not text.isascii() or not text.isdigit() or int(text) >= self._accounts:
             raise ValueError(f"an account from 0 to {self._accounts - 1} is allowed")
         return int(text)
 
-    def _when(self, text: str) -> int:
+    def when(self, text: str) -> int:
+        """ns since 1970 of a time of day, or of an offset."""
         try:
             if text.startswith("+"):
                 return self.start_ns + _nanoseconds(text[1:])
@@ -180,11 +189,13 @@ def _nanoseconds(seconds: str) -> int:
     return int(Decimal(seconds).scaleb(9))
 
 
-def _nothing(text: str) -> int:
+def nothing(text: str) -> int:
+    """The price of a market order."""
     raise ValueError("a market order has no price; leave it empty")
 
 
-def _positive(text: str, decimals: int) -> int:
+def positive(text: str, decimals: int) -> int:
+    """A quantity or price in units. ValueError where it is none."""
     try:
         units = to_units(text, decimals)
     except UnitError as error:
@@ -195,13 +206,14 @@ def _positive(text: str, decimals: int) -> int:
 
 
 def _part(text: str, decimals: int, qty: int | None) -> int:
-    units = _positive(text, decimals)
+    units = positive(text, decimals)
     if qty is not None and units > qty:
         raise ValueError("no more than qty is allowed")
     return units
 
 
-def _member(kind: type[IntEnum], text: str) -> Any:
+def member(kind: type[IntEnum], text: str) -> Any:
+    """A member by its name. ValueError where there is none."""
     try:
         return kind[text.upper()]
     except KeyError:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from engine.errors import UsageError
 from gateways.orders.parents import Parent
 from replay.backtest.compare import compare
 from replay.backtest.host import BacktestError, Outcome, Progress, Watch
@@ -34,6 +35,7 @@ def run(
     *,
     run_dir: str | Path | None = None,
     parents: str | Path | Sequence[Parent] | None = None,
+    signal: Any = None,
     orders: int | None = None,
     seed: int | None = None,
     progress: Watch | None = None,
@@ -41,13 +43,22 @@ def run(
     """Play a recorded day; the result, with nothing but the journal written yet (`Result.write` makes the files).
 
     config: a TOML file (docs/backtest.toml). What else is given takes the place of what it says: `feeds` the files of
-    the day, `run_dir` the directory to make, `parents` a CSV file or parents as they are, `orders` how many the seed
-    draws. `progress` is called a few times a second. UsageError and what derives from it (ConfigError, FeedError,
-    ParentError): something given cannot be. BacktestError: it could not go on.
+    the day, `run_dir` the directory to make, `parents` a CSV file or parents as they are, `signal` a CSV or Parquet
+    file of the positions that are wanted, or a table of them (pyarrow, pandas), `orders` how many the seed draws: one
+    of these three. `progress` is called a few times a second. UsageError and what derives from it (ConfigError,
+    FeedError, ParentError): something given cannot be. BacktestError: it could not go on.
     """
     listed = None if parents is None or isinstance(parents, str | Path) else list(parents)
     file = parents if isinstance(parents, str | Path) else None
-    with prepare(changed(load(config), parents=file, orders=orders, seed=seed), feeds, run_dir, listed) as host:
+    named = signal if isinstance(signal, str | Path) else None
+    told = changed(load(config), parents=file, signal=named, orders=orders, seed=seed)
+    table = None
+    if signal is not None and named is None:
+        if parents is not None or orders is not None:
+            raise UsageError("a signal and other orders: give one of them; a signal is where parents come from")
+        table = signal if isinstance(signal, pa.Table) else pa.table(signal)
+        told = changed(told, orders=0)
+    with prepare(told, feeds, run_dir, listed, table) as host:
         return Result(host.run_dir, host.run(progress))
 
 

@@ -200,7 +200,7 @@ def _by_venue(fills: list[tuple[str, float]]) -> str:
 
 
 def _orders(result: Result) -> dict[str, dict[str, Any]]:
-    table = result.orders()
+    table = result.tables.orders
     columns = [table[name].to_pylist() for name in _TOLD]
     rows = (dict(zip(_TOLD, values, strict=True)) for values in zip(*columns, strict=True))
     return dict(zip(table["cl_ord_id"].to_pylist(), rows, strict=True))

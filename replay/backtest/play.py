@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 
 from engine.record.records import Template
-from engine.run import manifest
+from engine.run import manifest, positions
 from engine.run.config import Config, ConfigError
 from gateways.feeds.files import kind_of, read_files
 from gateways.feeds.names import Names
@@ -25,6 +26,7 @@ from gateways.feeds.report import FeedError
 from gateways.formats.fit import Target
 from gateways.orders.parents import Parent, generate_parents
 from gateways.orders.parents_file import read_parents
+from gateways.orders.signal_file import read_signal
 from gateways.venues.latency import quantiles
 from replay.backtest.host import Feed, Host, Terms
 from replay.backtest.journaled import JournalFeed, is_run
@@ -44,8 +46,9 @@ def prepare(
     feeds: Sequence[str | Path] = (),
     run_dir: str | Path | None = None,
     parents: Sequence[Parent] | None = None,
+    signal: pa.Table | None = None,
 ) -> Host:
-    """A backtest that is ready to `run`. `feeds`, `run_dir` and `parents` take the place of the settings' own.
+    """A backtest that is ready to `run`. What is given takes the place of the settings' own; `signal` is as its file.
 
     FeedError, ParentError, ConfigError, BindError, MachineError, BacktestError where it cannot be.
     """
@@ -71,7 +74,7 @@ def prepare(
     first_ns = int(chunk.view("<i8")[3])
     config = resolved(settings, first_ns, run_dir)
     if parents is None:
-        parents = _parents(config, backtest, days, streams, first_ns)
+        parents = _parents(config, backtest, days, streams, first_ns, signal)
     size = sum(int(day.offsets[-1]) for day in days) + sum(stream.size for stream in streams)
     host: Host
     feed = Feed(
@@ -198,7 +201,7 @@ def read(paths: Sequence[str | Path], names: Names) -> tuple[list[Recording], di
     for path in ordered:
         day, report = read_files([path], names)
         row = {"format": kinds[str(path)], "records": report.rows, "given": report.records}
-        told[str(path)] = row | {"skipped": report.skipped, "examples": report.examples}
+        told[str(path)] = row | {"skipped": report.skipped, "examples": report.examples, "crossed": report.crossed}
         if report.rows and not day.count:
             why = "; ".join(f"{reason}, first {report.examples.get(reason, '?')}" for reason in report.skipped)
             remedy = "name the file's venues and instruments in the configuration, or another file"
@@ -268,8 +271,15 @@ def resolved(settings: Settings, first_ns: int, run_dir: str | Path | None) -> C
 
 
 def _parents(
-    config: Config, backtest: Backtest, days: list[Recording], streams: list[Stream | JournalFeed], first_ns: int
+    config: Config,
+    backtest: Backtest,
+    days: list[Recording],
+    streams: list[Stream | JournalFeed],
+    first_ns: int,
+    signal: pa.Table | None,
 ) -> list[Parent]:
+    if signal is not None or backtest.signal:
+        return read_signal(backtest.signal if signal is None else signal, config, first_ns, _opening(config))
     if backtest.parents:
         return read_parents(backtest.parents, config, first_ns)
     if not backtest.orders:
@@ -278,3 +288,9 @@ def _parents(
         return generate_parents(days[0], config, backtest.orders, config.simulation.seed)
     quotes = [day.records(Template.QUOTE) for day in days] + [stream.quotes() for stream in streams]
     return generate_parents(build(quotes, Names.of(config)), config, backtest.orders, config.simulation.seed)
+
+
+def _opening(config: Config) -> dict[tuple[int, int], int]:
+    """What accounts hold before the first order, in units."""
+    rows = positions.read(config, manifest.make(config, 1, 0).initial_state()) if config.positions.file else []
+    return {(row.account, row.instrument): row.qty for row in rows}

@@ -12,6 +12,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,8 +26,10 @@ from engine.io.journal_reader import JournalReader
 from engine.run import manifest
 from engine.run.config import Config
 from replay.backtest.host import Outcome
+from replay.backtest.passing import Around, around, with_vwap
+from replay.backtest.schemas import HORIZONS_S, SCHEMAS
 from replay.backtest.tables import NEEDED, Tables, make
-from replay.backtest.tape import HORIZONS_S, Tape
+from replay.backtest.tape import Tape, with_markouts
 from replay.report.gather import Array, Gathered, gather
 from replay.report.measure import utc
 from replay.report.orders import Book
@@ -54,8 +57,13 @@ class Result:
 
     @property
     def tables(self) -> Tables:
-        """All tables; docs/backtest.md has the columns, `replay.backtest.tables.SCHEMAS` their types and texts."""
+        """The tables that need no market data; docs/backtest.md has the columns, `schemas.SCHEMAS` types and texts."""
         return self._read[0]
+
+    @cached_property
+    def _around(self) -> Around:
+        """The market around fills and orders: one more pass over the journal, in memory that does not grow with it."""
+        return around(self.run_dir, self.config, self.tables.fills, self.tables.orders, HORIZONS_S)
 
     @property
     def config(self) -> Config:
@@ -67,8 +75,8 @@ class Result:
         return self.tables.fills
 
     def orders(self) -> pa.Table:
-        """Clients' orders: accepted ones by order id, then those that were rejected."""
-        return self.tables.orders
+        """Clients' orders: accepted ones by order id, then those that were rejected; with the market's VWAP."""
+        return with_vwap(self.tables.orders, self._around.vwap, SCHEMAS["orders"])
 
     def children(self) -> pa.Table:
         """Orders that were sent to venues, by order id."""
@@ -88,19 +96,31 @@ class Result:
         return Tape(self.run_dir)
 
     def markouts(self, horizons_s: Sequence[float] = HORIZONS_S) -> pa.Table:
-        """Fills, and where the market was some seconds later: see `Tape.markouts`."""
-        return self.tape.markouts(self.fills(), horizons_s)
+        """`fills`, and where the market was some seconds later: `mid_10s`, and `markout_10s`, what a share or coin had
+        gained by then, positive where the market went the order's way. Null where there was no mid-point.
+        """
+        fills = self.fills()
+        if tuple(horizons_s) == HORIZONS_S:
+            return with_markouts(fills, self._around.mids, horizons_s)
+        found = around(self.run_dir, self.config, fills, self.tables.orders.slice(0, 0), horizons_s)
+        return with_markouts(fills, found.mids, horizons_s)
 
     def against_vwap(self) -> pa.Table:
-        """Orders, and what the market traded at meanwhile: see `Tape.against_vwap`."""
-        return self.tape.against_vwap(self.orders())
+        """`orders`: the market's `vwap` until their last fill, and `against_vwap_bps`, are among its columns."""
+        return self.orders()
+
+    def files(self) -> dict[str, pa.Table]:
+        """The tables that `write` writes, by name."""
+        told = self.tables._asdict() | {"orders": self.orders()}
+        schema = SCHEMAS["markouts"]
+        return told | {"markouts": self.markouts().select(schema.names).cast(schema)}
 
     def write(self, folder: str | Path | None = None) -> list[Path]:
         """Write a Parquet file a table (zstd) into `folder`, by default RUN_DIR/results; the files. OSError as is."""
         target = Path(folder) if folder is not None else self.run_dir / FOLDER
         target.mkdir(parents=True, exist_ok=True)
         written = []
-        for name, table in self.tables._asdict().items():
+        for name, table in self.files().items():
             path = target / f"{name}.parquet"
             partial = path.with_suffix(".partial")
             try:
@@ -131,7 +151,7 @@ class Result:
             "notional": outcome.notional,
             "fees": outcome.fees,
             "currency": outcome.currency,
-            **_shortfall(self.orders()),
+            **_shortfall(self.tables.orders),
             "venues": self.venues().to_pylist(),
             "inputs": sum(found.inputs.values()),
             "by_kind": found.inputs,
@@ -142,6 +162,26 @@ class Result:
             done = self.outcome
             told |= {"seconds": done.seconds, "events_per_s": done.events_per_s, "state_hash": done.state_hash}
         return told
+
+    def _repr_html_(self) -> str:
+        """The summary as a table: what a notebook shows of a result."""
+        s = self.summary()
+        states = ", ".join(f"{count:,} {state}" for state, count in s["parents"].items()) or "none"
+        rows = {
+            "instruments": ", ".join(s["instruments"]),
+            "period": f"{s['from_utc']} to {s['to_utc']}",
+            "strategy": s["strategy"],
+            "events": f"{s['inputs']:,}",
+            "parents": states,
+            "children, fills": f"{s['children']:,}, {s['fills']:,}",
+            "notional": f"{s['notional']:,.2f} {s['currency']}",
+            "fees": f"{s['fees']:,.2f} {s['currency']}",
+            "cost against the arrival mid": _bps(s["shortfall_bps"]),
+            "the same with fees": _bps(s["shortfall_with_fees_bps"]),
+            "run": s["run_dir"],
+        }
+        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(text))}</td></tr>" for name, text in rows.items())
+        return f"<table>{cells}</table>"
 
     def journal_hash(self) -> str:
         """SHA-256 over what the journal says, in hex: every frame's kind, place in its batch and bytes.
@@ -156,6 +196,10 @@ class Result:
                     digest.update(rows[name].astype("<i8").tobytes())
                 digest.update(_payloads(chunk.memory, rows).tobytes())
         return digest.hexdigest()
+
+
+def _bps(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:+.2f} bps"
 
 
 def _quantity(quantities: dict[str, dict[str, Any]], shares: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,19 @@ def _schema(rows: list[tuple[str, Any, str]]) -> pa.Schema:
     return pa.schema([pa.field(name, kind, metadata={"doc": doc}) for name, kind, doc in rows])
 
 
+#: Seconds after a fill at which `markouts` looks at the market.
+HORIZONS_S: Final = (0.0, 1.0, 10.0, 60.0)
+#: Columns of orders that need the market data of the run: in its file and `Result.orders`, not in `Tables`.
+OF_MARKET: Final = ("vwap", "against_vwap_bps")
+_MARKS: Final = [
+    row
+    for h in HORIZONS_S
+    for row in (
+        (f"mid_{h:g}s", _F, f"mid-point of the national best {h:g} s after the fill, over fresh quotes"),
+        (f"markout_{h:g}s", _F, "what a share or coin had gained by then: positive where the market went its way"),
+    )
+]
+
 #: Table -> columns.
 SCHEMAS: Final[dict[str, pa.Schema]] = {
     "fills": _schema(
@@ -75,6 +88,13 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
             ("shortfall", _F, "what its fills cost against arrival_mid, without fees"),
             ("shortfall_bps", _F, "the same in basis points of what they would have come to at arrival_mid"),
             ("shortfall_with_fees_bps", _F, "the same with fees"),
+            (
+                "against_nbbo_bps",
+                _F,
+                "avg_px against the national best at arrival, the side that could be taken, in basis points of it",
+            ),
+            ("vwap", _F, "average price of the trades on books from its arrival to its last fill"),
+            ("against_vwap_bps", _F, "avg_px against vwap, in basis points of it"),
         ]
     ),
     "children": _schema(
@@ -125,6 +145,21 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
             ("rejects", _I, "orders that it refused"),
             ("timeouts", _I, "orders that it did not answer in time"),
             ("fee", _F, "paid to it"),
+        ]
+    ),
+    "markouts": _schema(
+        [
+            ("journal_seq", _I, "frame of the FILL in the journal"),
+            ("time", _TIME, "when the engine had it"),
+            ("cl_ord_id", _S, "the parent's ClOrdID"),
+            ("order_id", _I, "the child's order id"),
+            ("symbol", _NAME, "instrument"),
+            ("mic", _NAME, "venue"),
+            ("side", _NAME, "BUY, SELL or SELL_SHORT"),
+            ("qty", _F, "executed, as it stands after busts and corrections"),
+            ("px", _F, "price"),
+            ("liquidity", _NAME, "ADDED or REMOVED"),
+            *_MARKS,
         ]
     ),
 }

@@ -78,6 +78,8 @@ class Backtest(Struct, frozen=True):
     feed: list[FeedFile] = msgspec.field(default_factory=list)
     #: A CSV file of parents (gateways/orders/parents_file.py), relative to this file; empty draws `orders` of them.
     parents: str = ""
+    #: A signal in its place: a CSV or Parquet file of the positions that are wanted (gateways/orders/signal_file.py).
+    signal: str = ""
     #: Parents that the seed draws where no file is named.
     orders: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     #: What draws the parents and, in the place of [simulation] seed, the venues' faults; absent is [simulation] seed.
@@ -129,6 +131,7 @@ def settled_in(document: Document) -> Settings:
         feeds=[str(folder / name) for name in whole.backtest.feeds],
         feed=[msgspec.structs.replace(row, file=str(folder / row.file)) for row in whole.backtest.feed],
         parents=str(folder / whole.backtest.parents) if whole.backtest.parents else "",
+        signal=str(folder / whole.backtest.signal) if whole.backtest.signal else "",
         feed_latency=str(folder / whole.backtest.feed_latency) if whole.backtest.feed_latency else "",
     )
     return Settings(settled(document, config, host=False), backtest)
@@ -138,17 +141,23 @@ def changed(
     settings: Settings,
     *,
     parents: str | Path | None = None,
+    signal: str | Path | None = None,
     orders: int | None = None,
     seed: int | None = None,
 ) -> Settings:
-    """Settings with what is given (not None) in the place of the file's. UsageError: both parents and orders."""
+    """Settings with what is given (not None) in the place of the file's. UsageError: more than one kind of orders."""
     if parents is not None and orders is not None:
         raise UsageError(f"parents {parents} and {orders} orders: give one of them; the orders are drawn, not read")
+    if signal is not None and (parents is not None or orders is not None):
+        other = f"parents {parents}" if parents is not None else f"{orders} orders"
+        raise UsageError(f"signal {signal} and {other}: give one of them; a signal is where parents come from")
     told = settings.backtest
     if parents is not None:
-        told = msgspec.structs.replace(told, parents=str(parents), orders=0)
+        told = msgspec.structs.replace(told, parents=str(parents), signal="", orders=0)
+    if signal is not None:
+        told = msgspec.structs.replace(told, parents="", signal=str(signal), orders=0)
     if orders is not None:
-        told = msgspec.structs.replace(told, parents="", orders=orders)
+        told = msgspec.structs.replace(told, parents="", signal="", orders=orders)
     if seed is not None:
         told = msgspec.structs.replace(told, seed=seed)
     return Settings(settings.config, told)
@@ -159,6 +168,10 @@ def _check(document: Document, backtest: Backtest, config: Config) -> None:
     if backtest.parents and backtest.orders:
         text = f" = {backtest.orders}: backtest.parents names a file already; leave one of them out"
         problems.append(Problem("backtest.orders", text))
+    if backtest.signal and (backtest.parents or backtest.orders):
+        other = "parents" if backtest.parents else "orders"
+        text = f" = {shown(backtest.signal)}: backtest.{other} says already what is sent; leave one of them out"
+        problems.append(Problem("backtest.signal", text))
     for key, text in (("from", backtest.begin), ("to", backtest.end)):
         if text:
             try:

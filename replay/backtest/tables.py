@@ -1,5 +1,7 @@
 """The tables of a run's results, from its journal: fills, orders, children, positions, venues, as Arrow tables.
 
+What needs the market's data (VWAP, markouts) is added by `replay.backtest.results`.
+
 What each column is, `replay.backtest.schemas` says. Sums are made in integers, and become doubles last.
 
 Worst case: memory grows with orders and fills, some hundred bytes each, never with the market data.
@@ -16,7 +18,7 @@ from engine.core.state import State
 from engine.io.journal_format import Kind
 from engine.record.records import Liquidity, OrdStatus, OrdType, Side, Template, Tif
 from engine.run.config import Config
-from replay.backtest.schemas import SCHEMAS
+from replay.backtest.schemas import OF_MARKET, SCHEMAS
 from replay.report.gather import KEPT, Array, Gathered, Kept
 from replay.report.orders import Book, places
 
@@ -137,6 +139,8 @@ def _orders(book: Book, units: _Units, mid2: Array, sign: Array) -> dict[str, An
     arrival = units.money_of(mid2, qty, at)
     shortfall = sign * (money / 1e9 - arrival)
     known, traded = mid2 > 0, qty > 0
+    touch = np.where(known, np.where(sign > 0, ask, bid), 1)
+    over = sign * (value / np.maximum(qty, 1) - touch) / touch * 1e4
     base = np.where(known & traded, arrival, 1.0)
     place, mine = places(book.ids, book.children["parent_id"])
     status = np.concatenate([book.status, np.full(len(bad), OrdStatus.REJECTED, dtype=book.status.dtype)])
@@ -171,6 +175,7 @@ def _orders(book: Book, units: _Units, mid2: Array, sign: Array) -> dict[str, An
         "shortfall": _where(known & traded, shortfall),
         "shortfall_bps": _where(known & traded, shortfall / base * 1e4),
         "shortfall_with_fees_bps": _where(known & traded, (shortfall + fee / 1e9) / base * 1e4),
+        "against_nbbo_bps": _where(known & traded, over),
     }
 
 
@@ -253,7 +258,7 @@ def _venues(book: Book, units: _Units) -> dict[str, Any]:
 
 
 def _table(name: str, columns: dict[str, Any]) -> pa.Table:
-    schema = SCHEMAS[name]
+    schema = pa.schema([field for field in SCHEMAS[name] if field.name not in OF_MARKET])
     arrays = []
     for field in schema:
         values = columns[field.name]

@@ -21,10 +21,9 @@ import pyarrow.compute as pc
 from engine.io.journal_format import Kind
 from engine.record.records import Flag, Template
 from engine.run import manifest
+from replay.backtest.schemas import HORIZONS_S
 from replay.report.gather import Array, Kept, gather
 
-#: Seconds after a fill.
-HORIZONS_S: Final = (0.0, 1.0, 10.0, 60.0)
 _QUOTE, _TRADE = (Kind.INPUT, Template.QUOTE), (Kind.INPUT, Template.TRADE)
 #: What `touches_of` takes of a QUOTE.
 QUOTES: Final = "venue_id instrument_id bid_px bid_qty ask_px ask_qty flags ts_recv_ns"
@@ -90,22 +89,18 @@ class Tape:
         """`fills` (of Result) with two columns a horizon: `mid_10s`, and `markout_10s`, what a share or coin had gained
         by then against the price: positive where the market went the order's way. Null where there was no mid-point.
         """
-        times, px, sign = _times(fills, "time"), _floats(fills, "px"), _signs(fills)
-        table = fills
-        for horizon_s in horizons_s:
-            mids = self._by_symbol(fills, self.mids, times + int(horizon_s * 1e9))
-            table = table.append_column(f"mid_{horizon_s:g}s", pa.array(mids, from_pandas=True))
-            table = table.append_column(f"markout_{horizon_s:g}s", pa.array(sign * (mids - px), from_pandas=True))
-        return table
+        times = times_of(fills, "time")
+        mids = [self._by_symbol(fills, self.mids, times + int(horizon_s * 1e9)) for horizon_s in horizons_s]
+        return with_markouts(fills, mids, horizons_s)
 
     def against_vwap(self, orders: pa.Table) -> pa.Table:
         """`orders` (of Result) with `vwap`, the market's from arrival to the last fill, and `against_vwap_bps`, what
         the average price cost against it. Null where nothing was filled, or nothing traded on a book meanwhile.
         """
-        begin, end = _times(orders, "time"), _times(orders, "last_fill")
+        begin, end = times_of(orders, "time"), times_of(orders, "last_fill")
         vwap = self._by_symbol(orders, self.vwap, begin, end)
         vwap = np.where(end > 0, vwap, np.nan)
-        cost = _signs(orders) * (_floats(orders, "avg_px") - vwap) / vwap * 1e4
+        cost = signs(orders) * (floats(orders, "avg_px") - vwap) / vwap * 1e4
         table = orders.append_column("vwap", pa.array(vwap, from_pandas=True))
         return table.append_column("against_vwap_bps", pa.array(cost, from_pandas=True))
 
@@ -118,6 +113,15 @@ class Tape:
             if mine.any():
                 found[mine] = function(instrument, *(times[mine] for times in times_ns))
         return found
+
+
+def with_markouts(fills: pa.Table, mids: Sequence[Array], horizons_s: Sequence[float]) -> pa.Table:
+    """`fills` with `mid_10s` and `markout_10s` for each horizon; `mids` by horizon, NaN where there was none."""
+    px, sign, table = floats(fills, "px"), signs(fills), fills
+    for horizon_s, mid in zip(horizons_s, mids, strict=True):
+        table = table.append_column(f"mid_{horizon_s:g}s", pa.array(mid, from_pandas=True))
+        table = table.append_column(f"markout_{horizon_s:g}s", pa.array(sign * (mid - px), from_pandas=True))
+    return table
 
 
 def touches_of(venues: Sequence[Array], times_ns: Array, stale_ns: int) -> tuple[Array, Array, Array]:
@@ -140,17 +144,18 @@ def touches_of(venues: Sequence[Array], times_ns: Array, stale_ns: int) -> tuple
     return bid, ask, (bid > 0) & (bid <= ask) & (ask < np.iinfo(np.int64).max)
 
 
-def _times(table: pa.Table, name: str) -> Array:
+def times_of(table: pa.Table, name: str) -> Array:
     """ns; 0 where there is none."""
     times: Array = pc.fill_null(table[name].cast(pa.int64()), 0).to_numpy()
     return times
 
 
-def _floats(table: pa.Table, name: str) -> Array:
+def floats(table: pa.Table, name: str) -> Array:
     """Doubles; NaN for null."""
     values: Array = pc.fill_null(table[name], float("nan")).to_numpy()
     return values
 
 
-def _signs(table: pa.Table) -> Array:
+def signs(table: pa.Table) -> Array:
+    """1 for a buy, -1 for a sell."""
     return np.array([1.0 if side == "BUY" else -1.0 for side in table["side"].to_pylist()])

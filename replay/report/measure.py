@@ -73,6 +73,7 @@ def measure_and_draw(
         verify=verdict,
         trading=trading,
         compared=_compared(path),
+        played=_played(path),
     )
     return measures, drawn
 
@@ -83,6 +84,21 @@ def _compared(path: Path) -> s.Compared | None:
         return msgspec.json.decode((path / "results" / "compared.json").read_bytes(), type=s.Compared)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+class _Terms(msgspec.Struct):
+    """What is wanted of a backtest's backtest.json."""
+
+    feeds: list[s.Played] = msgspec.field(default_factory=list)
+
+
+def _played(path: Path) -> list[s.Played]:
+    """The files that a backtest played, by their names alone; none where there is nothing, or it is cut."""
+    try:
+        found = msgspec.json.decode((path / "backtest.json").read_bytes(), type=_Terms)
+    except (OSError, msgspec.MsgspecError):
+        return []
+    return [msgspec.structs.replace(row, file=Path(row.file).name) for row in found.feeds]
 
 
 def _agrees(book: Book, shares: s.Shares, verdict: Verdict) -> bool | None:

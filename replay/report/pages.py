@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from replay.report import charts
 from replay.report.charts import quoted
-from replay.report.structs import Measures
+from replay.report.structs import Measures, Played
 from replay.times import time_text
 
 if TYPE_CHECKING:
@@ -107,6 +107,17 @@ def latency_rows(m: Measures) -> list[tuple[str, list[str]]]:
         cells += [quoted(row.count, percentile, getattr(row, name)) for name, percentile in _PERCENTILES]
         rows.append((stage, [*cells, time_text(row.max)]))
     return rows
+
+
+def faults(row: Played) -> str:
+    """What was wrong with a file that was played, as text for people."""
+    texts = [
+        f"gaps {row.gaps:,} ({row.lost:,} lost), repeated {row.repeated:,}",
+        f"orders never added {row.dangling:,}, that replaced such {row.dangling_after_replace:,}",
+        f"added twice {row.repeated_orders:,}, crossed touches {row.crossed:,}",
+    ]
+    more = ((row.unfollowed, "levels and orders found no room"), (sum(row.skipped.values()), "records left out"))
+    return "; ".join([", ".join(texts), *(f"{count:,} {text}" for count, text in more if count)])
 
 
 def quantity(value: float | None) -> str:

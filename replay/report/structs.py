@@ -46,6 +46,38 @@ class Feed(Struct, frozen=True):
     by_kind: dict[str, int]
 
 
+class Played(Struct, frozen=True):
+    """A recorded file that a backtest played, and what was wrong with it. What its reader cannot say is 0.
+
+    The engine's own streams are numbered anew, so none of this is among its gaps.
+    """
+
+    file: str
+    format: str = ""
+    #: In the file, and given to the engine.
+    records: int = 0
+    given: int = 0
+    #: Holes in the source's numbers, the numbers that are missing, and messages that came before.
+    gaps: int = 0
+    lost: int = 0
+    repeated: int = 0
+    #: Changes of orders that were never added; of orders that had replaced such ones; orders that came twice.
+    dangling: int = 0
+    dangling_after_replace: int = 0
+    repeated_orders: int = 0
+    #: Touches that were crossed when they changed.
+    crossed: int = 0
+    #: Levels and orders that found no room in the books.
+    unfollowed: int = 0
+    #: Records that took the time of one before them; received before they happened.
+    clamped: int = 0
+    negative: int = 0
+    #: ns added to its recorder's times.
+    skew_ns: int = 0
+    #: Records left out, by reason.
+    skipped: dict[str, int] = msgspec.field(default_factory=dict)
+
+
 class Parents(Struct, frozen=True):
     """Clients' orders. `sent` counts each once: repetitions of a known order are `repeated`.
 
@@ -313,6 +345,8 @@ class Measures(Struct, frozen=True):
     trading: Trading | None = None
     #: Of a backtest that played a run again; None of all others.
     compared: Compared | None = None
+    #: Files that a backtest played; none of a live run.
+    played: list[Played] = msgspec.field(default_factory=list)
 
 
 def stands(count: int, percentile: float) -> bool:

@@ -63,7 +63,7 @@ class Drawn(NamedTuple):
 def look(run_dir: str | Path, quotes_and_trades: int) -> tuple[Trading, Drawn]:
     """Look at a run whose journal has so many quotes and trades. JournalError as `Result`."""
     result = Result(run_dir)
-    orders, fills = result.orders(), result.fills()
+    orders, fills = result.tables.orders, result.fills()
     why = ""
     if not quotes_and_trades:
         why = "the run took in no market data"

@@ -123,7 +123,7 @@ def _figures(result: Result) -> tuple[dict[str, float | int | str | None], dict[
     told = result.summary()
     quantity, ordered = told["quantity"], told["quantity"]["ordered"]
     venues = result.venues()
-    histograms = _histograms(result.orders(), result.fills())
+    histograms = _histograms(result.tables.orders, result.fills())
     times = histogram.summary(dense(histograms["order_to_fill"]), (50.0, 99.0)).rows
     done = result.outcome
     figures: dict[str, float | int | str | None] = {

@@ -203,6 +203,13 @@ def test_parquet_has_the_columns_that_are_documented(tmp_path, played):
         assert all(field.metadata[b"doc"] for field in table.schema)
 
 
+def test_a_notebook_shows_the_summary(played):
+    shown = played._repr_html_()
+    assert shown.startswith("<table><tr><th>instruments</th><td>AAA, BBB</td></tr>")
+    assert f"{played.summary()['shortfall_bps']:+.2f} bps" in shown
+    assert str(played.run_dir) in shown
+
+
 def test_without_orders_nothing_is_sent(tmp_path):
     result = desk.play(desk.config(tmp_path / "run"), orders=0)
     assert result.outcome is not None

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from pyarrow import csv
 
 from cli.main import main
+from engine.errors import UsageError
 from replay import backtest
 from tests.feeds_path import feed_path
 
@@ -46,6 +48,17 @@ def test_a_part_of_the_captured_day(tmp_path, taq, capsys):
     assert summary["refusals"] == {}
     assert main(["verify", str(tmp_path / "run")]) == 0
     assert main(["status", str(tmp_path / "run")]) == 0
+    page, figures = tmp_path / "r.html", tmp_path / "r.json"
+    assert main(["report", str(tmp_path / "run"), "--html", str(page), "--json", str(figures)]) == 0
+    found = json.loads(figures.read_bytes())
+    assert found["verify"]["result"] == "identical"
+    assert (found["parents"]["sent"], found["shares"]["adds_up"], found["agrees_with_core"]) == (25, True, True)
+    assert found["shares"]["filled"] == summary["quantity"]["filled"]
+    assert sum(row["fills"] for row in found["outcome"]["venues"]) == summary["fills"]
+    assert [row["file"] for row in found["played"]] == [file.name for file in taq]
+    text = page.read_text(encoding="utf-8")
+    assert "verify: identical" in text
+    assert taq[0].name in text
     terms = json.loads((tmp_path / "run" / "backtest.json").read_bytes())
     assert (terms["from"], terms["orders"], terms["seed"], terms["feed_latency_us"]) == ("15:00:00", 25, 1, 50)
     assert [row["bytes"] for row in terms["feeds"]] == [file.stat().st_size for file in taq]
@@ -112,3 +125,37 @@ def test_other_mistakes(tmp_path, taq, capsys):
     (tmp_path / "p.csv").write_text("cl_ord_id,symbol,side,qty,px,account\nA,XXX,BUY,100,157,1\n")
     assert main(["backtest", str(path), *map(str, taq)]) == 2
     assert "account 1 is no client session's" in capsys.readouterr().err
+
+
+def test_a_signal_is_traded_after(tmp_path, taq, capsys):
+    part = (('from = ""', 'from = "15:00:00"'), ('to = ""', 'to = "15:05:00"'), ("orders = 500", "orders = 0"))
+    signal = tmp_path / "signal.csv"
+    signal.write_text("at,symbol,target\n15:01:00,XXX,1000\n15:02:00,XXX,400\n15:03:00,XXX,-200\n")
+    path = written(tmp_path, *part, ('signal = ""', 'signal = "signal.csv"'))
+    assert main(["backtest", str(path), *map(str, taq), "--out", str(tmp_path / "run")]) == 0
+    result = backtest.read(tmp_path / "run")
+    orders = result.orders()
+    told = [orders[name].to_pylist() for name in ("cl_ord_id", "side", "qty", "ord_type")]
+    assert list(zip(*told, strict=True)) == [
+        ("S000002", "BUY", 1000, "MARKET"),
+        ("S000003", "SELL", 600, "MARKET"),
+        ("S000004", "SELL", 600, "MARKET"),
+    ]
+    [held] = result.positions().to_pylist()
+    filled = orders["filled_qty"].to_pylist()
+    assert held["qty"] == filled[0] - filled[1] - filled[2]
+    assert sum(filled) > 0
+    table = csv.read_csv(signal, convert_options=csv.ConvertOptions(column_types={"at": "string"}))
+    again = backtest.run(written(tmp_path, *part), taq, run_dir=tmp_path / "again", signal=table.to_pydict())
+    rows = [again.orders()[name].to_pylist() for name in ("side", "qty", "ord_type")]
+    assert rows == told[1:]
+    capsys.readouterr()
+    assert main(["backtest", str(path), *map(str, taq), "--signal", str(signal), "--orders", "3"]) == 2
+    assert "give one of them; a signal is where parents come from" in capsys.readouterr().err
+    signal.write_text("at,symbol,target\n15:01:00,XXX,10.5\n")
+    options = ["--signal", str(signal), "--out", str(tmp_path / "other")]
+    assert main(["backtest", str(path), *map(str, taq), *options]) == 2
+    assert f"{signal}:2: column target = '10.5': " in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(UsageError, match="a signal and other orders"):
+        backtest.run(path, taq, run_dir=tmp_path / "other", signal=table, orders=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,22 @@ def test_three_products_are_routed_each_to_its_venue(played):
     assert played.fills().num_rows > 20
     for symbol, px in zip(played.fills()["symbol"].to_pylist(), played.fills()["px"].to_pylist(), strict=True):
         assert 61_000 < px < 62_500, symbol
+
+
+def test_three_products_are_reported(played, tmp_path, capsys):
+    page, figures = tmp_path / "r.html", tmp_path / "r.json"
+    assert main(["report", str(played.run_dir), "--html", str(page), "--json", str(figures)]) == 0
+    found = json.loads(figures.read_bytes())
+    assert found["verify"]["result"] == "identical"
+    assert found["parents"]["sent"] == 60
+    fills = {row["mic"]: row["fills"] for row in found["outcome"]["venues"]}
+    told = played.fills()["mic"].to_pylist()
+    assert fills == {mic: told.count(mic) for mic in ("SPOT", "USDM", "COINM")}
+    assert [row["file"] for row in found["played"]] == list(FILES)
+    assert [row["skew_ns"] for row in found["played"]] == [1_274_761_454] * 3
+    text = page.read_text(encoding="utf-8")
+    assert all(name in text for name in (*FILES, "BTCUSDT-PERP: price and fills"))
+    assert "verify: identical" in capsys.readouterr().out
 
 
 def test_what_was_fitted_is_written_down(played):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from engine.io.journal_format import Kind
 from engine.record.records import DTYPES, Flag, Template
+from replay.backtest.passing import around
+from replay.backtest.schemas import HORIZONS_S
 from tests.backtest import desk
 
 
@@ -78,3 +81,56 @@ def test_vwap(played, inputs):
         assert vwap == pytest.approx(slow)
         assert cost == pytest.approx((px - slow) / slow * 1e4 * (1 if side == "BUY" else -1), abs=1e-6)
     assert known > 2
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1 << 20])
+def test_one_pass_in_parts_is_the_whole_in_memory(played, rows):
+    fills, orders = played.tables.fills, played.tables.orders
+    found = around(played.run_dir, played.config, fills, orders, (0, 2.5, 60), rows)
+    slow = played.tape.markouts(fills, (0, 2.5, 60))
+    for n, name in enumerate(("mid_0s", "mid_2.5s", "mid_60s")):
+        must = slow[name].to_numpy(zero_copy_only=False).astype(float)
+        assert found.mids[n] == pytest.approx(must, nan_ok=True)
+    vwap = played.tape.against_vwap(orders)["vwap"].to_numpy(zero_copy_only=False).astype(float)
+    assert found.vwap == pytest.approx(vwap, nan_ok=True)
+
+
+def test_markouts_and_costs_are_in_the_files(played, inputs, tmp_path):
+    files = {path.stem: pq.read_table(path) for path in played.write(tmp_path)}
+    marks, fills = files["markouts"], files["fills"]
+    assert marks["journal_seq"].to_pylist() == fills["journal_seq"].to_pylist()
+    known = 0
+    for at_ns, row in zip(marks["time"].cast("int64").to_pylist(), _plain(marks), strict=True):
+        sign = 1 if row["side"] == "BUY" else -1
+        for horizon_s in HORIZONS_S:
+            mid = naive_mid(inputs, row["symbol"], at_ns + int(horizon_s * desk.SECOND))
+            known += mid is not None
+            assert row[f"mid_{horizon_s:g}s"] == pytest.approx(mid)
+            if mid is not None:
+                assert row[f"markout_{horizon_s:g}s"] == pytest.approx(sign * (mid - row["px"]))
+    assert known > 40
+    costs = 0
+    for row in _plain(files["orders"]):
+        two_sided = row["arrival_mid"] is not None and row["avg_px"] is not None
+        if not two_sided:
+            assert row["against_nbbo_bps"] is None
+            continue
+        costs += 1
+        sign = 1 if row["side"] == "BUY" else -1
+        touch = row["arrival_ask"] if sign > 0 else row["arrival_bid"]
+        assert row["against_nbbo_bps"] == pytest.approx(sign * (row["avg_px"] - touch) / touch * 1e4, abs=1e-6)
+    assert costs > 10
+    table = played.against_vwap()
+    assert files["orders"]["against_vwap_bps"].to_pylist() == table["against_vwap_bps"].to_pylist()
+    assert files["orders"]["vwap"].null_count < files["orders"].num_rows
+
+
+def _plain(table):
+    """Rows without their times, whose nanoseconds a Python datetime has not."""
+    return table.drop_columns([field.name for field in table.schema if "timestamp" in str(field.type)]).to_pylist()
+
+
+def test_without_fills_there_are_files_as_well(tmp_path):
+    result = desk.play(desk.config(tmp_path / "run"), orders=0)
+    files = {path.stem: pq.read_table(path) for path in result.write()}
+    assert files["markouts"].num_rows == files["orders"].num_rows == 0

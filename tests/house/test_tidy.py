@@ -96,3 +96,11 @@ def test_planted_violation_is_found(rule, path, source, why):
 )
 def test_tidy_source_passes(rule, path, source):
     assert rule(path, source) == []
+
+
+def test_packages_say_that_they_are_typed():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    packages = re.search(r"^packages = \[(.*)\]", text.partition("[tool.hatch.build.targets.wheel]")[2], re.MULTILINE)
+    names = re.findall(r"\"(\w+)\"", packages[1] if packages else "")
+    assert set(names) == set(TREES) - {"tests"}
+    assert [name for name in names if not (ROOT / name / "py.typed").exists()] == []

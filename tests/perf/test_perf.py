@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -148,6 +149,12 @@ def test_every_table_that_grows_with_orders_is_counted():
         grown = {name: (large[name].nbytes - small[name].nbytes) / (1 << 10) for name in small}
         counted = {table: size for part in parts for table, size in PARTS[part].items()}
         assert {name: size for name, size in grown.items() if size} == counted
+
+
+def test_make_perf_runs_all():
+    makefile = (Path(__file__).resolve().parents[2] / "Makefile").read_text(encoding="utf-8")
+    [listed] = [line.split("?=")[1].split() for line in makefile.splitlines() if line.startswith("BENCHES ?=")]
+    assert sorted(listed) == sorted(BENCHES)
 
 
 def test_list_names_each_benchmark(capsys):
