@@ -135,7 +135,10 @@ class Both(SideBySide):
             Scope.SESSION,
         )
         scope = scopes[d % (6 if client else 8)]
-        return {"scope": int(scope), "target": b % 3, "client_id": b % 2, "instrument_id": b % 2}
+        target = b % (
+            2 if scope is Scope.ACCOUNT else 3
+        )  # of which there are two; what admission refuses is not told here
+        return {"scope": int(scope), "target": target, "client_id": b % 2, "instrument_id": b % 2}
 
     def kill(self, a: int, b: int, d: int) -> None:
         """The kill of a scope: seldom on, soon off."""

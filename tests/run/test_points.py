@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.skipif(JIT, reason="compiled code 
 #: (module, function) -> the name of its beginning and end among the notes.
 WATCHED = {
     ("pump", "journal"): "journal",
-    ("pump", "_commit"): "commit",
+    ("pump", "commit"): "commit",
     ("pump", "send_all"): "send",
     ("pump", "note_stages"): "note",
     ("bound", "begin"): "admit",
