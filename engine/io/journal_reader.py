@@ -58,6 +58,9 @@ _RESTORE: Final = (
 )
 _COPY: Final = "restore it from a copy"
 _MASK32 = 0xFFFF_FFFF
+#: Bytes of a segment that are looked at where a crash of the machine is out of the question: a header that is gone is
+#: damage, and not a segment that nobody began.
+_PEEK: Final = 1 << 16
 #: Rows of a chunk at most.
 CHUNK_ROWS: Final = 65536
 
@@ -358,7 +361,7 @@ class JournalReader:
             mapping = self._map(number)
             if mapping is None:
                 continue
-            idle = not self.thorough and load_acquire(mapping.address) == 0
+            idle = not self.thorough and last_byte(mapping.address, 0, min(mapping.size & -8, _PEEK)) == 0
             found, size = (None, 0) if idle else self._look_through(mapping, number, 0, seq)
             mapping.close()
             if idle:

@@ -124,6 +124,17 @@ def test_each_sector_and_page_that_was_never_written(day, prefixes, tmp_path, gr
             assert last >= (int(here[-1]) if len(here) else first_of(prefixes, number) - 1)
 
 
+@pytest.mark.parametrize("grain", [SECTOR, PAGE])
+def test_a_segment_whose_beginning_is_gone_is_damage_and_not_one_that_nobody_began(day, tmp_path, grain):
+    run_dir = copy(day, tmp_path / "headless")
+    for number in range(1, last_segment(day) + 1):
+        data = segment_path(day, number).read_bytes()
+        segment_path(run_dir, number).write_bytes(bytes(grain) + data[grain:])
+        with pytest.raises(JournalError, match=r"a whole frame follows at byte \d+ of 00000\d\.seg"):
+            recover(config(str(run_dir)))
+        segment_path(run_dir, number).write_bytes(data)
+
+
 @pytest.mark.torture
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("grain", [SECTOR, PAGE])
