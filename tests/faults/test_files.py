@@ -97,6 +97,8 @@ def test_a_tail_cut_at_each_byte_of_the_last_three_frames(day, prefixes, tmp_pat
     end = int(rows["offset"][-1]) + 32 + int(rows["length"][-1])
     told = []
     for offset in range(int(rows["offset"][0]), end, step):
+        if not any(data[offset:end]):
+            break  # what is cut off is zeros: nothing is
         segment_path(run_dir, number).write_bytes(data[:offset] + bytes(len(data) - offset))
         told.append(outcome(run_dir, prefixes))
     assert set(told) == set(range(int(rows["seq"][0]) - 1, int(rows["seq"][-1])))
