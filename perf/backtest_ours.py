@@ -149,9 +149,8 @@ class Player:
         parents = self._parents(most or self.count) if self.mode == "routing" else []
         shutil.rmtree(self._run_dir, ignore_errors=True)
         gc.collect()
-        with Host(
-            config, Feed(chain([chunk], chunks), first_ns, stream.size), parents, Terms(0, 1_000_000_000)
-        ) as host:
+        feed = Feed(chain([chunk], chunks), first_ns, stream.size, stream.follows)
+        with Host(config, feed, parents, Terms(0, 1_000_000_000)) as host:
             _with_cancels(host)
             began = time.process_time()
             outcome = host.run()

@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+import numpy as np
+
 from engine.book.memory import make_books
 from engine.errors import UsageError
 from gateways.feeds.names import Symbol
@@ -183,6 +185,8 @@ class Fitted:
         #: Time of the first record, on our side.
         self.first_ns = int(line.first_ns) + (skew_ns if line.first_recv else 0)
         self._has = fit.has.copy()
+        #: Whether no price and no quantity may have to be rounded or left out.
+        self._exact = bool((fit.ours["px_div"] <= 1).all() and (fit.ours["qty_div"] <= 1).all())
         self._use = fit.has & (k.QUOTES | k.BOOK)
         both = self._use == k.QUOTES | k.BOOK
         self._use[both] = k.BOOK if self.wanted.touch == "book" else k.QUOTES
@@ -212,18 +216,32 @@ class Fitted:
         found = {n % self._sizes[1] for n in slots.nonzero()[0]}
         return [symbol for symbol, at in self.target.symbols.items() if at.instrument_id in found]
 
-    def batches(self, units: int = 0) -> Iterator[Batch]:
+    @property
+    def follows_levels(self) -> k.Array:
+        """By venue * instruments + instrument: 1 where the touch is that of levels, for whoever plays them to derive.
+
+        Empty where that would not be the touch that is derived here: there are orders, or the configuration's units
+        are coarser than the file's.
+        """
+        if not (self._play and self._depth and self._exact) or (self._has & k.ORDERS).any():
+            return np.zeros(0, dtype=np.int64)
+        found: k.Array = (self._use == k.BOOK).astype(np.int64)
+        return found if found.any() else found[:0]
+
+    def batches(self, units: int = 0, *, follow: bool = True) -> Iterator[Batch]:
         """Batches of fitted records, each good until the next is asked for; `told` is exact when they are at an end.
 
+        Without `follow` the touches of levels are not derived (see `follows_levels`), and what `told` says of them
+        (`given`, `crossed`) is without them.
         FeedError as the reader raises it, and where its times run backwards by more than 10 s.
         """
         fit = k.make_fit(*self._sizes)
         fit.use[:] = self._use
         line = fit.line[0]
         line.skew_ns, line.play, line.epoch = self.skew_ns, int(self._play), max(self.first_ns // 10**9, 1)
-        line.depth = int(self._depth)
+        line.depth, line.follows = int(self._depth), int(follow)
         books = make_books([1], width=32, far=1, orders=1)  # quotes alone: nothing is followed
-        if (self._use == k.BOOK).any():
+        if follow and (self._use == k.BOOK).any():
             books = make_feed_books(min(self._sizes[0] * self._sizes[1], MOST_BOOKS))
         with self.open() as reader:
             names = NameTables(self.target, self.wanted, fit, reader)

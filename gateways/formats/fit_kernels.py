@@ -63,6 +63,7 @@ instruments i8  of the configuration
 depth       i8  1: levels and orders are given too
 play        i8  1: the time on our side becomes the time of the event
 live        i8  1: what comes is live: a hole in the source's numbers is one in the stream's, no time is too far back
+follows     i8  1: books are kept and touches derived; 0: whoever plays the levels does that
 adopts      i8  1: an instrument's own quotes take the place of its book's touch from the first one on
 epoch       i8  of the streams
 """)
@@ -138,7 +139,7 @@ def make_fit(venues: int, instruments: int) -> Fit:
         homes=np.zeros(max(venues * instruments, 1), dtype=np.int64),
     )
     fit.of_file["instrument"] = -1
-    fit.line["instruments"] = instruments
+    fit.line["instruments"], fit.line["follows"] = instruments, 1
     return fit
 
 

@@ -5,6 +5,9 @@ venue, in the units of the file; where its touch is another at the end of an eve
 first time after a CLEAR or an INSTRUMENT_STATUS, which void what a router had, a QUOTE follows. With `depth` the levels
 and orders are given too, each before the quote that follows from it.
 
+Where `follows` is 0 no book is kept here: levels alone are given, each with its source's number and, in `ts_recv_ns`,
+its source's time, for whoever derives the quotes as it plays them (replay.backtest.drive).
+
 A live feed's hole (CLEAR of a venue, reason SEQUENCE_GAP) leaves out a number of its stream, so that whoever takes the
 stream sees a gap too.
 
@@ -60,7 +63,9 @@ def fit_pass(fit: Fit, b: Books, batch: Batch, out: Batch) -> None:
         head, units = batch.head[i], units_of(batch, i)
         venue, instrument = mapped(fit, int(head.venue_id), int(batch.trade[i].instrument_id))
         if venue >= 0:
-            if head.template_id == _LEVEL or head.template_id == _DELTA:
+            if head.template_id == _LEVEL and line.follows == 0:
+                _give_level(fit, batch, i, venue, instrument, out)
+            elif head.template_id == _LEVEL or head.template_id == _DELTA:
                 _move(fit, b, batch, i, units, venue, instrument, out)
             else:
                 _other(fit, b, batch, i, units, venue, instrument, out)
@@ -148,6 +153,28 @@ def _move(fit: Fit, b: Books, batch: Batch, i: int, units: int, venue: int, inst
         _give(fit, batch, i, units, venue, instrument, out)
     if shows and line.backwards == 0:
         _follow(fit, b, batch, i, slot, venue, instrument, out)
+
+
+@kernel
+def _give_level(fit: Fit, batch: Batch, i: int, venue: int, instrument: int, out: Batch) -> None:
+    """A level for whoever follows the book."""
+    line = fit.line[0]
+    if instrument < 0:
+        skip(fit, OTHER_SYMBOL, 0, venue, instrument)
+        return
+    line.moves += 1
+    k = int(out.used[0])
+    copy(address_of(out.words) + UNIT * k, address_of(batch.words) + UNIT * i, UNIT)
+    level, ours = out.level[k], fit.ours[instrument]
+    level.venue_id, level.instrument_id = venue, instrument
+    px, qty, source_ns = int(level.px), int(level.qty), int(level.ts_event_ns)
+    fits = 0 <= px <= ours.most_px and 0 <= qty <= ours.most_qty  # what `scale` finds, where nothing is divided
+    if fits:
+        level.px, level.qty = px * ours.px_mul, qty * ours.qty_mul
+    if (fits or scale(fit, out, k)) and set_times(fit, out, k):
+        level.ts_recv_ns = source_ns if source_ns != 0 else level.ts_event_ns
+        line.deep += 1
+        out.used[0] = k + 1
 
 
 @kernel

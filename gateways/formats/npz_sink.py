@@ -56,7 +56,7 @@ class NpzSink:
         if self._pair is None:
             self._pair = venue, instrument
             self._rows = NpzRows(row.px_decimals, row.qty_decimals, instrument, venue)
-            self._rows.told.others = self._before
+            self._rows.others = self._before
         elif self._pair != (venue, instrument):
             first, other = self._name(*self._pair, names), self._name(venue, instrument, names)
             text = f"an .npz holds one instrument of one venue, and the feed has {first} and {other}"

@@ -10,44 +10,30 @@ A record without a time of its event has that of its receipt as `exch_ts`, one w
 before they happened are refused, unless the receive times are corrected by a constant, or are to be kept.
 
 Worst case: the rows are in memory until all are there: 64 bytes each, as much again while they are sorted, and 24 for
-the two orders of time; the file is packed piece by piece. Each record is looked at in Python, some microseconds.
+the two orders of time; the file is packed piece by piece.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from engine.jit import kernel
-from engine.record.records import DTYPES, UNIT, Flag, Side, Template
 from gateways.feeds.report import FeedError
-from gateways.formats.batch import Batch, taken
-from gateways.formats.npz_kernels import (
-    ADD,
-    BBO,
-    BUY,
-    CANCEL,
-    CLEAR,
-    DEPTH,
-    EVENT,
-    EXCH,
-    FILL,
-    LOCAL,
-    MODIFY,
-    SELL,
-    SNAPSHOT,
-    TRADE,
-)
+from gateways.formats.batch import Batch
+from gateways.formats.npz_kernels import EVENT, EXCH, LOCAL, ROW
+from gateways.formats.npz_rows import encode, make_encoder, make_orders, move_orders
 from gateways.formats.recorded_write import beside
 
 Rows = np.ndarray[Any, np.dtype[Any]]
-_SIDES: Final = {int(Side.BUY): BUY, int(Side.SELL): SELL}
+#: Places for what is left of orders, at first.
+_ORDERS: Final = 1 << 16
 
 
 @dataclass
@@ -88,7 +74,7 @@ def write_npz(
         remedy = f'add at least {added - told.least_ns} ns to the receive times (skew), or keep them (skew = "keep")'
         raise FeedError(path, 0, "", why, remedy)
     save(path, rows.sorted())
-    return told
+    return rows.told
 
 
 def save(path: str | Path, data: Rows) -> int:
@@ -149,108 +135,41 @@ class NpzRows:
     def __init__(
         self, px_decimals: int, qty_decimals: int, instrument: int, venue: int, latency_ns: int = 0, skew_ns: int = 0
     ) -> None:
-        self._instrument, self._venue = instrument, venue
-        self._latency_ns, self._skew_ns = latency_ns, skew_ns
-        self._px, self._qty = 10.0**px_decimals, 10.0**qty_decimals
-        self._left: dict[int, tuple[int, int, int]] = {}
+        self._encoder = make_encoder(px_decimals, qty_decimals)
+        line = self._encoder.line[0]
+        line["instrument"], line["venue"] = instrument, venue
+        line["latency_ns"], line["skew_ns"] = latency_ns, skew_ns
+        self._orders = make_orders(_ORDERS)
         self._parts: list[Rows] = []
-        self.told = NpzTold()
+        #: Records of others that were met elsewhere, and rows that were written.
+        self.others = self.rows = 0
+
+    @property
+    def told(self) -> NpzTold:
+        """What became of the records so far."""
+        line = self._encoder.line[0]
+        told = NpzTold(**{row.name: int(line[row.name]) for row in fields(NpzTold) if row.name != "rows"})
+        return replace(told, rows=self.rows, others=told.others + self.others)
 
     def take(self, batch: Batch) -> None:
         """Add the records of a batch."""
-        self._parts.append(np.fromiter(self._of(batch), dtype=EVENT))
+        units, room = int(batch.used[0]), len(self._orders.orders)
+        if int(self._orders.core[0]["live"]) + units > room // 2:
+            more = make_orders(2 * (room + units))
+            move_orders(self._orders, more)
+            self._orders = more
+        out = np.zeros(units, dtype=ROW)
+        count = int(encode(self._encoder, self._orders, batch, out))
+        self._parts.append(out[:count].view(EVENT))
 
     def sorted(self) -> Rows:
         """All rows, in both orders; they are here no longer."""
         rows = np.concatenate(self._parts) if self._parts else np.zeros(0, EVENT)
         self.let_go()
         out = in_both_orders(rows)
-        self.told.rows = len(out)
+        self.rows = len(out)
         return out
 
     def let_go(self) -> None:
         """Forget the rows."""
         self._parts = []
-
-    def _of(self, batch: Batch) -> Iterator[tuple[Any, ...]]:
-        memory, at = taken(batch), 0
-        while at < len(memory):
-            template = Template(int(memory[at + 2]) | int(memory[at + 3]) << 8)
-            dtype = DTYPES[template]
-            row = memory[at : at + dtype.itemsize].view(dtype)[0]
-            at += max(dtype.itemsize, UNIT)
-            if int(row["venue_id"]) != self._venue or int(row["instrument_id"]) not in (self._instrument, -1):
-                self.told.others += 1
-                continue
-            self.told.records += 1
-            times = self._times(row)
-            if times is not None:
-                for ev, px, qty, number in self._events(template, row):
-                    yield (ev, *times, px / self._px, qty / self._qty, number % 2**64, 0, 0.0)
-
-    def _times(self, row: Any) -> tuple[int, int] | None:
-        """exch_ts and local_ts; None where a record has no time at all."""
-        told, event_ns, recv_ns = self.told, int(row["ts_event_ns"]), int(row["ts_recv_ns"])
-        if recv_ns:
-            recv_ns += self._skew_ns
-        if event_ns and recv_ns:
-            took = recv_ns - event_ns
-            told.least_ns = min(told.least_ns, took) if told.timed else took
-            told.timed += 1
-            told.negative += took < 0
-            return event_ns, recv_ns
-        if not event_ns and not recv_ns:
-            told.no_time += 1
-            return None
-        if recv_ns:
-            told.no_event_time += 1
-            return recv_ns, recv_ns
-        told.no_receive_time += 1
-        return event_ns, event_ns + self._latency_ns
-
-    def _events(self, template: Template, row: Any) -> Iterator[tuple[int, int, int, int]]:
-        """(ev, price, quantity, order number) of the rows that a record becomes."""
-        if template == Template.QUOTE:
-            for bit, side in ((BUY, "bid"), (SELL, "ask")):
-                yield BBO | bit, int(row[f"{side}_px"]), int(row[f"{side}_qty"]), 0
-        elif template == Template.TRADE:
-            flags = int(row["flags"])
-            took = BUY if flags & Flag.AGGRESSOR_BUY else SELL if flags & Flag.AGGRESSOR_SELL else 0
-            yield TRADE | took, int(row["px"]), int(row["qty"]), 0
-        elif template == Template.LEVEL:
-            kind = SNAPSHOT if int(row["flags"]) & Flag.SNAPSHOT else DEPTH
-            qty = 0 if int(row["action"]) == 2 else int(row["qty"])
-            yield kind | _SIDES.get(int(row["side"]), 0), int(row["px"]), qty, 0
-        elif template == Template.CLEAR:
-            self._left.clear()
-            yield CLEAR, 0, 0, 0
-        elif template == Template.ORDER_DELTA:
-            yield from self._orders(row)
-        else:
-            self.told.other_kind += 1
-
-    def _orders(self, row: Any) -> Iterator[tuple[int, int, int, int]]:
-        number, action, px, qty = (int(row[n]) for n in ("venue_order", "action", "px", "qty"))
-        side, old_px, left = self._left.get(number, (int(row["side"]), px, 0))
-        bit = _SIDES.get(side, 0)
-        if action == 0:
-            yield self._keep(ADD, number, (int(row["side"]), px, qty))
-        elif action == 1:
-            yield self._keep(MODIFY, number, (side, px or old_px, qty))
-        elif action == 5:
-            self._left.pop(number, None)
-            yield CANCEL | bit, old_px, left, number
-            yield self._keep(ADD, int(row["new_order"]), (side, px, qty))
-        else:
-            if action == 3:
-                yield FILL | bit, int(row["exec_px"]) or old_px, qty, number
-            rest = 0 if action == 2 else max(left - qty, 0)
-            if rest:
-                yield self._keep(MODIFY, number, (side, old_px, rest))
-            else:
-                self._left.pop(number, None)
-                yield CANCEL | bit, old_px, left or qty, number
-
-    def _keep(self, kind: int, number: int, order: tuple[int, int, int]) -> tuple[int, int, int, int]:
-        self._left[number] = order
-        return kind | _SIDES.get(order[0], 0), order[1], order[2], number

@@ -30,4 +30,4 @@ def settle() -> None:
     set_apart(exchange.submit, Exchange, Inbox, int)
     set_apart(exchange.advance, Exchange, reports, int)
     set_apart(exchange.ingest, Exchange, Inbox, int, int, int, reports)
-    set_apart(exchange.ingest_depth, Exchange, Inbox, *[int] * 3)
+    set_apart(exchange.ingest_depth, Exchange, Inbox, *[int] * 4)

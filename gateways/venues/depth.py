@@ -25,9 +25,9 @@ from engine.jit import kernel
 from engine.record.records import Flag, Side
 from gateways.inbox import Inbox
 from gateways.venues.fills import trades
-from gateways.venues.queue import after_fall, after_leaving, trade_through
-from gateways.venues.state import LEVELS, ORDERS, Exchange
-from gateways.venues.taken import open_at, restore
+from gateways.venues.queue import after_fall, after_leaving, first_at, trade_through
+from gateways.venues.state import LEVELS, ORDERS, UNSHOWN, Exchange
+from gateways.venues.taken import open_at, restore, taken_row
 
 _BUY, _SELL = int(Side.BUY), int(Side.SELL)
 _DELETE, _EXECUTE, _REPLACE = 2, 3, 5
@@ -69,6 +69,7 @@ def _changed(ex: Exchange, side: int, rank: int, before: int, cancelled: int) ->
 def clear_depth(ex: Exchange, pair_index: int) -> None:
     """The book of a pair is void; what was taken of it is forgotten."""
     clear_book(ex.books, pair_index)
+    ex.books.books[pair_index].state = UNSHOWN
     for side in range(2 * pair_index, 2 * pair_index + 2):
         while ex.taken_of[side] >= 0:
             k = int(ex.taken_of[side])
@@ -94,7 +95,7 @@ def set_level(ex: Exchange, side: int, px: int, action: int, qty: int) -> None:
 
 @kernel
 def set_unwatched(ex: Exchange, inbox: Inbox, at: int) -> bool:
-    """What a LEVEL says of a pair in which nothing of ours rests, and nothing was taken on its side; False for others.
+    """What a LEVEL says of a price at which nothing of ours rests, and of which nothing was taken; False for others.
 
     It is what `on_level` does, without the calls: most records of a feed of depth come this way.
     """
@@ -107,7 +108,9 @@ def set_unwatched(ex: Exchange, inbox: Inbox, at: int) -> bool:
     pair_index = int(venue * core.instruments + instrument)
     pair = ex.pairs[pair_index]
     side = 2 * pair_index + (0 if level.side == _BUY else 1)
-    if pair.bids >= 0 or pair.asks >= 0 or ex.taken_of[side] >= 0:
+    if ex.taken_of[side] >= 0 and taken_row(ex, side, rank_of(side, px)) >= 0:
+        return False
+    if (pair.bids if side & 1 == 0 else pair.asks) >= 0 and first_at(ex, side, px) >= 0:
         return False
     pair.told_by = LEVELS
     begin_side(ex.books, side, px)

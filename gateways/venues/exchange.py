@@ -27,7 +27,7 @@ from gateways.venues.mass import begin_mass, go_on, write_mass
 from gateways.venues.matching import cross, show
 from gateways.venues.orders import end, live, on_cancel, on_new, on_replace, on_status
 from gateways.venues.second import change, forget
-from gateways.venues.state import LEVELS, NEVER, ORDERS, RESERVE, TOUCH, Exchange
+from gateways.venues.state import LEVELS, NEVER, ORDERS, RESERVE, TOUCH, UNSHOWN, Exchange
 
 _QUOTE, _TRADE, _CLEAR = int(Template.QUOTE), int(Template.TRADE), int(Template.CLEAR)
 _LEVEL, _DELTA, _STATUS_OF = int(Template.LEVEL), int(Template.ORDER_DELTA), int(Template.INSTRUMENT_STATUS)
@@ -245,6 +245,7 @@ def _apply(ex: Exchange, inbox: Inbox, at: int) -> None:
     elif template == _QUOTE:
         _quote(ex, inbox, at, first + instrument_id)
     elif template == _STATUS_OF:
+        ex.books.books[first + instrument_id].state = UNSHOWN
         _set_status(ex, first + instrument_id, int(inbox.status[at].status))
     elif template == _TRADE:
         if (int(record.marks) & _OFF_BOOK) == 0 and record.trade_qty > 0:
@@ -344,11 +345,11 @@ def ingest(ex: Exchange, inbox: Inbox, first: int, stop: int, now_ns: int, out: 
 
 
 @kernel
-def ingest_depth(ex: Exchange, inbox: Inbox, first: int, stop: int, until_ns: int) -> int:
+def ingest_depth(ex: Exchange, inbox: Inbox, first: int, stop: int, until_ns: int, whole: int) -> int:
     """Take levels and orders from unit `first` on as `ingest` would in feed-clock mode, as long as nothing is due.
 
     Returns the unit of the first record not taken: `stop`, or one of another kind, later than `until_ns`, earlier than
-    the clock, or not before what is due next.
+    the clock, or not before what is due next. With `whole` it comes back at the end of each event (no flag MORE).
     """
     core, at = ex.core[0], first
     while at < stop:
@@ -357,7 +358,12 @@ def ingest_depth(ex: Exchange, inbox: Inbox, first: int, stop: int, until_ns: in
         if not _LEVEL <= template <= _DELTA or at_ns < core.clock_ns or at_ns > until_ns or next_due(ex) <= at_ns:
             break
         core.clock_ns = at_ns
+        marks = int(inbox.level[at]["flags"]) if template == _LEVEL else int(inbox.delta[at]["flags"])
         if template != _LEVEL or not set_unwatched(ex, inbox, at):
             _apply(ex, inbox, at)
+        elif marks & _MORE == 0:
+            _cross(ex, int(inbox.level[at].venue_id * core.instruments + inbox.level[at].instrument_id))
         at += units_of(inbox, at)
+        if whole != 0 and marks & _MORE == 0:
+            break
     return at

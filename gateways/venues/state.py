@@ -32,6 +32,8 @@ RESERVE: Final = 3
 QUEUE_UNKNOWN: Final = -1
 #: What a pair's market was told by: quotes alone, levels, orders. See gateways.venues.depth.
 TOUCH, LEVELS, ORDERS = 0, 1, 2
+#: The `state` of a book whose touch nobody was shown yet: none of engine.book.view's.
+UNSHOWN: Final = -1
 #: How a resting order comes forward in its queue, see gateways.venues.queue; by the names of [simulation] queue.
 WORST, PROPORTIONAL, EXACT = 0, 1, 2
 QUEUES: Final = {"worst": WORST, "proportional": PROPORTIONAL, "exact": EXACT}

@@ -11,7 +11,7 @@ from gateways.venues.state import Exchange
 
 
 @kernel
-def _taken_row(ex: Exchange, side: int, rank: int) -> int:
+def taken_row(ex: Exchange, side: int, rank: int) -> int:
     """Row of `taken` of a level; -1 where nothing was taken of it."""
     k = int(ex.taken_of[side])
     while k >= 0 and ex.taken[k].rank != rank:
@@ -23,14 +23,14 @@ def _taken_row(ex: Exchange, side: int, rank: int) -> int:
 def open_at(ex: Exchange, side: int, rank: int) -> int:
     """What is displayed at a level and was not taken by us."""
     shown, _ = level_at(ex.books, side, rank)
-    k = _taken_row(ex, side, rank)
+    k = taken_row(ex, side, rank)
     return max(int(shown) - int(ex.taken[k].qty), 0) if k >= 0 else int(shown)
 
 
 @kernel
 def use_up(ex: Exchange, side: int, rank: int, qty: int) -> bool:
     """Keep in mind that we took `qty` of a level; False where there is no room for that."""
-    k = _taken_row(ex, side, rank)
+    k = taken_row(ex, side, rank)
     if k < 0:
         k = int(ex.core[0].taken_head)
         if k < 0:

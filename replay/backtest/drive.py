@@ -2,10 +2,11 @@
 
 What happens next is the earliest of: something due at the venues, a recorded record reaching its venue, the same record
 reaching the engine a feed latency later, a parent order, a timer of the engine's, the roll of the trading day. Levels
-and orders of books are the venues' alone; the engine has the quotes that follow from them. Where times are equal they
-come in this order, so that reports come before market data, these before parents, and timers last: what is here already
-goes before what somebody waited for. Records of one time are in the feed's order (venue code, then their sequence). So
-nothing depends on where a venue or an instrument stands in the configuration.
+and orders of books are the venues' alone; the engine has the quotes that follow from them, which come with the feed or
+are derived here (replay.backtest.touches). Where times are equal they come in this order, so that reports come before
+market data, these before parents, and timers last: what is here already goes before what somebody waited for. Records
+of one time are in the feed's order (venue code, then their sequence). So nothing depends on where a venue or an
+instrument stands in the configuration.
 
 Every input goes on the journal, through `step`, its outputs onto the journal as one batch, and then to the venues,
 whose latency both ways is their own; a report is due when it reaches the engine. No clock of the machine is read.
@@ -35,10 +36,12 @@ from gateways.venues.ids import draw
 from gateways.venues.latency import SHIFT
 from gateways.venues.state import Exchange
 from replay.backtest.course import Course
+from replay.backtest.touches import full, shows, waiting
 
 #: Why `go` came back: its budget is used up; the window is; no segment of the journal is ready; time is over; the
-#: venues have no room for another message under way; a record is earlier than the one before it.
-WORKED, NEED_DATA, NEED_SEGMENT, OVER, NO_ROOM, DISORDER = range(6)
+#: venues have no room for another message under way; a record is earlier than the one before it; no other quote that
+#: was derived has room to wait.
+WORKED, NEED_DATA, NEED_SEGMENT, OVER, NO_ROOM, DISORDER, NEED_TOUCHES = range(7)
 
 _TIMER = int(Template.TIMER)
 _LEVEL, _DELTA = int(Template.LEVEL), int(Template.ORDER_DELTA)
@@ -52,6 +55,7 @@ def go(
     state: State,
     market: Events,
     feed: Inbox,
+    touches: Events,
     local: Events,
     outbox: Outbox,
     sent: Inbox,
@@ -62,7 +66,8 @@ def go(
 ) -> int:
     """Let up to n things happen; returns why it came back.
 
-    market and feed are views of the window, local of the driver's own records, sent of the outbox.
+    market and feed are views of the window, touches of the course's, local of the driver's own records, sent of the
+    outbox.
     """
     line = c.line[0]
     for _ in range(n):
@@ -73,7 +78,7 @@ def go(
         else:
             ex.core[0].out_count = 0
             line.report_at = 0
-            why = _next(state, market, feed, local, outbox, w, ex, c)
+            why = _next(state, market, feed, touches, local, outbox, w, ex, c)
             if why != WORKED:
                 return why
         if outbox.count[0] > 0 and not _hand_over(state, outbox, sent, w, ex):
@@ -84,12 +89,21 @@ def go(
 
 @kernel
 def _next(
-    state: State, market: Events, feed: Inbox, local: Events, outbox: Outbox, w: Wiring, ex: Exchange, c: Course
+    state: State,
+    market: Events,
+    feed: Inbox,
+    touches: Events,
+    local: Events,
+    outbox: Outbox,
+    w: Wiring,
+    ex: Exchange,
+    c: Course,
 ) -> int:
     """The next thing that happens."""
     line = c.line[0]
     at, engine_at = int(line.venue_at), _pass_depth(market, int(line.engine_at), int(line.venue_at))
     line.engine_at = engine_at
+    slot = waiting(c, engine_at)
     venue_ns, record_ns, market_ns, parent_ns = int(next_due(ex)), NEVER, NEVER, NEVER
     if at < line.stop:
         record_ns = int(market.head[at].ts_event_ns)
@@ -97,7 +111,9 @@ def _next(
             return DISORDER
     elif line.ended == 0:
         return NEED_DATA
-    if engine_at < line.stop and not _LEVEL <= market.head[engine_at].template_id <= _DELTA:
+    if slot >= 0:
+        market_ns = _market_ns(touches, 2 * slot, c)
+    elif engine_at < line.stop and not _LEVEL <= market.head[engine_at].template_id <= _DELTA:
         market_ns = _market_ns(market, engine_at, c)
     if line.parent_at < len(c.parents):
         parent_ns = int(c.parents[line.parent_at].ts_event_ns)
@@ -110,15 +126,19 @@ def _next(
     if venue_ns == first:
         advance(ex, c.reports, first)
     elif record_ns == first:
+        if full(c):
+            return NEED_TOUCHES
         line.last_ns = record_ns
         size = _units(market, at)
         if ingest(ex, feed, at, at + size, 0, c.reports) == at + size:
             line.venue_at = at + size
             if _LEVEL <= market.head[at].template_id <= _DELTA:
                 _more_depth(at, feed, ex, c, min(market_ns, parent_ns, timer_ns, int(line.end_ns)))
+    elif market_ns == first and slot >= 0:
+        _market(state, touches, 2 * slot, int(line.touch_address), outbox, w, c)
+        line.touch_at += 1
     elif market_ns == first:
-        _market(state, market, engine_at, outbox, w, c)
-        line.market_ns = 0
+        _market(state, market, engine_at, int(line.window_address), outbox, w, c)
         line.engine_at = engine_at + _units(market, engine_at)
     elif parent_ns == first:
         _parent(state, local, outbox, w, c)
@@ -146,9 +166,14 @@ def _market_ns(market: Events, engine_at: int, c: Course) -> int:
 def _more_depth(first: int, feed: Inbox, ex: Exchange, c: Course, until_ns: int) -> None:
     """After that at unit `first`, the levels and orders that follow at their venues, as long as nothing else does."""
     line = c.line[0]
-    end = int(line.venue_at)
-    if ex.core[0].out_count == 0:
-        end = ingest_depth(ex, feed, end, int(line.stop), until_ns)
+    end, whole = int(line.venue_at), len(c.follows)
+    shown = whole > 0 and shows(feed, end, ex, c)
+    while not shown and ex.core[0].out_count == 0:
+        before = end
+        end = ingest_depth(ex, feed, before, int(line.stop), until_ns, whole)
+        if end == before or whole == 0:
+            break
+        shown = shows(feed, end, ex, c)
     if end > line.venue_at:
         line.last_ns = ex.core[0].clock_ns
         line.now_ns = max(int(line.last_ns), int(line.now_ns))
@@ -224,8 +249,8 @@ def take_own(state: State, local: Events, i: int, outbox: Outbox, w: Wiring, c: 
 
 
 @kernel
-def _market(state: State, market: Events, i: int, outbox: Outbox, w: Wiring, c: Course) -> None:
-    """A record of the feed reaches the engine, with the next number of its venue's stream."""
+def _market(state: State, market: Events, i: int, address: int, outbox: Outbox, w: Wiring, c: Course) -> None:
+    """A record of the feed, unit i of those at `address`, reaches the engine with its venue's stream's next number."""
     head = market.head[i]
     venue = int(head.venue_id)
     if venue >= 0 and venue < len(c.feed_seqs):
@@ -234,7 +259,8 @@ def _market(state: State, market: Events, i: int, outbox: Outbox, w: Wiring, c: 
     head.stream_id = venue
     head.stream_epoch = c.line[0].epoch
     c.line[0].market_inputs += 1
-    take(state, market, i, int(c.line[0].window_address) + i * UNIT, outbox, w)
+    c.line[0].market_ns = 0
+    take(state, market, i, address + i * UNIT, outbox, w)
 
 
 @kernel

@@ -46,14 +46,20 @@ from gateways.venues.ids import splitmix64
 from gateways.venues.state import Depth, create
 from replay.backtest import course as course_file
 from replay.backtest import drive as drive_file
-from replay.backtest.course import LINE, REPORTS, Course
+from replay.backtest import touches as touches_file
+from replay.backtest.course import LINE, REPORTS, Course, make_touches, with_more_touches
 from replay.backtest.window import Array, Window
 from replay.written import bind_file
 
 #: What the kernel's file imports of its own floor.
-COMPANIONS: Final = {"replay.backtest.course": Path(course_file.__file__)}
+COMPANIONS: Final = {
+    "replay.backtest.course": Path(course_file.__file__),
+    "replay.backtest.touches": Path(touches_file.__file__),
+}
 #: Things that happen between two looks of the host.
 SLICE: Final = 1 << 18
+#: Quotes that may be under way to the engine, at first.
+TOUCHES: Final = 1 << 12
 #: Later than all times.
 NO_END: Final = 1 << 61
 _SECOND_NS: Final = 1_000_000_000
@@ -78,11 +84,15 @@ Watch = Callable[[Progress], None]
 
 
 class Feed(NamedTuple):
-    """What is played: chunks as `window` has them, the time of the first record (ns), and their bytes, about."""
+    """What is played: chunks as `window` has them, the time of the first record (ns), and their bytes, about.
+
+    follows: by venue * instruments + instrument, 1 where quotes are to be derived from the levels; empty is nowhere.
+    """
 
     chunks: Iterator[Array]
     first_ns: int
     size: int
+    follows: Array = np.zeros(0, dtype=np.int64)
 
 
 class Terms(NamedTuple):
@@ -191,8 +201,12 @@ class Host:
         self.exchange = create(config, epoch=self.epoch, flight=flight, depth=depth)
 
     def _course(self, orders: Array) -> Course:
+        touches, self._touches = make_touches(TOUCHES if len(self.feed.follows) else 1)
         course = Course(
             line=aligned_zeros(1, LINE),
+            follows=self.feed.follows,
+            touches=touches,
+            places=np.zeros(len(touches), dtype=np.int64),
             parents=orders,
             reports=out_slots(REPORTS),
             session_seqs=aligned_zeros(MAX_SESSIONS, np.dtype("<i8")),
@@ -200,6 +214,7 @@ class Host:
             latencies=self.terms.feed_latencies,
         )
         line = course.line[0]
+        line.touch_address = address_of(touches)
         line.latency_ns, line.epoch = self.terms.feed_latency_ns, self.epoch
         line.now_ns, line.seed = self.feed.first_ns, splitmix64(self.config.simulation.seed)
         return course
@@ -267,6 +282,8 @@ class Host:
                     line.end_ns = self._end_ns()
             elif why == d.NEED_SEGMENT:
                 self._await_segment()
+            elif why == d.NEED_TOUCHES:
+                self.course, self._touches = with_more_touches(self.course)
             elif why != d.WORKED:
                 raise self._wrong(why)
             self._look(watch)
@@ -275,7 +292,8 @@ class Host:
     def _go(self, most: int) -> int:
         state, events, outbox, w = self.loop
         market, feed = self.window.market, self.window.feed
-        return int(self.drive.go(state, market, feed, events, outbox, self.sent, w, self.exchange, self.course, most))
+        touches, ex = self._touches, self.exchange
+        return int(self.drive.go(state, market, feed, touches, events, outbox, self.sent, w, ex, self.course, most))
 
     def _end_ns(self) -> int:
         """When a feed that has come to its end is over: its last record, the end of its day, and the tail."""

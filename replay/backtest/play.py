@@ -64,8 +64,9 @@ def prepare(
     for stream in streams:
         stream.begin_ns, stream.end_ns = _span(backtest, began_ns)
     sole = streams[0] if len(streams) == 1 and not days else None
+    follows = np.zeros(0, dtype=np.int64)
     if isinstance(sole, Stream):
-        chunks = sole.chunks()  # nothing to merge: no copies
+        chunks, follows = sole.chunks(), sole.follows  # nothing to merge: no copies, and one book for engine and venues
     else:
         chunks = merged([*days, *(stream.parts() for stream in streams)], ranks=names.ranks())
     chunk = next(chunks, None)
@@ -78,7 +79,10 @@ def prepare(
     size = sum(int(day.offsets[-1]) for day in days) + sum(stream.size for stream in streams)
     host: Host
     feed = Feed(
-        _until_end(chain([chunk], chunks), lambda: _write_down(host, backtest, files, streams, told)), first_ns, size
+        _until_end(chain([chunk], chunks), lambda: _write_down(host, backtest, files, streams, told)),
+        first_ns,
+        size,
+        follows,
     )
     terms = Terms(backtest.feed_latency_us * 1000, backtest.tail_s * 10**9)
     if backtest.feed_latency:
@@ -172,6 +176,11 @@ def _write_down(
 ) -> None:
     """RUN_DIR/backtest.json: what was played, and how fitting went; the records themselves are on the journal."""
     fitted = told_of | {stream.told.file: msgspec.to_builtins(stream.told) for stream in streams}
+    if len(host.course.follows):  # one stream, whose touches were derived as it was played
+        line, found = host.course.line[0], fitted[streams[0].told.file]
+        found["given"] += int(line.derived)
+        found["crossed"] += int(line.crossed)
+        found["unfollowed"] += int(host.exchange.books.core[0].full)
     rows = [{"file": row.file, "bytes": Path(row.file).stat().st_size} | fitted.get(row.file, {}) for row in files]
     told = msgspec.to_builtins(backtest) | {"feeds": rows, "seed": host.config.simulation.seed}
     venues = [name for row in host.config.venue for name in (row.latency, row.report_latency)]

@@ -53,10 +53,23 @@ class Stream:
         """How fitting went: exact when `parts` has come to its end."""
         return self._fitted.told
 
+    @property
+    def whole(self) -> bool:
+        """Whether all of the file is played."""
+        return self.begin_ns <= self.first_ns and self.end_ns >= NO_END
+
+    @property
+    def follows(self) -> Array:
+        """By pair: 1 where the touch is that of levels that `chunks` gives, for who plays them to derive; or empty."""
+        return self._fitted.follows_levels if self.whole else np.zeros(0, dtype=np.int64)
+
     def chunks(self) -> Iterator[Array]:
-        """The records that are played as bytes, each good until the next is asked for. FeedError as of `parts`."""
-        if self.begin_ns <= self.first_ns and self.end_ns >= NO_END:
-            yield from map(taken, self._fitted.batches())
+        """The records that are played as bytes, each good until the next is asked for. FeedError as of `parts`.
+
+        Without the touches of the pairs that `follows` has.
+        """
+        if self.whole:
+            yield from map(taken, self._fitted.batches(follow=not len(self.follows)))
         else:
             yield from (part.data for part in self.parts())
 

@@ -247,12 +247,12 @@ def test_levels_in_a_run_do_what_each_by_itself_does():
         more = Flag.MORE if dice.random() < 0.6 else 0
         rows.append(level(side, px, 10 * dice.randrange(5), now, flags=more))
     inbox, units = packed(rows)
-    for in_runs in (False, True):
+    for in_runs, whole in ((False, 0), (True, 0), (True, 1)):
         ex = create(config(Simulation(orders=64, queue="proportional")), epoch=1, depth=SMALL)
         out, at, seen = out_slots(256), 0, b""
         while at < units:
             if in_runs:
-                at = int(ingest_depth(ex, inbox, at, units, 1 << 60))
+                at = int(ingest_depth(ex, inbox, at, units, 1 << 60, whole))
             if at < units:
                 at = int(ingest(ex, inbox, at, at + units_of(inbox, at), 0, out))
             seen += out[: int(ex.core[0].out_count)].tobytes()
@@ -260,5 +260,5 @@ def test_levels_in_a_run_do_what_each_by_itself_does():
         told = [array.tobytes() for name, array in ex.arrays().items() if name != "reports"]
         books = [array.tobytes() for array in ex.books.arrays().values()]
         exchanges.append((seen, told, books))
-    assert exchanges[0] == exchanges[1]
+    assert exchanges[0] == exchanges[1] == exchanges[2]
     assert len(exchanges[0][0]) > 20 * RECORD_MAX
