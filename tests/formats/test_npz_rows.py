@@ -40,7 +40,7 @@ def add(batch, r):
         row = batch.quote[new_quote(batch, *args)]
         row["bid_px"], row["bid_qty"], row["ask_px"], row["ask_qty"] = r["px"], r["qty"], r["exec_px"], r["number"] & 7
         return
-    i = MAKERS[r["kind"]](batch, *args)
+    i = MAKERS[r["kind"]](batch, *args, *((0,) if r["kind"] in ("clear", "status") else ()))
     if r["kind"] in ("trade", "level", "delta"):
         row = getattr(batch, r["kind"])[i]
         for name in ("side", "action", "flags", "px", "qty"):
@@ -72,7 +72,7 @@ def test_rows_are_those_of_the_twin(parts, latency_ns, skew_ns):
 
 def test_a_status_is_no_event():
     batch = make_batch()
-    new_status(batch, 0, 3, 5, 6)
+    new_status(batch, 0, 3, 5, 6, 0)
     rows = NpzRows(0, 0, 3, 0)
     rows.take(batch)
     assert rows.told.other_kind == 1
