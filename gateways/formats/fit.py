@@ -185,8 +185,8 @@ class Fitted:
         #: Time of the first record, on our side.
         self.first_ns = int(line.first_ns) + (skew_ns if line.first_recv else 0)
         self._has = fit.has.copy()
-        #: Whether no price and no quantity may have to be rounded or left out.
-        self._exact = bool((fit.ours["px_div"] <= 1).all() and (fit.ours["qty_div"] <= 1).all())
+        #: Whether no level has to be rounded or left out.
+        self._exact = int(line.inexact) == 0
         self._use = fit.has & (k.QUOTES | k.BOOK)
         both = self._use == k.QUOTES | k.BOOK
         self._use[both] = k.BOOK if self.wanted.touch == "book" else k.QUOTES
@@ -220,8 +220,8 @@ class Fitted:
     def follows_levels(self) -> k.Array:
         """By venue * instruments + instrument: 1 where the touch is that of levels, for whoever plays them to derive.
 
-        Empty where that would not be the touch that is derived here: there are orders, or the configuration's units
-        are coarser than the file's.
+        Empty where that would not be the touch that is derived here: there are orders, or levels that are finer than the
+        configuration's units.
         """
         if not (self._play and self._depth and self._exact) or (self._has & k.ORDERS).any():
             return np.zeros(0, dtype=np.int64)

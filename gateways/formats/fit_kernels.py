@@ -60,6 +60,7 @@ of_ghosts   i8  changes of orders that had replaced unknown ones
 ghosts      i8  such orders
 books       i8  in use
 instruments i8  of the configuration
+inexact     i8  levels that cannot be given as they are
 depth       i8  1: levels and orders are given too
 play        i8  1: the time on our side becomes the time of the event
 live        i8  1: what comes is live: a hole in the source's numbers is one in the stream's, no time is too far back
@@ -83,7 +84,7 @@ qty_mul     i8
 qty_div     i8
 most_px     i8  largest price, before px_mul
 most_qty    i8
-px_lines    f8  1 / px_div: a guess to be checked, see _scaled
+px_lines    f8  1 / px_div: a guess to be checked, see scaled
 qty_lines   f8
 """)
 
@@ -195,6 +196,10 @@ def look(fit: Fit, batch: Batch) -> None:
                 line.moves += 1
             else:
                 line.quotes += 1
+            if ours >= 0 and template == _LEVEL:
+                level = batch.level[i]
+                _, _, why, rounded = _displayed(fit, ours, int(level.px), int(level.qty))
+                line.inexact += 1 if why != 0 or rounded else 0
             if ours >= 0 and (template == _LEVEL or template == _DELTA):
                 fit.has[venue * line.instruments + ours] |= BOOK if template == _LEVEL else BOOK | ORDERS
             elif ours >= 0 and template == _QUOTE:
@@ -266,12 +271,12 @@ def scale(fit: Fit, batch: Batch, i: int) -> bool:
 def _displayed(fit: Fit, instrument: int, px: int, qty: int) -> tuple[int, int, int, bool]:
     """As `_fitted`, of what a book displays: a finer quantity is rounded down, which the last says."""
     row = fit.ours[instrument]
-    px, why = _scaled(px, int(row.px_mul), int(row.px_div), row.px_lines, int(row.most_px))
-    ours, other = _scaled(qty, int(row.qty_mul), int(row.qty_div), row.qty_lines, int(row.most_qty))
+    px, why = scaled(px, int(row.px_mul), int(row.px_div), row.px_lines, int(row.most_px))
+    ours, other = scaled(qty, int(row.qty_mul), int(row.qty_div), row.qty_lines, int(row.most_qty))
     rounded = other == TOO_FINE
     if rounded:
         qty -= qty % int(row.qty_div)
-        ours, other = _scaled(qty, int(row.qty_mul), int(row.qty_div), row.qty_lines, int(row.most_qty))
+        ours, other = scaled(qty, int(row.qty_mul), int(row.qty_div), row.qty_lines, int(row.most_qty))
     return px, ours, max(why, other), rounded
 
 
@@ -279,13 +284,13 @@ def _displayed(fit: Fit, instrument: int, px: int, qty: int) -> tuple[int, int, 
 def _fitted(fit: Fit, instrument: int, px: int, qty: int) -> tuple[int, int, int]:
     """A price and a quantity in our units, and why they cannot be; 0 where they can."""
     row = fit.ours[instrument]
-    px, why = _scaled(px, int(row.px_mul), int(row.px_div), row.px_lines, int(row.most_px))
-    qty, other = _scaled(qty, int(row.qty_mul), int(row.qty_div), row.qty_lines, int(row.most_qty))
+    px, why = scaled(px, int(row.px_mul), int(row.px_div), row.px_lines, int(row.most_px))
+    qty, other = scaled(qty, int(row.qty_mul), int(row.qty_div), row.qty_lines, int(row.most_qty))
     return px, qty, max(why, other)
 
 
 @kernel
-def _scaled(value: int, mul: int, div: int, lines: float, most: int) -> tuple[int, int]:
+def scaled(value: int, mul: int, div: int, lines: float, most: int) -> tuple[int, int]:
     """value * mul / div, and why that cannot be; one of mul and div is 1. most: of it, before the multiplication.
 
     The quotient is guessed by a multiplication with lines = 1 / div, and integers decide whether the guess is right: a

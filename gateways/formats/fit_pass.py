@@ -34,6 +34,7 @@ from gateways.formats.fit_kernels import (
     Fit,
     mapped,
     scale,
+    scaled,
     set_times,
     skip,
     units_of,
@@ -167,10 +168,12 @@ def _give_level(fit: Fit, batch: Batch, i: int, venue: int, instrument: int, out
     copy(address_of(out.words) + UNIT * k, address_of(batch.words) + UNIT * i, UNIT)
     level, ours = out.level[k], fit.ours[instrument]
     level.venue_id, level.instrument_id = venue, instrument
-    px, qty, source_ns = int(level.px), int(level.qty), int(level.ts_event_ns)
-    fits = 0 <= px <= ours.most_px and 0 <= qty <= ours.most_qty  # what `scale` finds, where nothing is divided
+    source_ns = int(level.ts_event_ns)
+    px, why = scaled(int(level.px), int(ours.px_mul), int(ours.px_div), ours.px_lines, int(ours.most_px))
+    qty, other = scaled(int(level.qty), int(ours.qty_mul), int(ours.qty_div), ours.qty_lines, int(ours.most_qty))
+    fits = why == 0 and other == 0  # else `scale` counts why
     if fits:
-        level.px, level.qty = px * ours.px_mul, qty * ours.qty_mul
+        level.px, level.qty = px, qty
     if (fits or scale(fit, out, k)) and set_times(fit, out, k):
         level.ts_recv_ns = source_ns if source_ns != 0 else level.ts_event_ns
         line.deep += 1

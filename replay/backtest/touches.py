@@ -31,7 +31,7 @@ def waiting(c: Course, engine_at: int) -> int:
     """Slot of the first quote that waits, where it comes before the record at unit `engine_at`; -1 where none does."""
     line = c.line[0]
     slot = int(line.touch_at) & (len(c.touches) - 1)
-    if line.touch_at < line.touch_stop and c.places[slot] <= line.base + engine_at:
+    if line.touch_at < line.touch_stop and c.places[slot] <= line.dropped + engine_at:
         return slot
     return -1
 
@@ -56,7 +56,7 @@ def shows(feed: Inbox, end: int, ex: Exchange, c: Course) -> bool:
     quote.bid_px, quote.bid_qty, quote.bid_orders = row.bid_px, row.bid_qty, row.bid_orders
     quote.ask_px, quote.ask_qty, quote.ask_orders = row.ask_px, row.ask_qty, row.ask_orders
     quote["flags"] = marks & _SNAPSHOT
-    c.places[slot] = line.base + end
+    c.places[slot] = line.dropped + end
     line.touch_stop += 1
     line.derived += 1
     if int(row.state) & CROSSED != 0:

@@ -70,7 +70,7 @@ class Window:
         else:
             self._buffer[left:need] = chunk
             self.taken += len(chunk)
-        line.base += line.engine_at
+        line.dropped += line.engine_at
         line.venue_at -= line.engine_at
         line.engine_at = 0
         line.stop = need // UNIT
