@@ -21,8 +21,9 @@ REPORTS: Final = 256
 
 #: Places in the window are in units of 64 bytes. `venue_at` is the next record that its venue sees, `engine_at` the
 #: next that the engine does, a feed latency later (at `market_ns`; 0 is not known yet); the window's records end at
-#: `stop`, and the feed too where `ended`. `dropped` units of the feed lie before the window. Quotes that were derived wait
-#: from `touch_at` to `touch_stop` (counted; a slot is that modulo their number), of all `derived`, `crossed` were.
+#: `stop`, and the feed too where `ended`. `dropped` units of the feed lie before the window. Quotes that were derived
+#: wait from `touch_at` to `touch_stop` (counted; a slot is that modulo their number), of all `derived`, `crossed`
+#: were.
 LINE: Final = ints(
     "venue_at engine_at stop ended window_address latency_ns last_ns now_ns end_ns epoch parent_at report_at"
     " market_ns market_last_ns seed dropped touch_at touch_stop touch_address derived crossed"
