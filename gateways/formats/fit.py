@@ -220,8 +220,8 @@ class Fitted:
     def follows_levels(self) -> k.Array:
         """By venue * instruments + instrument: 1 where the touch is that of levels, for whoever plays them to derive.
 
-        Empty where that would not be the touch that is derived here: there are orders, or levels that are finer than the
-        configuration's units.
+        Empty where that would not be the touch that is derived here: there are orders, or levels that are finer than
+        the configuration's units.
         """
         if not (self._play and self._depth and self._exact) or (self._has & k.ORDERS).any():
             return np.zeros(0, dtype=np.int64)
