@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.record.records import Flag, Side
-from gateways.formats import npz_write
 from gateways.formats.batch import make_batch, new_clear, new_delta, new_level, new_quote, new_status, new_trade
 from gateways.formats.npz_kernels import EVENT
+from gateways.formats.npz_rows import make_orders
 from gateways.formats.npz_write import NpzRows
 from tests.formats.npz_twin import Twin
 
@@ -31,7 +33,7 @@ record = st.fixed_dictionaries({
     "number": st.integers(0, 12) | st.integers(-(2**63), 2**63 - 1),
     "new_number": st.integers(0, 12),
 })  # fmt: skip
-MAKERS = {"trade": new_trade, "level": new_level, "clear": new_clear, "status": new_status, "delta": new_delta}
+MAKERS: dict[str, Callable[..., Any]] = {"trade": new_trade, "level": new_level, "clear": new_clear, "status": new_status, "delta": new_delta}
 
 
 def add(batch, r):
@@ -53,11 +55,8 @@ def add(batch, r):
 @pytest.mark.kernel
 @given(st.lists(st.lists(record, max_size=40), max_size=4), st.sampled_from((0, 3)), st.sampled_from((0, -6)))
 def test_rows_are_those_of_the_twin(parts, latency_ns, skew_ns):
-    places, npz_write._ORDERS = npz_write._ORDERS, 2  # it grows on the way
-    try:
-        mine, twin = NpzRows(2, 1, 3, 0, latency_ns, skew_ns), Twin(2, 1, 3, 0, latency_ns, skew_ns)
-    finally:
-        npz_write._ORDERS = places
+    mine, twin = NpzRows(2, 1, 3, 0, latency_ns, skew_ns), Twin(2, 1, 3, 0, latency_ns, skew_ns)
+    mine._orders = make_orders(2)  # it grows on the way
     expected = []
     for part in parts:
         batch = make_batch(2 * len(part) + 2)
