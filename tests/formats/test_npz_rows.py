@@ -33,7 +33,13 @@ record = st.fixed_dictionaries({
     "number": st.integers(0, 12) | st.integers(-(2**63), 2**63 - 1),
     "new_number": st.integers(0, 12),
 })  # fmt: skip
-MAKERS: dict[str, Callable[..., Any]] = {"trade": new_trade, "level": new_level, "clear": new_clear, "status": new_status, "delta": new_delta}
+MAKERS: dict[str, Callable[..., Any]] = {
+    "trade": new_trade,
+    "level": new_level,
+    "clear": new_clear,
+    "status": new_status,
+    "delta": new_delta,
+}
 
 
 def add(batch, r):
