@@ -42,7 +42,7 @@ class Course(Memory):
     feed_seqs: np.ndarray  # last number on each venue's stream
     latencies: np.ndarray  # from a venue to the engine: quantiles (gateways.venues.latency); empty takes latency_ns
     follows: np.ndarray  # by venue * instruments + instrument: 1 where touches are derived here; empty is nowhere
-    touches: np.ndarray  # QUOTE records that wait for the engine, a power of two; see replay.backtest.touches
+    touches: np.ndarray  # QUOTE records that wait for the engine, a power of two
     places: np.ndarray  # by slot of these: the unit of the feed, from its beginning on, that they are in front of
     LAYOUT: ClassVar[Layout] = packed(
         line=LINE,

@@ -3,7 +3,7 @@
 What happens next is the earliest of: something due at the venues, a recorded record reaching its venue, the same record
 reaching the engine a feed latency later, a parent order, a timer of the engine's, the roll of the trading day. Levels
 and orders of books are the venues' alone; the engine has the quotes that follow from them, which come with the feed or
-are derived here (replay.backtest.touches). Where times are equal they come in this order, so that reports come before
+are derived here. Where times are equal they come in this order, so that reports come before
 market data, these before parents, and timers last: what is here already goes before what somebody waited for. Records
 of one time are in the feed's order (venue code, then their sequence). So nothing depends on where a venue or an
 instrument stands in the configuration.
@@ -11,19 +11,25 @@ instrument stands in the configuration.
 Every input goes on the journal, through `step`, its outputs onto the journal as one batch, and then to the venues,
 whose latency both ways is their own; a report is due when it reaches the engine. No clock of the machine is read.
 
+Where a feed of levels alone is followed here, its levels change the books that the venues match against, and where an
+event (no flag MORE) leaves another touch than the last one shown, a QUOTE of it waits for the engine behind what the
+feed had before that event: the quote that `gateways.formats.fit_pass` would have derived, byte for byte. Under a feed
+latency longer than quotes are apart many wait, and their ring grows.
+
 This file is written out for each strategy (`replay.written`), so the call of `step` is direct.
 Worst case: an event costs what its step costs, and two copies of its record into the journal's segment.
 """
 
 from __future__ import annotations
 
+from engine.book.view import CROSSED, touch
 from engine.core.state import FROM_VENUE, NEVER, Events, Outbox, State
 from engine.core.step import next_deadline
 from engine.io.atomics import address_of, copy, load_acquire
 from engine.io.journal import READY, append
 from engine.io.journal_format import LAST
 from engine.jit import kernel
-from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE, UNIT, Template
+from engine.record.records import RECORD_MAX, SBE_HEADER_SIZE, UNIT, Flag, Template
 from engine.run.bound import step
 from engine.run.days import put_roll
 from engine.run.inbox import drop_local, next_local, put
@@ -36,7 +42,6 @@ from gateways.venues.ids import draw
 from gateways.venues.latency import SHIFT
 from gateways.venues.state import Exchange
 from replay.backtest.course import Course
-from replay.backtest.touches import full, shows, waiting
 
 #: Why `go` came back: its budget is used up; the window is; no segment of the journal is ready; time is over; the
 #: venues have no room for another message under way; a record is earlier than the one before it; no other quote that
@@ -45,6 +50,7 @@ WORKED, NEED_DATA, NEED_SEGMENT, OVER, NO_ROOM, DISORDER, NEED_TOUCHES = range(7
 
 _TIMER = int(Template.TIMER)
 _LEVEL, _DELTA = int(Template.LEVEL), int(Template.ORDER_DELTA)
+_MORE, _SNAPSHOT = int(Flag.MORE), int(Flag.SNAPSHOT)
 _NEW, _STATUS = int(Template.ORDER_NEW), int(Template.STATUS_REQUEST)
 #: More than the frames of an input and a full outbox.
 _BATCH_BYTES = 1 << 16
@@ -103,7 +109,7 @@ def _next(
     line = c.line[0]
     at, engine_at = int(line.venue_at), _pass_depth(market, int(line.engine_at), int(line.venue_at))
     line.engine_at = engine_at
-    slot = waiting(c, engine_at)
+    slot = _waiting(c, engine_at)
     venue_ns, record_ns, market_ns, parent_ns = int(next_due(ex)), NEVER, NEVER, NEVER
     if at < line.stop:
         record_ns = int(market.head[at].ts_event_ns)
@@ -126,7 +132,7 @@ def _next(
     if venue_ns == first:
         advance(ex, c.reports, first)
     elif record_ns == first:
-        if full(c):
+        if _full(c):
             return NEED_TOUCHES
         line.last_ns = record_ns
         size = _units(market, at)
@@ -167,19 +173,64 @@ def _more_depth(first: int, feed: Inbox, ex: Exchange, c: Course, until_ns: int)
     """After that at unit `first`, the levels and orders that follow at their venues, as long as nothing else does."""
     line = c.line[0]
     end, whole = int(line.venue_at), len(c.follows)
-    shown = whole > 0 and shows(feed, end, ex, c)
+    shown = whole > 0 and _shows(feed, end, ex, c)
     while not shown and ex.core[0].out_count == 0:
         before = end
         end = ingest_depth(ex, feed, before, int(line.stop), until_ns, whole)
         if end == before or whole == 0:
             break
-        shown = shows(feed, end, ex, c)
+        shown = _shows(feed, end, ex, c)
     if end > line.venue_at:
         line.last_ns = ex.core[0].clock_ns
         line.now_ns = max(int(line.last_ns), int(line.now_ns))
         line.venue_at = end
     if line.engine_at == first:
         line.engine_at = end
+
+
+@kernel
+def _full(c: Course) -> bool:
+    """Whether no further quote may wait."""
+    line = c.line[0]
+    return len(c.follows) > 0 and line.touch_stop - line.touch_at >= len(c.touches)
+
+
+@kernel
+def _waiting(c: Course, engine_at: int) -> int:
+    """Slot of the first quote that waits, where it comes before the record at unit `engine_at`; -1 where none does."""
+    line = c.line[0]
+    slot = int(line.touch_at) & (len(c.touches) - 1)
+    if line.touch_at < line.touch_stop and c.places[slot] <= line.dropped + engine_at:
+        return slot
+    return -1
+
+
+@kernel
+def _shows(feed: Inbox, end: int, ex: Exchange, c: Course) -> bool:
+    """Have the touch wait where the LEVEL in front of unit `end`, taken by its venue, left another one; whether it did.
+
+    There is room, see `_full`.
+    """
+    level, line = feed.level[end - 1], c.line[0]
+    marks = int(level["flags"])
+    if marks & _MORE != 0:
+        return False
+    pair_index = int(level.venue_id * ex.core[0].instruments + level.instrument_id)
+    if c.follows[pair_index] == 0 or not touch(ex.books, pair_index, int(level.ts_event_ns)):
+        return False
+    slot, row = int(line.touch_stop) & (len(c.touches) - 1), ex.books.books[pair_index]
+    quote = c.touches[slot]
+    quote.venue_id, quote.instrument_id = level.venue_id, level.instrument_id
+    quote.ts_event_ns, quote.ts_source_ns, quote.source_seq = level.ts_event_ns, level.ts_recv_ns, level.stream_seq
+    quote.bid_px, quote.bid_qty, quote.bid_orders = row.bid_px, row.bid_qty, row.bid_orders
+    quote.ask_px, quote.ask_qty, quote.ask_orders = row.ask_px, row.ask_qty, row.ask_orders
+    quote["flags"] = marks & _SNAPSHOT
+    c.places[slot] = line.dropped + end
+    line.touch_stop += 1
+    line.derived += 1
+    if int(row.state) & CROSSED != 0:
+        line.crossed += 1
+    return True
 
 
 @kernel

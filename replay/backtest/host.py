@@ -46,16 +46,12 @@ from gateways.venues.ids import splitmix64
 from gateways.venues.state import Depth, create
 from replay.backtest import course as course_file
 from replay.backtest import drive as drive_file
-from replay.backtest import touches as touches_file
 from replay.backtest.course import LINE, REPORTS, Course, make_touches, with_more_touches
 from replay.backtest.window import Array, Window
 from replay.written import bind_file
 
 #: What the kernel's file imports of its own floor.
-COMPANIONS: Final = {
-    "replay.backtest.course": Path(course_file.__file__),
-    "replay.backtest.touches": Path(touches_file.__file__),
-}
+COMPANIONS: Final = {"replay.backtest.course": Path(course_file.__file__)}
 #: Things that happen between two looks of the host.
 SLICE: Final = 1 << 18
 #: Quotes that may be under way to the engine, at first.
