@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not JIT, reason="the engine is a compiled proces
 BATCH = 50
 #: Minor faults that the loop may have on a machine that is not its own: at first, and each second. Where the helper
 #: that keeps the journal's pages populated has to wait for its core, what was written back meanwhile faults.
-FAULTS, FAULTS_PER_S = 400, 0.1
+FAULTS, FAULTS_PER_S = 64, 0.02
 
 
 class Load:
