@@ -8,24 +8,17 @@ Worst case: every quote and trade of an instrument that was traded in is looked 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from engine.io.journal_format import FRAME_HEADER, Kind
-from engine.io.journal_reader import JournalReader
-from engine.record.records import DTYPES, Flag, Template
 from engine.run.config import Config
+from replay.backtest.quoted import NEEDED, ROW, counted, of_instrument
 from replay.backtest.tape import floats, signs, times_of, touches_of
-from replay.report.gather import Array
-
-#: Frames that are read at once.
-ROWS: Final = 1 << 15
-#: Word of a record's prefix: ts_recv_ns.
-_RECV: Final = 4
+from replay.report.gather import ROWS, Array, gather_parts
 
 
 class Around(NamedTuple):
@@ -52,10 +45,10 @@ def around(
     touches = {int(n): _Touches(times_ns[of_times == n], len(config.venue), stale_ns) for n in np.unique(of_fills)}
     of_orders[end_ns == 0] = -1  # nothing was filled
     traded = {int(n): _Traded(begin_ns[of_orders == n], end_ns[of_orders == n]) for n in np.unique(of_orders) if n >= 0}
-    for quotes, trades, until_ns in _market(Path(run_dir), rows):
-        for n in np.unique(quotes["instrument_id"]):
-            if int(n) in touches:
-                touches[int(n)].take(quotes[quotes["instrument_id"] == n], until_ns)
+    for quotes, trades, until_ns in counted(gather_parts(run_dir, NEEDED, rows=rows)):
+        for n, touch in touches.items():
+            if len(mine := of_instrument(quotes, n)):
+                touch.take(mine, until_ns)
         for n in np.unique(trades["instrument_id"]):
             if int(n) in traded:
                 traded[int(n)].take(trades[trades["instrument_id"] == n], until_ns)
@@ -82,28 +75,6 @@ def _instruments(table: pa.Table, config: Config) -> Array:
     return np.array([numbers[symbol] for symbol in table["symbol"].to_pylist()], dtype=np.int64)
 
 
-def _market(run_dir: Path, rows: int) -> Iterator[tuple[Array, Array, int]]:
-    """Quotes, and trades on books, chunk by chunk, and the time up to which all have been read."""
-    with JournalReader(run_dir) as reader:
-        for chunk in reader.chunks(rows):
-            inputs = chunk.rows[chunk.rows["kind"] == Kind.INPUT]
-            if not len(inputs):
-                continue
-            starts = (inputs["offset"].astype(np.int64) + FRAME_HEADER) // 8
-            words = chunk.memory.view("<i8")
-            kinds = words[starts] >> 16 & 0xFFFF
-            quotes, trades = (_records(words, starts[kinds == t], t) for t in (Template.QUOTE, Template.TRADE))
-            until_ns = int(words[starts[-1] + _RECV])
-            yield quotes, trades[(trades["flags"] & Flag.OFF_BOOK) == 0], until_ns
-
-
-def _records(words: Array, starts: Array, template: Template) -> Array:
-    dtype = DTYPES[template]
-    found = words[starts[:, None] + np.arange(dtype.itemsize // 8)]
-    rows: Array = np.ascontiguousarray(found).view(dtype).reshape(-1)
-    return rows
-
-
 class _Touches:
     """The national best of one instrument at some times."""
 
@@ -111,7 +82,7 @@ class _Touches:
         self._order = np.argsort(times_ns, kind="stable")
         self._times, self._stale_ns, self._done = times_ns[self._order], stale_ns, 0
         self._mids = np.full(len(times_ns), np.nan)
-        self._last = [np.zeros(0, DTYPES[Template.QUOTE]) for _ in range(venues)]
+        self._last = [np.zeros(0, ROW) for _ in range(venues)]
 
     def take(self, quotes: Array, until_ns: int) -> None:
         """Take the next quotes; all up to `until_ns` have come then."""

@@ -22,13 +22,16 @@ from replay.backtest.schemas import OF_MARKET, SCHEMAS
 from replay.report.gather import KEPT, Array, Gathered, Kept
 from replay.report.orders import Book, places
 
-_REPORTS: Final = (Template.ACK, Template.FILL, Template.REJECT)
+#: What a venue says of an order: the last one has its status.
+_REPORTS: Final = (Template.ACK, Template.FILL, Template.REJECT, Template.BUST, Template.CORRECT)
 #: What is read of the journal: as a report, and these columns more.
 NEEDED: Final[Kept] = KEPT | {
     (Kind.INPUT, Template.ORDER_NEW): "cl_ord_id account_id instrument_id side ord_type tif qty px ts_recv_ns",
     (Kind.INPUT, Template.FILL): KEPT[Kind.INPUT, Template.FILL] + " ts_event_ns ord_status",
     (Kind.INPUT, Template.ACK): "order_id ord_status ts_recv_ns",
     (Kind.INPUT, Template.REJECT): KEPT[Kind.INPUT, Template.REJECT] + " ord_status ts_recv_ns",
+    (Kind.INPUT, Template.BUST): KEPT[Kind.INPUT, Template.BUST] + " ord_status ts_recv_ns",
+    (Kind.INPUT, Template.CORRECT): KEPT[Kind.INPUT, Template.CORRECT] + " ord_status ts_recv_ns",
     (Kind.INPUT, Template.POSITION_LOAD): "account_id instrument_id qty",
     (Kind.OUTPUT, Template.ORDER_NEW): KEPT[Kind.OUTPUT, Template.ORDER_NEW] + " px tif",
 }

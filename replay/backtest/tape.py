@@ -1,8 +1,8 @@
 """What the market did around a run's orders, from the market data on its journal: mid-points later, and VWAP.
 
 `markouts` says of each fill where the market was some seconds later; `vwap` of each order what the market traded at
-while it lived. Quotes count as the engine counts them: the last of each venue, open, not older than
-`routing.stale_ms`, by the times at which the engine had them.
+while it lived. Quotes count as the engine counts them: the last of each venue, open, not voided since (`quoted`), not
+older than `routing.stale_ms`, by the times at which the engine had them.
 
 Worst case: memory grows with the market data (some 60 bytes a record): these tables are made when they are asked for,
 and by nobody else.
@@ -12,49 +12,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.io.journal_format import Kind
-from engine.record.records import Flag, Template
+from engine.record.records import Flag
 from engine.run import manifest
+from replay.backtest.quoted import NEEDED, counted, of_instrument
 from replay.backtest.schemas import HORIZONS_S
-from replay.report.gather import Array, Kept, gather
-
-_QUOTE, _TRADE = (Kind.INPUT, Template.QUOTE), (Kind.INPUT, Template.TRADE)
-#: What `touches_of` takes of a QUOTE.
-QUOTES: Final = "venue_id instrument_id bid_px bid_qty ask_px ask_qty flags ts_recv_ns"
-_NEEDED: Final[Kept] = {
-    _QUOTE: QUOTES,
-    _TRADE: "instrument_id px qty flags ts_recv_ns",
-}
+from replay.report.gather import Array, gather
 
 
 class Tape:
     """The market of a run. JournalError, ManifestError where it cannot be read."""
 
     def __init__(self, run_dir: str | Path) -> None:
-        found = gather(run_dir, _NEEDED)
+        found = gather(run_dir, NEEDED)
         self.config = manifest.from_bytes(found.manifest).read_config()
         self._symbols = {row.symbol: n for n, row in enumerate(self.config.instrument)}
         self.stale_ns = self.config.routing.stale_ms * 1_000_000
-        quotes, trades = found.table(*_QUOTE), found.table(*_TRADE)
-        self._trades = trades[(trades["flags"] & Flag.OFF_BOOK) == 0]
-        self._quotes = {
-            (instrument, venue): quotes[(quotes["instrument_id"] == instrument) & (quotes["venue_id"] == venue)]
-            for instrument in range(len(self.config.instrument))
-            for venue in range(len(self.config.venue))
-        }
+        parts = list(counted([found.tables]))
+        self._trades = np.concatenate([trades for _, trades, _ in parts])
+        quotes = np.concatenate([rows for rows, _, _ in parts])
+        self._quotes = [
+            [mine[mine["venue_id"] == venue] for venue in range(len(self.config.venue))]
+            for mine in (of_instrument(quotes, instrument) for instrument in range(len(self.config.instrument)))
+        ]
 
     @property
     def span_ns(self) -> tuple[int, int]:
         """Times of the first and the last quote; (0, 0) where there is none."""
-        ends = [
-            (int(rows["ts_recv_ns"][0]), int(rows["ts_recv_ns"][-1])) for rows in self._quotes.values() if len(rows)
-        ]
+        quotes = [rows[(rows["bid_qty"] > 0) | (rows["ask_qty"] > 0)] for venues in self._quotes for rows in venues]
+        ends = [(int(rows["ts_recv_ns"][0]), int(rows["ts_recv_ns"][-1])) for rows in quotes if len(rows)]
         return (min(first for first, _ in ends), max(last for _, last in ends)) if ends else (0, 0)
 
     def mids(self, instrument: int, times_ns: Array) -> Array:
@@ -68,8 +59,7 @@ class Tape:
         crossed. `stale_ns` takes the place of `routing.stale_ms`.
         """
         stale_ns = self.stale_ns if stale_ns is None else stale_ns
-        rows = [self._quotes[instrument, venue] for venue in range(len(self.config.venue))]
-        bid, ask, two_sided = touches_of(rows, times_ns, stale_ns)
+        bid, ask, two_sided = touches_of(self._quotes[instrument], times_ns, stale_ns)
         scale = 10.0 ** self.config.instrument[instrument].px_decimals
         return np.where(two_sided, bid / scale, np.nan), np.where(two_sided, ask / scale, np.nan)
 
@@ -127,7 +117,7 @@ def with_markouts(fills: pa.Table, mids: Sequence[Array], horizons_s: Sequence[f
 def touches_of(venues: Sequence[Array], times_ns: Array, stale_ns: int) -> tuple[Array, Array, Array]:
     """(best bid, best offer, whether there were both and not crossed) at times, in price units.
 
-    venues: quotes of one instrument, an array of QUOTES by venue, each ascending in ts_recv_ns.
+    venues: rows of one instrument, as `quoted` has them, an array by venue, each ascending in ts_recv_ns.
     """
     bid = np.zeros(len(times_ns), dtype=np.int64)
     ask = np.full(len(times_ns), np.iinfo(np.int64).max)

@@ -1,8 +1,8 @@
 """Where the market was at given times: one pass over a journal's quotes, chunk by chunk.
 
-Quotes count as `replay.backtest.tape` counts them, whose rule this uses: the last of each venue, open, not older than
-`routing.stale_ms`, at the times at which the engine had them; a touch that is one-sided or crossed is none. A time
-that lies on a quote's own comes after it.
+Quotes count as `replay.backtest.tape` counts them, whose rule this uses: the last of each venue, open, not voided
+since, not older than `routing.stale_ms`, at the times at which the engine had them; a touch that is one-sided or
+crossed is none. A time that lies on a quote's own comes after it.
 
 Worst case: memory holds the questions (24 bytes each) and one chunk of quotes; each chunk is looked at once for each
 instrument that has a question within it.
@@ -10,22 +10,19 @@ instrument that has a question within it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from engine.io.journal_format import Kind
-from engine.record.records import Template
 from engine.run.config import Config
-from replay.backtest.tape import QUOTES, touches_of
+from replay.backtest.quoted import OF_QUOTES, counted, of_instrument
+from replay.backtest.tape import touches_of
 from replay.report.gather import Array, gather_parts
 
 if TYPE_CHECKING:
     from replay.verify import Progress
-
-_QUOTE: Final = (Kind.INPUT, Template.QUOTE)
 
 
 class Touches(NamedTuple):
@@ -68,17 +65,7 @@ def touches(
     """Touches at times (int64 ns, in any order) by instrument. JournalError where the journal is damaged."""
     questions = {at: _Asked(times, len(config.venue)) for at, times in asked.items() if len(times)}
     stale_ns = config.routing.stale_ms * 1_000_000
-    for quotes in _quotes(run_dir, progress) if questions else ():
-        until_ns = int(quotes["ts_recv_ns"][-1])
+    for quotes, _, until_ns in counted(gather_parts(run_dir, OF_QUOTES, progress)) if questions else ():
         for at, question in questions.items():
-            question.take(quotes[quotes["instrument_id"] == at], stale_ns, until_ns)
-    end_ns = np.iinfo(np.int64).max
-    for question in questions.values():
-        question.take(np.zeros(0, dtype=[("venue_id", "<i2")]), stale_ns, end_ns)
+            question.take(of_instrument(quotes, at), stale_ns, until_ns)
     return {at: Touches(question.bid, question.ask) for at, question in questions.items()}
-
-
-def _quotes(run_dir: Path, progress: Progress | None) -> Iterator[Array]:
-    for tables in gather_parts(run_dir, {_QUOTE: QUOTES}, progress):
-        if len(tables[_QUOTE]):
-            yield tables[_QUOTE]

@@ -26,6 +26,8 @@ T = Template
 #: (kind of frame, template) -> the fields that a pass keeps of such records.
 Kept = dict[tuple[Kind, Template], str]
 
+#: Frames that are read at once.
+ROWS: Final = 1 << 15
 #: What is kept: (kind of frame, template) -> its fields. `seq` and `input_seq` of the frame come before them, and
 #: `cause`, the template of the input that caused it (an input is its own cause).
 _CHANGE = "order_id venue_id exec_id exec_ref_id last_px last_qty liquidity"
@@ -173,7 +175,7 @@ def gather(run_dir: str | Path, kept: Kept = KEPT, progress: Progress | None = N
     """
     with JournalReader(run_dir) as reader:
         found = _Gatherer(kept, manifest.from_bytes(reader.manifest).schema_version)
-        for chunk in reader.chunks(1 << 15):
+        for chunk in reader.chunks(ROWS):
             found.take(chunk)
             if progress is not None:
                 progress(chunk.segment, int(chunk.rows["offset"][-1]))
@@ -191,19 +193,19 @@ def gather(run_dir: str | Path, kept: Kept = KEPT, progress: Progress | None = N
 
 
 def gather_parts(
-    run_dir: str | Path, kept: Kept, progress: Progress | None = None
+    run_dir: str | Path, kept: Kept, progress: Progress | None = None, rows: int = ROWS
 ) -> Iterator[dict[tuple[Kind, Template], Array]]:
     """As `gather`, a chunk of the journal at a time: for what is looked at once and too much to be kept."""
     with JournalReader(run_dir) as reader:
-        yield from parts_of(reader, kept, progress)
+        yield from parts_of(reader, kept, progress, rows)
 
 
 def parts_of(
-    reader: JournalReader, kept: Kept, progress: Progress | None = None
+    reader: JournalReader, kept: Kept, progress: Progress | None = None, rows: int = ROWS
 ) -> Iterator[dict[tuple[Kind, Template], Array]]:
     """The same from where a reader stands; of a live journal, as far as it goes now."""
     found = _Gatherer(kept, manifest.from_bytes(reader.manifest).schema_version)
-    for chunk in reader.chunks(1 << 15):
+    for chunk in reader.chunks(rows):
         found.take(chunk)
         if progress is not None:
             progress(chunk.segment, int(chunk.rows["offset"][-1]))

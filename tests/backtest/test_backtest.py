@@ -10,7 +10,7 @@ import pytest
 from engine.io.histogram import IntervalLog, empty, record
 from engine.io.journal_format import Kind
 from engine.jit import BOUNDSCHECK
-from engine.record.records import DTYPES, Template
+from engine.record.records import DTYPES, OrdStatus, Template
 from gateways.orders.parents import generate_parents
 from gateways.venues.latency import quantiles
 from replay.backtest.host import BacktestError
@@ -187,6 +187,20 @@ def test_the_tables_are_what_the_journal_says(played):
             sign = 1 if row["side"] == "BUY" else -1
             cost = sign * (row["avg_px"] - row["arrival_mid"]) / row["arrival_mid"] * 1e4
             assert row["shortfall_bps"] == pytest.approx(cost, abs=1e-6)
+
+
+def test_a_child_has_the_status_of_its_last_report_and_a_bust_is_one(played):
+    inputs = [data for kind, data in desk.frames(played.run_dir) if kind == Kind.INPUT]
+    records = [np.frombuffer(data, dtype=DTYPES[Template(data[2])])[0] for data in inputs]
+    last = {int(r["order_id"]): r for r in records if Template.ACK <= r["template_id"] <= Template.CORRECT}
+    rows = played.children().select(["order_id", "status", "filled_qty"]).to_pylist()
+    for row in rows:
+        report = last.get(row["order_id"])
+        status = OrdStatus.PENDING_NEW if report is None else OrdStatus(int(report["ord_status"]))
+        assert row["status"] == status.name, row
+    gone = [row for row in rows if row["order_id"] in last and last[row["order_id"]]["template_id"] == Template.BUST]
+    assert any(row["filled_qty"] == 0 for row in gone)
+    assert not any(row["status"] == "FILLED" and row["filled_qty"] == 0 for row in rows)
 
 
 def _columns(table):

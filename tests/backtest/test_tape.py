@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.io.journal_format import Kind
-from engine.record.records import DTYPES, Flag, Template
+from engine.record.records import DTYPES, Flag, Template, blank
+from gateways.feeds.names import Names
+from gateways.feeds.recording import build
 from replay.backtest.passing import around
 from replay.backtest.schemas import HORIZONS_S
 from tests.backtest import desk
@@ -17,7 +19,25 @@ from tests.backtest import desk
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    return desk.play(desk.config(tmp_path_factory.mktemp("tape") / "run", stale_ms=20_000))
+    settings = desk.config(tmp_path_factory.mktemp("tape") / "run", stale_ms=20_000)
+    return desk.play(settings, orders=60, day=interrupted(settings))
+
+
+def interrupted(settings):
+    """The day with halts of a stock at a venue, each with its end, and with clears of a venue, among its quotes."""
+    names, day = Names.of(settings), desk.day_of(settings)
+    quotes, trades = day.records(Template.QUOTE), day.records(Template.TRADE)
+    step = (day.last_ns - day.first_ns) // 24
+    halts, ends = (blank(Template.INSTRUMENT_STATUS, 24) for _ in range(2))
+    clears = blank(Template.CLEAR, 12)
+    halts["status"] = np.arange(24) % 3 + 1
+    for rows in (halts, ends):
+        rows["venue_id"], rows["instrument_id"] = np.arange(24) % 4, np.arange(24) // 4 % 2
+        rows["ts_event_ns"] = day.first_ns + step * np.arange(24)
+    ends["ts_event_ns"] += step // 3
+    clears["venue_id"], clears["instrument_id"] = np.arange(12) % 4, np.arange(12) % 3 - 1
+    clears["ts_event_ns"] = day.first_ns + 2 * step * np.arange(12) + step // 2
+    return build([trades, quotes, halts, ends, clears], names)
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +47,23 @@ def inputs(played):
 
 
 def naive_mid(inputs, symbol, at_ns):
-    """The mid-point at a time, one record after the other."""
-    last = {}
+    """The mid-point at a time, one record after the other. What a CLEAR or a halt voids is no quote."""
+    last, halted = {}, set()
     for r in inputs:
-        if r["ts_recv_ns"] <= at_ns and r["template_id"] == Template.QUOTE:
-            if desk.STOCKS[r["instrument_id"]].symbol == symbol:
-                last[int(r["venue_id"])] = r
+        template = r["template_id"]
+        if r["ts_recv_ns"] > at_ns or template > Template.VENUE_DEF:
+            continue
+        venue, instrument = int(r["venue_id"]), int(r["instrument_id"])
+        if instrument >= 0 and desk.STOCKS[instrument].symbol != symbol:
+            continue
+        if template == Template.CLEAR:
+            last.pop(venue, None)
+        elif template == Template.INSTRUMENT_STATUS:
+            (halted.add if r["status"] else halted.discard)(venue)
+            if r["status"]:
+                last.pop(venue, None)
+        elif template == Template.QUOTE and venue not in halted:
+            last[venue] = r
     fresh = [r for r in last.values() if at_ns - r["ts_recv_ns"] <= 20 * desk.SECOND and not r["flags"] & Flag.CLOSED]
     fresh = [r for r in fresh if not (r["bid_qty"] > 0 and r["ask_qty"] > 0 and r["bid_px"] > r["ask_px"])]
     bid = max((int(r["bid_px"]) for r in fresh if r["bid_qty"] > 0), default=0)

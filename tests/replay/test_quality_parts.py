@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from engine.io import histogram
 from engine.record.records import Flag, OrdType, Template, Tif
 from engine.run.config import ConfigError, Instrument
-from replay.backtest.tape import QUOTES, touches_of
+from replay.backtest.quoted import QUOTES
+from replay.backtest.tape import touches_of
 from replay.quality import rows, sums
 from replay.quality.classify import PLACEMENTS, categories, placements, sizes
 from replay.quality.events import _answered
