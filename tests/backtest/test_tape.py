@@ -48,7 +48,8 @@ def inputs(played):
 
 def naive_mid(inputs, symbol, at_ns):
     """The mid-point at a time, one record after the other. What a CLEAR or a halt voids is no quote."""
-    last, halted = {}, set()
+    last: dict[int, np.void] = {}
+    halted: set[int] = set()
     for r in inputs:
         template = r["template_id"]
         if r["ts_recv_ns"] > at_ns or template > Template.VENUE_DEF:
