@@ -14,7 +14,7 @@ import pytest
 from gateways.feeds.report import FeedError
 from gateways.formats import known
 from gateways.formats.npz_kernels import EVENT
-from gateways.formats.source import Source
+from gateways.formats.source import Source, packing_of
 from tests.feeds_path import feed_path
 
 pytestmark = pytest.mark.kernel
@@ -99,19 +99,70 @@ def hurt(data: bytes, draw: np.random.Generator) -> bytes:
     return bytes(bad)
 
 
-def read(path: Any) -> tuple[int, FeedError | None]:
-    """Units of records that a file gives, and the error that it ends with; nothing else may be raised."""
+def read(path: Any, data: bytes | None = None) -> tuple[int, FeedError | None]:
+    """Units of records that a file gives, and the error that it ends with; nothing else may be raised.
+
+    data: what the file holds, unpacked. Without an error every message of it has been counted, as `framed` sees them.
+    """
     units, begun = 0, time.monotonic()
     try:
         with known.open_file(path) as reader:
             for batch in reader.batches():
                 units += int(batch.used[0])
                 assert time.monotonic() - begun < PATIENCE_S
-            assert reader.counts.messages >= 0
+            counts = reader.counts
     except FeedError as error:
         return units, error
     assert time.monotonic() - begun < PATIENCE_S
+    assert all(n > 0 for n in (*counts.by_type.values(), *counts.skipped.values(), *counts.passed_over.values()))
+    assert set(counts.examples) == set(counts.skipped), "of each reason the first is shown"
+    if data is not None:
+        messages = framed(reader.format, data)
+        assert messages is not None, "what ends within a message is refused"
+        assert messages < 0 or counts.messages == messages
     return units, None
+
+
+def framed(name: str, data: bytes) -> int | None:
+    """How many messages there are, by their lengths or lines alone; None where the last is cut, -1 of captures."""
+    if name == "itch":
+        return _walk(data, 0, lambda at: 2 + int.from_bytes(data[at : at + 2], "big"), 2)
+    if name == "dbn":
+        at = 8 + int.from_bytes(data[4:8], "little") if data[:3] == b"DBN" else 0
+        return _walk(data, at, lambda at: 4 * data[at], 0)
+    if name == "hftbacktest":
+        with np.load(io.BytesIO(data)) as arrays:
+            return len(arrays["data"])
+    if name.endswith("pcap"):
+        return _captured(data)
+    *lines, rest = data.split(b"\n")
+    if name in ("taq", "tardis"):
+        return None if rest else len(lines) - 1
+    assert name in ("lobster", "lobster_orderbook", "binance", "bitstamp")
+    return len(lines) + (1 if rest else 0)
+
+
+def _walk(data: bytes, at: int, size_at: Callable[[int], int], end_mark: int) -> int | None:
+    """Messages from `at` on; one of the size of `end_mark` ends them."""
+    found = 0
+    while at < len(data):
+        size = size_at(at)
+        if size == end_mark:
+            return found
+        at, found = at + size, found + 1
+    return found if at == len(data) else None
+
+
+def _captured(data: bytes) -> int | None:
+    if data[:4] == b"\n\r\r\n":
+        order = "little" if data[8:12] == b"\x4d\x3c\x2b\x1a" else "big"
+        return -1 if _walk(data, 0, lambda at: _word(data, at + 4, order), 0) is not None else None
+    order = "little" if data[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") else "big"
+    return -1 if _walk(data, 24, lambda at: 16 + _word(data, at + 8, order), 0) is not None else None
+
+
+def _word(data: bytes, at: int, order: Any) -> int:
+    return int.from_bytes(data[at : at + 4], order)
 
 
 def fuzz(tmp_path: Any, name: str, rounds: int, size: int, seed: int) -> None:
@@ -119,8 +170,9 @@ def fuzz(tmp_path: Any, name: str, rounds: int, size: int, seed: int) -> None:
     data = cut_of(name, size)
     for n in range(rounds):
         path = tmp_path / NAMES[n % len(NAMES)]
-        path.write_bytes(hurt(data, draw))
-        _, error = read(path)
+        bad = hurt(data, draw)
+        path.write_bytes(bad)
+        _, error = read(path, bad)
         if error is not None:
             assert str(path) in str(error), n
             assert error.why, n
@@ -151,7 +203,47 @@ def test_the_bytes_as_they_are_packed_hurt_too(tmp_path, name):
     for n in range(6):
         path = tmp_path / NAMES[n % len(NAMES)]
         path.write_bytes(hurt(packed[: 2000 + 500 * n], draw))
-        read(path)
+        _, error = read(path)
+        assert error is not None or not packing_of(packed) or len(packed) <= 2000 + 500 * n, "it was cut"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_cut_between_messages_gives_those_before_it_and_a_cut_within_one_is_refused(tmp_path, name):
+    data, draw = cut_of(name, 6000), np.random.default_rng(17)
+    path = tmp_path / "file"
+    path.write_bytes(
+        data if name.startswith("npz") else data[: data.rfind(b"\n") + 1] if name.split()[0] in LINES else data
+    )
+    with known.open_file(path) as reader:
+        kind = reader.format
+    whole = within = 0
+    for n in range(60):
+        at = int(draw.integers(len(data) // 3, len(data)))
+        if name.split()[0] in LINES and n % 2:
+            at = data.rfind(b"\n", 0, at) + 1
+        elif name == "itch" and n % 2:
+            at = _boundary(data, at)
+        bad = data[:at]
+        path.write_bytes(bad)
+        messages = None if kind == "hftbacktest" else framed(kind, bad)
+        if kind.startswith("lobster") or kind in ("binance", "bitstamp"):  # a last line needs no newline
+            line = bad[bad.rfind(b"\n") + 1 :]
+            # Of a row of a book nobody can tell that its last number is cut.
+            if line and data[at : at + 1] != b"\n" and not (kind == "lobster_orderbook" and line.count(b",") == 39):
+                messages = None
+        _, error = read(path)
+        assert (error is None) == (messages is not None), (at, str(error))
+        whole, within = whole + (error is None), within + (error is not None)
+    assert within > 10
+    assert whole > 10 or name.split()[0] not in (*LINES, "itch")
+
+
+def _boundary(data: bytes, at: int) -> int:
+    """Where the message of ITCH begins that a place lies in."""
+    begin = 0
+    while begin + 2 + int.from_bytes(data[begin : begin + 2], "big") <= at:
+        begin += 2 + int.from_bytes(data[begin : begin + 2], "big")
+    return begin
 
 
 @pytest.mark.parametrize("name", FILES)
