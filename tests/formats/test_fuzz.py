@@ -132,7 +132,7 @@ def framed(name: str, data: bytes) -> int | None:
         return _walk(data, at, lambda at: 4 * data[at], 0)
     if name == "hftbacktest":
         with np.load(io.BytesIO(data)) as arrays:
-            return len(arrays["data"])
+            return len(arrays[arrays.files[0]])
     if name.endswith("pcap"):
         return _captured(data)
     *lines, rest = data.split(b"\n")
