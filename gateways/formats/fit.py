@@ -217,6 +217,11 @@ class Fitted:
         return [symbol for symbol, at in self.target.symbols.items() if at.instrument_id in found]
 
     @property
+    def prints_alone(self) -> bool:
+        """Whether the file has neither quotes nor levels nor orders of the configuration's instruments."""
+        return not (self._has & (k.QUOTES | k.BOOK)).any()
+
+    @property
     def follows_levels(self) -> k.Array:
         """By venue * instruments + instrument: 1 where the touch is that of levels, for whoever plays them to derive.
 

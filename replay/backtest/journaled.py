@@ -17,12 +17,13 @@ import numpy as np
 
 from engine.io.journal_format import FRAME_HEADER, Kind
 from engine.io.journal_reader import JournalReader
-from engine.record.records import DTYPES, Template
+from engine.record.records import Template
 from engine.run import manifest
 from engine.run.config import Config, ConfigError
 from gateways.feeds.names import Names
 from gateways.formats.fit import Told
 from replay.backtest.merge import Part
+from replay.backtest.thinned import quotes_of
 from replay.backtest.window import Array
 
 #: Words of a record's prefix.
@@ -82,20 +83,17 @@ class JournalFeed:
         return Part(data.view(np.uint8), np.concatenate([[0], ends]) * 8, times)
 
     def quotes(self) -> Array:
-        """QUOTE records of the part that is played."""
-        dtype = DTYPES[Template.QUOTE]
-        found = [np.zeros(0, dtype=dtype)]
-        for part in self.parts():
-            kinds = part.data.view("<u2")[part.offsets[:-1] // 2 + 1]
-            starts = part.offsets[:-1][kinds == Template.QUOTE] // 8
-            rows = part.data.view("<i8")[starts[:, None] + np.arange(dtype.itemsize // 8)]
-            found.append(np.ascontiguousarray(rows).view(dtype).reshape(-1))
-        quotes: Array = np.concatenate(found)
-        return quotes
+        """QUOTE records of the part that is played, thinned as those of a `Stream`."""
+        return quotes_of(self.parts())
 
     def without_orders(self) -> list[str]:
         """Symbols of which there are no orders: all."""
         return ["all of it"]
+
+    @property
+    def prints_alone(self) -> bool:
+        """As of `Stream`: a run's market has touches."""
+        return False
 
     @property
     def told(self) -> Told:

@@ -2,8 +2,8 @@
 
 A feed is parts, one after another in time: a recording is one part, a file that is read as it is played is many. A
 stretch of time at a time, from each feed the records up to a common moment are taken, sorted and laid back to back, so
-that memory is some parts, however long the feeds are. Which file comes first decides only between records of one venue
-and one time, as the order of quotes and trades does in one feed.
+that memory is some parts, however long the feeds are. Which feed comes first decides only between records of one venue
+and one time; `play` puts them in an order that does not depend on how they were listed.
 
 Worst case: many records of one moment are one stretch, whatever their number.
 """

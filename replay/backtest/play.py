@@ -1,6 +1,8 @@
 """From settings to a run directory: reads the feed, takes or draws the parents, and plays them.
 
 Recordings and TAQ files are in memory whole. Files of the other formats are read as they are played, in bounded memory.
+Between records of one time and venue in several files, files of prints alone come first (what prints at a time was
+there before the next quote), then the file's name decides: how files are listed decides nothing.
 """
 
 from __future__ import annotations
@@ -115,20 +117,21 @@ def files_of(backtest: Backtest, feeds: Sequence[str | Path] = ()) -> list[FeedF
 def _opened(
     settings: Settings, files: list[FeedFile], names: Names
 ) -> tuple[list[Recording], list[Stream | JournalFeed], dict[str, dict[str, Any]]]:
-    """Recordings and TAQ files whole, all others to be read as they are played, in the order given.
-
-    Also what became of the rows of the former, by file.
+    """Recordings and TAQ files whole, all others to be read as they are played, each in the order in which ties are
+    decided: files of prints alone first, then by name. Also what became of the rows of the former, by file.
     """
     kinds = [_kind(row.file) for row in files]
     for row, kind in zip(files, kinds, strict=True):
         if kind and not row.plain:
             text = f"{row.file}: is a {kind} file, which has this configuration's names and clock"
             raise ConfigError(f"{text}; leave out what [[backtest.feed]] says of it")
-    paths = [row.file for row, kind in zip(files, kinds, strict=True) if kind]
+    paths = sorted((row.file for row, kind in zip(files, kinds, strict=True) if kind), key=_by_name)
     days, told = read(paths, names) if paths else ([], {})
     if paths:
         _needs_orders(settings.config, paths[0], ["all of it"])
-    others = [row for row, kind in zip(files, kinds, strict=True) if not kind]
+    others = sorted(
+        (row for row, kind in zip(files, kinds, strict=True) if not kind), key=lambda row: _by_name(row.file)
+    )
     if not others:
         return days, [], told
     state = manifest.make(settings.config, 1, 0).initial_state()
@@ -143,7 +146,12 @@ def _opened(
     ]
     for row, stream in zip(others, streams, strict=True):
         _needs_orders(settings.config, row.file, stream.without_orders())
-    return days, streams, told
+    return days, sorted(streams, key=lambda stream: not stream.prints_alone), told
+
+
+def _by_name(path: str | Path) -> tuple[str, str]:
+    """A file's place among others, wherever it is listed."""
+    return Path(path).name, str(Path(path).resolve())
 
 
 def _needs_orders(config: Config, path: str, without: list[str]) -> None:

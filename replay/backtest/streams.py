@@ -11,16 +11,14 @@ from typing import Final
 
 import numpy as np
 
-from engine.record.records import DTYPES, UNIT, Template
 from gateways.formats.batch import Batch, taken
 from gateways.formats.fit import Fitted, Target, Told, Wanted
 from gateways.formats.fit_kernels import index_batch
 from replay.backtest.merge import Part
 from replay.backtest.settings import FeedFile
+from replay.backtest.thinned import quotes_of
 from replay.backtest.window import Array
 
-#: Quotes of a file that parents are drawn from, at the most.
-MOST_QUOTES: Final = 1 << 16
 #: Later than all times.
 NO_END: Final = 1 << 62
 
@@ -47,6 +45,11 @@ class Stream:
     def without_orders(self) -> list[str]:
         """Symbols of which the file has no orders."""
         return self._fitted.without_orders()
+
+    @property
+    def prints_alone(self) -> bool:
+        """Whether it shows no book, so that of what happened at one time it comes first."""
+        return self._fitted.prints_alone
 
     @property
     def told(self) -> Told:
@@ -92,17 +95,5 @@ class Stream:
         return Part(data, offsets[low : high + 1] - start, times[low:high].copy())
 
     def quotes(self) -> Array:
-        """QUOTE records of the part that is played, thinned evenly where there are more than MOST_QUOTES."""
-        found: Array = np.zeros(0, dtype=DTYPES[Template.QUOTE])
-        stride, seen = 1, 0
-        for part in self.parts():
-            kinds = part.data.view("<u2")[part.offsets[:-1] // 2 + 1]
-            places = part.offsets[:-1][kinds == Template.QUOTE]
-            number = np.arange(seen, seen + len(places))
-            seen += len(places)
-            starts = places[number % stride == 0] // 8
-            rows = part.data.view("<i8")[starts[:, None] + np.arange(2 * UNIT // 8)]
-            found = np.concatenate((found, np.ascontiguousarray(rows).view(found.dtype).reshape(-1)))
-            while len(found) > MOST_QUOTES:
-                found, stride = found[::2].copy(), 2 * stride
-        return found
+        """QUOTE records of the part that is played, thinned evenly where there are many."""
+        return quotes_of(self.parts())
