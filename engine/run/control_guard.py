@@ -66,9 +66,10 @@ class Guard:
     def __init__(self, commands_per_s: int) -> None:
         self._rate = commands_per_s
         self._buckets: OrderedDict[tuple[str, bool], Bucket] = OrderedDict()
-        #: Ids of requests and when they came: of those that are urgent, and of the others.
-        self._seen: dict[bool, OrderedDict[str, int]] = {True: OrderedDict(), False: OrderedDict()}
-        self._began_ns = time.time_ns()
+        #: Ids of requests and when they came (monotonic): of those that are urgent, and of the others. They stay until
+        #: room is needed: a clock that was set back makes no old request new.
+        self._seen: dict[bool, OrderedDict[str, float]] = {True: OrderedDict(), False: OrderedDict()}
+        self._began_s = time.monotonic()
 
     def within_rate(self, peer: Peer, *, urgent: bool = False) -> None:
         """Refused where a peer has sent too much; each has rates of its own, so that nobody uses up another's."""
@@ -81,20 +82,22 @@ class Guard:
             raise Refused(Why.TOO_MANY, f"more than {self._rate} messages a second; wait a second")
 
     def first_time(self, request: Request) -> None:
-        """Refused where a request was seen before, or is so old that it may have been."""
-        now_ns = time.time_ns()
-        age_s = (now_ns - request.sent_ns) / 1e9
-        if abs(age_s) > REPLAY_S or request.sent_ns < self._began_ns - 1_000_000_000:
+        """Refused where a request was seen before, or is so old that it may have been.
+
+        How long we have been here is no matter of the time of day: a clock that is set back keeps nobody from a halt.
+        """
+        now_s = time.monotonic()
+        age_s = (time.time_ns() - request.sent_ns) / 1e9
+        if abs(age_s) > REPLAY_S or age_s > now_s - self._began_s + 1:
             raise Refused(Why.REPLAYED, f"sent {age_s:.1f} s ago; {REPLAY_S} s is the most, and not before this server")
         seen = self._seen[request.command in URGENT]
         if request.id in seen:
             raise Refused(Why.REPLAYED, f"id {request.id} has been used")
-        oldest = next(iter(seen.values()), now_ns)
-        if len(seen) >= _IDS and now_ns - oldest < 2 * REPLAY_S * 1_000_000_000:
-            raise Refused(Why.TOO_MANY, f"more than {_IDS} requests in {2 * REPLAY_S} s")
-        seen[request.id] = now_ns
-        while seen and now_ns - next(iter(seen.values())) > 2 * REPLAY_S * 1_000_000_000:
+        if len(seen) >= _IDS:
+            if now_s - next(iter(seen.values())) < 2 * REPLAY_S:
+                raise Refused(Why.TOO_MANY, f"more than {_IDS} requests in {2 * REPLAY_S} s")
             seen.popitem(last=False)
+        seen[request.id] = now_s
 
 
 class Log:

@@ -153,9 +153,10 @@ class Engine:
         self._thread: threading.Thread | None = None
         #: How the engine stopped itself; None where it did not.
         self.halted: Halt | None = None
-        self._hlog = histogram.IntervalLog(self.run_dir / "latency.hlog", realtime_ns())
+        self._offset_ns = realtime_ns() - monotonic_ns()
+        self._interval_ns = self._time_ns()
+        self._hlog = histogram.IntervalLog(self.run_dir / "latency.hlog", self._interval_ns)
         self._last = np.zeros_like(self._hist)
-        self._interval_ns = realtime_ns()
         self.pinned = False
 
     def _openings(self) -> list[positions.Opening]:
@@ -238,7 +239,7 @@ class Engine:
         self._watch_disk()
         with contextlib.suppress(OSError):  # a full disk costs what they write, not the engine
             self.beside.poll()
-            now = realtime_ns()
+            now = self._time_ns()
             if now - self._interval_ns >= INTERVAL_S * 1e9:
                 self._log_interval(now)
 
@@ -253,6 +254,10 @@ class Engine:
         elif self.gauge("killed") == 0 and time.monotonic() - self._killed_s > AGAIN_S:
             self._killed_s = time.monotonic()
             self.control(control_record(ControlAction.KILL_ON, value=found.reason))
+
+    def _time_ns(self) -> int:
+        """The time of day as it would be had nobody set the clock since the start: intervals are measured by it."""
+        return monotonic_ns() + self._offset_ns
 
     def _log_interval(self, now: int) -> None:
         """Append what was measured since the last interval, a line a stage."""
@@ -287,7 +292,7 @@ class Engine:
             self._thread.join()
         final = self._final_figures()
         with contextlib.suppress(OSError):  # a full disk
-            self._log_interval(realtime_ns())
+            self._log_interval(self._time_ns())
             self._hlog.close()
             for n, stage in enumerate(STAGES):
                 if self._hist[n].sum():

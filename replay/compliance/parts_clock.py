@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -61,14 +62,14 @@ def _offsets(c: Context) -> Table:
         samples = r.beside.clock
         known = [s for s in samples if s.offset_ns is not None and s.error_bound_ns is not None]
         inside = sum(not s.outside(c.profile.clock_tolerance_ns) for s in samples)
-        gaps = np.diff(np.array([s.realtime_ns for s in samples], dtype=np.int64))
+        gaps = [two.after_ns(one) for one, two in pairwise(samples)]
         rows.append(
             [
                 r.label, ", ".join(sorted({s.source for s in samples})) or None, len(samples),
                 len(samples) - len(known), inside, *_shares(r),
                 max((abs(s.offset_ns or 0) for s in known), default=None),
                 max((s.error_bound_ns or 0 for s in known), default=None), sum(s.step_ns != 0 for s in samples),
-                int(gaps.max()) if len(gaps) else None, *(len(stretches(r, kind)) for kind in _KINDS),
+                max(gaps, default=None), *(len(stretches(r, kind)) for kind in _KINDS),
             ]
         )  # fmt: skip
     return Table(

@@ -75,12 +75,12 @@ def curve(counts: Array) -> list[tuple[float, int]]:
     return points if points[-1] == highest else [*points, highest]
 
 
-def series(found: Gathered) -> Series | None:
+def series(found: Gathered, *, feed_clock: bool) -> Series | None:
     """The whole over run time, from events that sent something; None where there are none."""
     rows = found.table(Kind.OBSERVATION, Template.STAGES)
     if not len(rows):
         return None
-    times_s, clock = run_time(found, rows["clock_ns"])
+    times_s, clock = run_time(found, rows["clock_ns"], feed_clock=feed_clock)
     last = max(float(times_s.max()), 1e-6)
     bins = int(np.clip(len(rows) // _A_BIN, _FEWEST_BINS, _MOST_BINS))
     bin_s = last / bins
@@ -106,16 +106,17 @@ def series(found: Gathered) -> Series | None:
     )
 
 
-def run_time(found: Gathered, clock_ns: Array) -> tuple[Array, str]:
+def run_time(found: Gathered, clock_ns: Array, *, feed_clock: bool) -> tuple[Array, str]:
     """(seconds since the start, which clock that is) of engine times.
 
-    The journal's clock samples pair the engine's clock with real time; without two of them it is the engine's own.
+    The journal's clock samples pair the feed's clock with real time; without two of them it is the engine's own. Any
+    other clock of the engine's goes on as real time does, also where the time of day was set meanwhile.
     """
     samples = found.table(Kind.OBSERVATION, Template.CLOCK_SAMPLE)
     samples = samples[samples["realtime_ns"] > 0]
     if len(samples) >= 2:
         # A stopped feed gives several real times for one engine time: the first is when it came to be.
         engine, first = np.unique(samples["clock_ns"], return_index=True)
-        real = samples["realtime_ns"][first] - samples["realtime_ns"][0]
-        return np.interp(clock_ns, engine, real / 1e9), "real time"
+        real = samples["realtime_ns"][first] if feed_clock else engine
+        return np.interp(clock_ns, engine, (real - real[0]) / 1e9), "real time"
     return (clock_ns - found.first_ns) / 1e9, "engine clock"

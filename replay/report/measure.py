@@ -62,7 +62,7 @@ def measure_and_draw(
         shares=shares,
         latency_ns={stage: latency(cells) for stage, cells in counts.items()},
         latency_source=source,
-        series=series(found),
+        series=series(found, feed_clock=config.engine.clock == "feed"),
         curves={stage: curve(cells) for stage, cells in counts.items()},
         cost_bps=cost.touch_bps,
         cost=cost,
@@ -119,9 +119,12 @@ def utc(ns: int) -> str:
 
 
 def _run(path: Path, found: Gathered, run: Manifest, config: Config) -> s.Run:
-    samples = found.table(Kind.OBSERVATION, Template.CLOCK_SAMPLE)["realtime_ns"]
-    samples = samples[samples > 0]
-    first, last = (int(samples[0]), int(samples[-1])) if len(samples) else (0, 0)
+    samples = found.table(Kind.OBSERVATION, Template.CLOCK_SAMPLE)
+    samples = samples[samples["realtime_ns"] > 0]
+    real = samples["realtime_ns"]
+    first, last = (int(real[0]), int(real[-1])) if len(real) else (0, 0)
+    # The time of day may have been set meanwhile; the engine's clock is not.
+    passed = real if config.engine.clock == "feed" else samples["clock_ns"]
     return s.Run(
         run_dir=str(path),
         run_id=found.run_id,
@@ -133,7 +136,7 @@ def _run(path: Path, found: Gathered, run: Manifest, config: Config) -> s.Run:
         shadow=config.engine.shadow,
         engine_period=[utc(found.first_ns), utc(found.last_ns)],
         period_utc=[utc(first), utc(last)] if first else [run.started_utc],
-        seconds=round((last - first) / 1e9, 3),
+        seconds=round(int(passed[-1] - passed[0]) / 1e9, 3) if len(passed) else 0.0,
         source_hash=run.source_hash,
         build_hash=run.build_hash,
         versions=run.versions,

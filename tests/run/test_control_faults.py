@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 
+import msgspec
 import pytest
 
 from engine.io.chained import Head
@@ -234,6 +235,24 @@ def test_many_requests_that_are_remembered_keep_no_halt_out(monkeypatch):
     with pytest.raises(Refused, match="more than 4 requests"):
         guard.first_time(new_request("pending"))
     guard.first_time(new_request("halt"))
+
+
+def test_a_clock_that_is_set_keeps_no_halt_out_and_makes_no_old_request_new(monkeypatch):
+    """Server and person are on one host: both see the clock that was set."""
+    told, off = time.time_ns, [0]
+    monkeypatch.setattr(time, "time_ns", lambda: told() + off[0] * 1_000_000_000)
+    before = new_request("halt")
+    guard = Guard(100)
+    once = new_request("halt")
+    guard.first_time(once)
+    for seconds in (-3600, 3600, -5, 0):
+        off[0] = seconds
+        guard.first_time(new_request("halt"))
+    with pytest.raises(Refused, match="has been used"):
+        guard.first_time(once)
+    early = msgspec.structs.replace(before, sent_ns=before.sent_ns - 2_000_000_000)
+    with pytest.raises(Refused, match="not before this server"):
+        guard.first_time(early)
 
 
 def test_the_log_is_chained_and_a_flood_of_refusals_keeps_no_command_out_of_it(rig, monkeypatch):
