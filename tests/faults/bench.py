@@ -58,6 +58,9 @@ class Bench:
         self.feed: Feed | None = None
         self.seen: dict[int, list[Any]] = {}
         self._reader: StatsReader | None = None
+        #: What its lives are forked with beside that (see hatchery.Wish), and options of their command.
+        self.wishes: dict[str, Any] = {}
+        self.options: tuple[str, ...] = ()
         self._feeds = feed
 
     def start(self, *, peers: bool = True) -> None:
@@ -73,7 +76,8 @@ class Bench:
         """Another engine on this run directory, dead or alive the one before."""
         self.lives += 1
         told = self.folder / f"engine-{self.lives}.json"
-        self.pid = self.hatchery.fork("run", str(self.toml), "--json", str(told), log=self._log(), spoil=self._spoil)
+        command = ("run", str(self.toml), "--json", str(told), *self.options)
+        self.pid = self.hatchery.fork(*command, log=self._log(), spoil=self._spoil, **self.wishes)
         self._forget()
         return self.pid
 

@@ -2,13 +2,9 @@
 
     python -m tests.faults.hatchery CONFIG.toml
 
-A line of standard input is JSON: {"argv": ["run", "desk.toml"], "log": PATH, "state": PATH or null, "die": NAME or
-null, "spoil": [module, function, PATH] or null}. The process number of the fork is written to standard output. `state`:
-where the fork writes (last frame, hash of the state) as recovery found them. `die`: a point of POINTS or BIRTHS, at
-which the fork kills itself (SIGKILL). `spoil`: a function that fails with EIO once PATH is there.
-
-A start from nothing loads numba and the kernels, some seconds of CPU; a fork has them. What runs in it is the command
-itself, from its arguments on. The forks die with this process.
+A line of standard input is JSON, a `Wish`; the process number of the fork is written to standard output. A start from
+nothing loads numba and the kernels, some seconds of CPU; a fork has them. What runs in it is the command itself, from
+its arguments on. The forks die with this process.
 """
 
 from __future__ import annotations
@@ -23,6 +19,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -36,47 +33,31 @@ from engine.run import config as configs
 from engine.run import daemon
 from engine.run.recover import recover
 from gateways.venues.simulated import SimulatedVenues
+from tests.faults.points import die_at
+from tests.faults.wall_clock import hang
 
-#: Where a fork can be told to die: name -> (module, function, before or after it). All are on the way of a start.
-POINTS = {
-    "before-recover": ("engine.run.daemon", "recover", "before"),
-    "after-recover": ("engine.run.daemon", "recover", "after"),
-    "after-keeping-the-last-life": ("engine.run.daemon", "keep_life", "after"),
-    "before-resume": ("engine.run.daemon", "resume", "before"),
-    "before-torn-bytes-go-aside": ("engine.io.journal_writer", "set_aside", "before"),
-    "after-torn-bytes-went-aside": ("engine.io.journal_writer", "set_aside", "after"),
-    "after-snapshots-went-aside": ("engine.run.snapshot", "set_aside", "after"),
-    "before-the-recovered-frame": ("engine.run.recover", "write_life", "before"),
-    "after-the-recovered-frame": ("engine.run.recover", "write_life", "after"),
-    "before-the-recovered-input": ("engine.run.daemon", "go_on", "before"),
-    "after-the-recovered-input": ("engine.run.daemon", "go_on", "after"),
-}
-#: As above, on the way of a run's very first start.
-BIRTHS = {
-    "before-the-first-chain": ("engine.io.journal_writer", "Chain", "before"),
-    "after-the-first-chain": ("engine.io.journal_writer", "Chain", "after"),
-    "before-the-first-segment": ("engine.io.journal_keeper", "allocate", "before"),
-    "after-the-first-segment": ("engine.io.journal_keeper", "allocate", "after"),
-    "before-the-first-header": ("engine.io.journal_writer", "begin_segment", "before"),
-    "after-the-first-header": ("engine.io.journal_writer", "begin_segment", "after"),
-    "before-the-manifest": ("engine.io.journal_writer", "append", "before"),
-    "after-the-manifest": ("engine.io.journal_writer", "append", "after"),
-}
 _PDEATHSIG = 1
 
 
-def _at(name: str) -> None:
-    """Have this process die at a point."""
-    module_name, function, when = (POINTS | BIRTHS)[name]
-    module = importlib.import_module(module_name)
-    original = getattr(module, function)
+class Wish(msgspec.Struct, kw_only=True):
+    """What a fork is to be."""
 
-    def dying(*args: Any, **kwargs: Any) -> Any:
-        if when == "after":
-            original(*args, **kwargs)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    setattr(module, function, dying)
+    #: Arguments of `tickroute`; or a module, by its dotted name, and those of its `main`.
+    argv: list[str]
+    #: Where it says what it has to say.
+    log: str
+    #: Where it writes (last frame, hash of the state) as recovery found them.
+    state: str = ""
+    #: A point (`tests.faults.points`) at which it kills itself.
+    die: str = ""
+    #: (module, function, PATH): the function fails with EIO once PATH is there.
+    spoil: tuple[str, str, str] | None = None
+    #: Where it writes the number of the loop's thread.
+    thread: str = ""
+    #: A `Wall` that its time of day hangs on.
+    wall: str = ""
+    #: A folder in which it looks for programs first.
+    programs: str = ""
 
 
 def _spoiled(module_name: str, function: str, flag: str) -> None:
@@ -92,37 +73,66 @@ def _spoiled(module_name: str, function: str, flag: str) -> None:
     setattr(module, function, failing)
 
 
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(text)
+    draft.replace(path)
+
+
 def _noted(recover: Callable[..., Any], path: Path) -> Callable[..., Any]:
     """`recover` that writes down what it found."""
 
     def noting(*args: Any, **kwargs: Any) -> Any:
         found = recover(*args, **kwargs)
-        draft = path.with_suffix(".draft")
-        draft.write_text(json.dumps([found.end.last_seq, state_hash(found.state)]))
-        draft.replace(path)
+        _write(path, json.dumps([found.end.last_seq, state_hash(found.state)]))
         return found
 
     return noting
 
 
-def _live(parent: int, wish: dict[str, Any]) -> int:
+def _told(run: Callable[[Any], None], path: Path) -> Callable[[Any], None]:
+    """The loop's thread that says first which one it is."""
+
+    def telling(engine: Any) -> None:
+        _write(path, str(threading.get_native_id()))
+        run(engine)
+
+    return telling
+
+
+def _prepare(wish: Wish) -> None:
+    """Put in place what is wished for."""
+    if wish.wall:
+        hang(wish.wall)
+    if wish.programs:
+        os.environ["PATH"] = f"{wish.programs}:{os.environ['PATH']}"
+    if wish.state:
+        setattr(daemon, "recover", _noted(recover, Path(wish.state)))  # noqa: B010  it is not daemon's own
+    if wish.thread:
+        setattr(daemon.Engine, "_run", _told(daemon.Engine._run, Path(wish.thread)))  # noqa: B010  a test replaces it
+    if wish.die:
+        die_at(wish.die)
+    if wish.spoil:
+        _spoiled(*wish.spoil)
+
+
+def _live(parent: int, wish: Wish) -> int:
     """Be the process that was wished for."""
     ctypes.CDLL(None).prctl(_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:
         return 1
-    log = os.open(wish["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    log = os.open(wish.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    if wish.get("state"):
-        setattr(daemon, "recover", _noted(recover, Path(wish["state"])))  # noqa: B010  it is not daemon's own
-    if wish.get("die"):
-        _at(wish["die"])
-    if wish.get("spoil"):
-        _spoiled(*wish["spoil"])
-    return tickroute(wish["argv"])
+    _prepare(wish)
+    name, *arguments = wish.argv
+    if "." in name:
+        return int(importlib.import_module(name).main(arguments))
+    return tickroute(wish.argv)
 
 
 def warm(config: configs.Config) -> None:
@@ -156,7 +166,7 @@ def main(path: str) -> None:
     parent = os.getpid()
     print("ready", flush=True)
     for line in sys.stdin:
-        wish = json.loads(line)
+        wish = msgspec.json.decode(line, type=Wish)
         pid = os.fork()
         if pid == 0:
             code = 1

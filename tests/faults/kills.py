@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import zmq
 
@@ -37,6 +38,7 @@ from gateways.feeds.recording import Recording
 from gateways.feeds.synthetic import generate
 from gateways.orders.client import OrderClient, OrderEntryError
 from gateways.orders.parents import generate_parents
+from tests.faults.hatchery import Wish
 from tests.run.lives import ENDED
 
 ORDERS = 500
@@ -72,18 +74,12 @@ class Hatchery:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def fork(
-        self,
-        *argv: str,
-        log: Path,
-        state: Path | None = None,
-        die: str | None = None,
-        spoil: tuple[str, str, str] | None = None,
-    ) -> int:
-        """Start a `tickroute` process; its number."""
+    def fork(self, *argv: str, log: Path, **wishes: Any) -> int:
+        """Start a process; its number. `wishes`: see hatchery.Wish, left out or empty: nothing of the kind."""
         assert self.process.stdin is not None
-        wish = {"argv": argv, "log": str(log), "state": str(state) if state else None, "die": die, "spoil": spoil}
-        self.process.stdin.write(json.dumps(wish) + "\n")
+        given = {name: str(value) if isinstance(value, Path) else value for name, value in wishes.items() if value}
+        wish = Wish(argv=list(argv), log=str(log), **given)
+        self.process.stdin.write(msgspec.json.encode(wish).decode() + "\n")
         self.process.stdin.flush()
         return int(self._said())
 

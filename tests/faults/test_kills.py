@@ -16,8 +16,8 @@ import pytest
 
 from engine.jit import JIT
 from engine.run.recover import has_run
-from tests.faults.hatchery import BIRTHS, POINTS
 from tests.faults.kills import Kills, make_sockets
+from tests.faults.points import BIRTHS, POINTS
 from tests.run.lives import settled
 
 pytestmark = pytest.mark.skipif(not JIT, reason="engine and venues are compiled processes")
