@@ -77,7 +77,9 @@ class Hatchery:
     def fork(self, *argv: str, log: Path, **wishes: Any) -> int:
         """Start a process; its number. `wishes`: see hatchery.Wish, left out or empty: nothing of the kind."""
         assert self.process.stdin is not None
-        given = {name: str(value) if isinstance(value, Path) else value for name, value in wishes.items() if value}
+        given: dict[str, Any] = {
+            name: str(value) if isinstance(value, Path) else value for name, value in wishes.items() if value
+        }
         wish = Wish(argv=list(argv), log=str(log), **given)
         self.process.stdin.write(msgspec.json.encode(wish).decode() + "\n")
         self.process.stdin.flush()
