@@ -221,11 +221,13 @@ class Engine:
         try:
             self.bound.loop.run_loop(*self.loop)
         except Exception as error:  # noqa: BLE001  whatever the core raised, what lives is cancelled
-            self.halted = halt(self.loop, self.bound.pump, Reason.BROKEN_INVARIANT, error)
-            write_text(self.run_dir, self.halted, error)
+            self._halt(Reason.BROKEN_INVARIANT, error)
         if self._halting is not None and self.halted is None:
-            self.halted = halt(self.loop, self.bound.pump, *self._halting)
-            write_text(self.run_dir, self.halted, None)
+            self._halt(*self._halting)
+
+    def _halt(self, reason: Reason, error: BaseException | str) -> None:
+        self.halted = halt(self.loop, self.bound.pump, reason, error)
+        write_text(self.run_dir, self.halted, error)
 
     @property
     def running(self) -> bool:

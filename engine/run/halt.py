@@ -8,7 +8,8 @@ every replay (`engine.run.drive`), because both run the same code on the same by
 code 1. A run that halted goes on with `--after-halt` only, and then with the kill flag on.
 
 Called in the loop's thread once the loop has ended. Worst case: no segment of the journal is ready; what is not on the
-journal is not sent, and what lives is told to whoever reads the message.
+journal is not sent, and what lives is told to whoever reads the message. Where halting raises, too, that is said, and
+the run has halted all the same.
 """
 
 from __future__ import annotations
@@ -54,12 +55,16 @@ class Halt(NamedTuple):
     cancels: int
     sent: int
     journaled: bool
+    #: What halting itself raised; empty where it did not.
+    broken: str = ""
 
     def text(self, run_dir: Path) -> str:
         """For people: one line of what, one of what to do."""
         at = f" at input {self.input_seq}" if self.input_seq >= 0 else ""
         told = f"{self.live_children} orders lived at venues, {self.sent} of {self.cancels} cancels left"
-        if not self.journaled:
+        if self.broken:
+            told = f"halting raised {self.broken}: orders may live at venues, cancel them there"
+        elif not self.journaled:
             told = f"the journal took no more: {self.live_children} orders live at venues, cancel them there"
         return (
             f"{run_dir}: halted{at}, {self.reason.name}: {self.why}; {told}. Find out ({run_dir / HALTED_FILE}), then "
@@ -68,7 +73,32 @@ class Halt(NamedTuple):
 
 
 def halt(loop: Loop, pump: Any, reason: Reason, error: BaseException | str) -> Halt:
-    """Write down why, cancel what lives, and say what was done. The loop must have ended."""
+    """Write down why, cancel what lives, and say what was done. The loop must have ended. It does not raise."""
+    try:
+        return _halt(loop, pump, reason, error)
+    except Exception as broken:  # noqa: BLE001  whatever it was, the process must not end as if nothing had been
+        return _broken(loop, reason, error, broken)
+
+
+def _broken(loop: Loop, reason: Reason, error: BaseException | str, broken: Exception) -> Halt:
+    """Halting raised: write down at least that the run has halted, once more where it was. Nothing else is sure."""
+    journaled = False
+    with contextlib.suppress(Exception):
+        journaled = _write(loop, reason, -1, 0)
+        loop.wiring.line[0].cut = 1  # a batch may not be whole: the journal was not closed in order
+    return Halt(
+        reason=reason,
+        why=_why(error),
+        input_seq=-1,
+        live_children=0,
+        cancels=0,
+        sent=0,
+        journaled=journaled,
+        broken=_why(broken),
+    )
+
+
+def _halt(loop: Loop, pump: Any, reason: Reason, error: BaseException | str) -> Halt:
     state, events, outbox, w = loop
     store_release(w.flags.ctypes.data + FLAG_STOP, 1)
     raised = isinstance(error, BaseException)
@@ -99,10 +129,10 @@ def halt(loop: Loop, pump: Any, reason: Reason, error: BaseException | str) -> H
     )
 
 
-def write_text(run_dir: Path, found: Halt, error: BaseException | None) -> None:
+def write_text(run_dir: Path, found: Halt, error: BaseException | str) -> None:
     """Keep the message, and the traceback where there is one, in the run directory."""
     lines = [found.text(run_dir), ""]
-    if error is not None:
+    if isinstance(error, BaseException):
         lines += traceback.format_exception(error)
     with contextlib.suppress(OSError):  # a full disk: the journal and standard error say it
         (run_dir / HALTED_FILE).write_text("\n".join(lines), encoding="utf-8")
@@ -111,7 +141,10 @@ def write_text(run_dir: Path, found: Halt, error: BaseException | None) -> None:
 def _why(error: BaseException | str) -> str:
     if isinstance(error, str):
         return error
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = ""
+    with contextlib.suppress(Exception):  # what it says may be what is broken
+        text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _live(state: State) -> np.ndarray:

@@ -98,20 +98,25 @@ class Watch:
         """Take in a chunk's frames that `step` never sees."""
         rows = chunk.rows
         observed = np.flatnonzero(rows["kind"] == Kind.OBSERVATION)
+        halts = observed[:0]
         if observed.size:
             words = chunk.memory[: len(chunk.memory) & -8].view("<i8")
             at = (rows["offset"][observed] + FRAME_HEADER) // 8
             self.clock_ns = max(self.clock_ns, int(words[at[-1] + 3]))
             halts = observed[(words[at] >> 16) & 0xFFFF == Template.HALTED]
-            if halts.size:
-                self.halted_seq = int(rows["seq"][halts[-1]])
-        for row in np.flatnonzero(rows["kind"] == Kind.RECOVERED):
-            life = from_bytes(chunk.payload(int(row)).tobytes())
-            self.life = life
-            if life.cut:
-                self.given_up += life.given_up
+        # In order: a halt is of the life that it lies in, and both may be in one chunk.
+        for row in np.sort(np.concatenate((halts, np.flatnonzero(rows["kind"] == Kind.RECOVERED)))):
+            if rows["kind"][row] == Kind.RECOVERED:
+                self._go_on(from_bytes(chunk.payload(int(row)).tobytes()))
             else:
-                self.given_up, self.halted_seq = 0, -1
+                self.halted_seq = int(rows["seq"][row])
+
+    def _go_on(self, life: Life) -> None:
+        self.life = life
+        if life.cut:
+            self.given_up += life.given_up
+        else:
+            self.given_up, self.halted_seq = 0, -1
 
 
 def same_boot(life: Life) -> bool:

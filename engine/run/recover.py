@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -41,7 +42,7 @@ from engine.run.inbox import drop_local, free_slot, put
 from engine.run.life import Life, Watch
 from engine.run.manifest import Manifest
 from engine.run.outside import find
-from engine.run.rerun import Rerun, Stop
+from engine.run.rerun import Rerun
 from engine.run.snapshot import Start
 from engine.run.wiring import CLOCK_FEED
 
@@ -147,11 +148,8 @@ def recover(
     with start.reader as reader:
         reader.thorough = not lives.same_boot(watch.life)
         while (chunk := reader.read()) is not None:
-            stop, given_up = _feed(rerun, chunk, watch)
-            if stop is not None:
-                raise _other_outputs(run_dir, start.manifest, chunk, stop.row)
-            watch.look(chunk)
-            watch.given_up += given_up
+            for frames in _by_life(chunk):
+                _feed(rerun, frames, watch, run_dir)
             reader.thorough = not lives.same_boot(watch.life)
             if progress is not None:
                 progress(chunk.segment, int(chunk.rows["offset"][-1]))
@@ -169,33 +167,29 @@ def recover(
     )
 
 
-def _feed(rerun: Rerun, chunk: Chunk, watch: Watch) -> tuple[Stop | None, int]:
-    """Feed a chunk; outputs behind HALTED are not held to the journal's, their number is returned.
+def _by_life(chunk: Chunk) -> Iterator[Chunk]:
+    """The parts of a chunk that are of one life each; all but the first begin with RECOVERED."""
+    cuts = np.flatnonzero(chunk.rows["kind"] == Kind.RECOVERED).tolist()
+    for first, end in pairwise((0, *cuts, len(chunk.rows))):
+        if first < end:
+            yield chunk._replace(rows=chunk.rows[first:end])
+
+
+def _feed(rerun: Rerun, frames: Chunk, watch: Watch, run_dir: Path) -> None:
+    """Take in frames of one life; outputs behind its HALTED are not held to the journal's, their number is kept.
 
     An engine halts because its memory may be broken, and nobody can make again what broken memory made. Those outputs
-    are cancels; the numbers that they took are left out by the next life.
+    are cancels; the numbers that they took are left out by the next life. RecoveryError: others differ.
     """
-    given_up, stop = 0, rerun.feed(chunk)
-    while stop is not None and _has_halted(chunk, stop.row, watch):
-        recovered = np.flatnonzero(chunk.rows["kind"][stop.row :] == Kind.RECOVERED)
-        end = stop.row + int(recovered[0]) if recovered.size else len(chunk.rows)
-        given_up = rerun.feed_uncompared(chunk._replace(rows=chunk.rows[:end]), stop.row)
-        if recovered.size:
-            given_up, chunk = 0, chunk._replace(rows=chunk.rows[end:])
-            watch.halted_seq = -1
-            stop = rerun.feed(chunk)
-        else:
-            stop = None
-    return stop, given_up
-
-
-def _has_halted(chunk: Chunk, row: int, watch: Watch) -> bool:
-    """Whether the life that frame `row` is of says, up to there, that it halted."""
-    if watch.halted_seq >= 0:
-        return True
-    here = Watch(watch.life, 0, -1, 0)
-    here.look(chunk._replace(rows=chunk.rows[: row + 1]))
-    return here.halted_seq >= 0
+    given_up, stop = 0, rerun.feed(frames)
+    if stop is not None:
+        here = Watch(watch.life, 0, watch.halted_seq, 0)
+        here.look(frames._replace(rows=frames.rows[: stop.row + 1]))
+        if here.halted_seq < 0:
+            raise _other_outputs(run_dir, here.life, rerun, int(frames.rows["seq"][stop.row]))
+        given_up = rerun.feed_uncompared(frames, stop.row)
+    watch.look(frames)
+    watch.given_up += given_up
 
 
 def manifest_of(run_dir: Path) -> Manifest:
@@ -328,10 +322,18 @@ def _name_of(item: dict[str, Any], place: int) -> str:
     return f"{place}-{next((item[key] for key in ('name', 'mic', 'symbol') if key in item), '')}"
 
 
-def _other_outputs(run_dir: Path, run: Manifest, chunk: Chunk, row: int) -> RecoveryError:
-    seq = int(chunk.rows["seq"][min(row, len(chunk.rows) - 1)])
-    build = "this very build" if run.build_hash == build_hash() else f"build {run.build_hash}"
+def _other_outputs(run_dir: Path, life: Life, rerun: Rerun, seq: int) -> RecoveryError:
+    """Frame `seq` is not what the core makes. Another build may make it; this one cannot, whatever is asked of it."""
+    same = life.build_hash == build_hash()
+    build = "this very build" if same else f"build {life.build_hash}"
+    remedy = "Go on with the build that wrote it"
+    if same:
+        remedy = (
+            "The memory of the engine was not as the journal says, and no build can go on from here: cancel at the "
+            f"venues what lives there (`tickroute state {run_dir} --at {max(rerun.input_seq - 1, 0)}` has orders and "
+            "positions as they were before), then begin in another run directory, with positions.file"
+        )
     return RecoveryError(
         f"{run_dir}: the core does not make what the journal has at frame {seq} (written by {build}); "
-        f"`tickroute verify {run_dir}` shows the difference. Go on with the build that wrote it"
+        f"`tickroute verify {run_dir}` shows the difference. {remedy}"
     )
