@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 #: Instruments whose quantities are shown.
 _MOST_SYMBOLS = 12
+SyntheticOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=(1 << 62) - 1, metavar="SEED", help="Play the synthetic day of this seed.", show_default=False
+    ),
+]
 
 
 def backtest(
@@ -56,6 +62,7 @@ def backtest(
         int | None, typer.Option(min=0, help="Parents that the seed draws.", show_default="backtest.orders")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed.", show_default="backtest.seed")] = None,
+    synthetic: SyntheticOption = None,
     latency: Annotated[
         Literal["measured", "configured"],
         typer.Option(help="Of a run that is played again: the latencies that it measured, or was configured with."),
@@ -73,7 +80,7 @@ def backtest(
     from replay.backtest.settings import changed
 
     screen = wide_console(json)
-    settings, listed = _asked(config, out)
+    settings, listed = _asked(config, out, synthetic)
     found = None
     if listed is not None:
         with screen.status("reading the run"):
@@ -83,7 +90,7 @@ def backtest(
     given = {parents, signal, orders}
     settings = changed(settings, parents=parents, signal=signal, orders=orders, seed=seed)
     with screen.status("reading the feed, compiling or loading kernels"):
-        host = prepare(settings, feeds or (), out, listed if given == {None} else None)
+        host = prepare(settings, feeds or (), out, listed if given == {None} else None, synthetic=synthetic)
     with stoppable(f"nothing of it is left in {host.run_dir}"), host, _bar(screen, host.feed) as watch:
         done = host.run(watch)
     with screen.status("writing results"):
@@ -99,7 +106,7 @@ def backtest(
         _show(screen, result, summary)
 
 
-def _asked(config: Path, out: Path | None) -> tuple[Settings, list[Parent] | None]:
+def _asked(config: Path, out: Path | None, synthetic: int | None) -> tuple[Settings, list[Parent] | None]:
     """What a file says; or, of a run directory, its configuration and its orders."""
     if not (config / "journal").is_dir():
         from replay.backtest.settings import load
@@ -111,6 +118,8 @@ def _asked(config: Path, out: Path | None) -> tuple[Settings, list[Parent] | Non
 
     if out is None:
         raise UsageError(f"{config} is a run; name the directory of the backtest with --out")
+    if synthetic is not None:
+        raise UsageError(f"{config} is a run, which has a day: --synthetic is for a configuration; leave it out")
     with readable():
         return again(config)
 

@@ -138,6 +138,7 @@ COMMANDS: dict[str, Command] = {
         "a recorded day through the same engine in virtual time, with results as Parquet",
         (
             ("tickroute backtest desk.toml quotes.csv.gz trades.csv.gz", "route a recorded day in a second"),
+            ("tickroute backtest desk.toml --synthetic 1", "the same without a recorded day"),
             ("tickroute backtest runs/demo --out runs/again", "a live run again, held against it order by order"),
             (
                 "tickroute backtest desk.toml --orders 2000 --seed 7 --out runs/bt",

@@ -38,6 +38,7 @@ def run(
     signal: Any = None,
     orders: int | None = None,
     seed: int | None = None,
+    synthetic: int | None = None,
     progress: Watch | None = None,
 ) -> Result:
     """Play a recorded day; the result, with nothing but the journal written yet (`Result.write` makes the files).
@@ -45,8 +46,9 @@ def run(
     config: a TOML file (docs/backtest.toml). What else is given takes the place of what it says: `feeds` the files of
     the day, `run_dir` the directory to make, `parents` a CSV file or parents as they are, `signal` a CSV or Parquet
     file of the positions that are wanted, or a table of them (pyarrow, pandas), `orders` how many the seed draws: one
-    of these three. `progress` is called a few times a second. UsageError and what derives from it (ConfigError,
-    FeedError, ParentError): something given cannot be. BacktestError: it could not go on.
+    of these three; `synthetic` is the seed of a synthetic day, in the place of files. `progress` is called a few times
+    a second. UsageError and what derives from it (ConfigError, FeedError, ParentError): something given cannot be.
+    BacktestError: it could not go on.
     """
     listed = None if parents is None or isinstance(parents, str | Path) else list(parents)
     file = parents if isinstance(parents, str | Path) else None
@@ -58,7 +60,7 @@ def run(
             raise UsageError("a signal and other orders: give one of them; a signal is where parents come from")
         table = signal if isinstance(signal, pa.Table) else pa.table(signal)
         told = changed(told, orders=0)
-    with prepare(told, feeds, run_dir, listed, table) as host:
+    with prepare(told, feeds, run_dir, listed, table, synthetic) as host:
         return Result(host.run_dir, host.run(progress))
 
 

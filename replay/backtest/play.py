@@ -1,6 +1,7 @@
 """From settings to a run directory: reads the feed, takes or draws the parents, and plays them.
 
-Recordings and TAQ files are in memory whole. Files of the other formats are read as they are played, in bounded memory.
+Recordings, TAQ files and synthetic days are in memory whole. Files of the other formats are read as they are played, in
+bounded memory.
 Between records of one time and venue in several files, files of prints alone come first (what prints at a time was
 there before the next quote), then the file's name decides: how files are listed decides nothing.
 """
@@ -18,9 +19,11 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from engine.errors import UsageError
 from engine.record.records import Template
 from engine.run import manifest, positions
 from engine.run.config import Config, ConfigError
+from gateways.feeds import synthetic as synthetic_day
 from gateways.feeds.files import kind_of, read_files
 from gateways.feeds.names import Names
 from gateways.feeds.recording import Recording, build
@@ -49,17 +52,26 @@ def prepare(
     run_dir: str | Path | None = None,
     parents: Sequence[Parent] | None = None,
     signal: pa.Table | None = None,
+    synthetic: int | None = None,
 ) -> Host:
     """A backtest that is ready to `run`. What is given takes the place of the settings' own; `signal` is as its file.
 
-    FeedError, ParentError, ConfigError, BindError, MachineError, BacktestError where it cannot be.
+    `synthetic` is the seed of a synthetic day, in the place of all files. UsageError, FeedError, ParentError,
+    ConfigError, BindError, MachineError, BacktestError where it cannot be.
     """
     backtest = settings.backtest
-    files = files_of(backtest, feeds)
-    if not files:
-        raise ConfigError("backtest.feeds: there is none; name the files of a recorded day there, or as arguments")
     names = Names.of(settings.config)
-    days, streams, told = _opened(settings, files, names)
+    if synthetic is None:
+        files = files_of(backtest, feeds)
+        if not files:
+            remedy = "name the files of a recorded day there, or as arguments; or play a synthetic day: --synthetic 1"
+            raise ConfigError(f"backtest.feeds: there is none; {remedy}")
+        days, streams, told = _opened(settings, files, names)
+    elif feeds:
+        raise UsageError(f"{feeds[0]} and a synthetic day of seed {synthetic}: give one of them")
+    else:
+        files, streams = [], []
+        days, told = _synthetic(settings.config, names, synthetic)
     began_ns = min([day.first_ns for day in days if day.count] + [stream.first_ns for stream in streams], default=0)
     if days:
         days = parts_of(days, backtest, None if not streams else began_ns)
@@ -154,6 +166,19 @@ def _by_name(path: str | Path) -> tuple[str, str]:
     return Path(path).name, str(Path(path).resolve())
 
 
+def _synthetic(config: Config, names: Names, seed: int) -> tuple[list[Recording], dict[str, dict[str, Any]]]:
+    """The synthetic day of a seed, on the configuration's trading day, and what is told of it."""
+    what, start_ns = f"synthetic day, seed {seed}", synthetic_day.OPEN_NS
+    _needs_orders(config, what, ["quotes and trades"])
+    if config.engine.trading_day:
+        day_ns = 86_400 * 10**9
+        since_1970 = (dt.date.fromisoformat(config.engine.trading_day) - _date(0)).days
+        start_ns = since_1970 * day_ns + start_ns % day_ns
+    day = synthetic_day.generate(seed, names, start_ns=start_ns)
+    row = {"bytes": int(day.offsets[-1]), "format": "synthetic", "records": day.count, "given": day.count}
+    return [day], {what: row | {"skipped": {}, "examples": {}}}
+
+
 def _needs_orders(config: Config, path: str, without: list[str]) -> None:
     """ConfigError where queues are to be exact, and a file does not say which orders are in them."""
     if config.simulation.queue == "exact" and without:
@@ -190,6 +215,7 @@ def _write_down(
         found["crossed"] += int(line.crossed)
         found["unfollowed"] += int(host.exchange.books.core[0].full)
     rows = [{"file": row.file, "bytes": Path(row.file).stat().st_size} | fitted.get(row.file, {}) for row in files]
+    rows = rows or [{"file": what} | row for what, row in told_of.items()]
     told = msgspec.to_builtins(backtest) | {"feeds": rows, "seed": host.config.simulation.seed}
     venues = [name for row in host.config.venue for name in (row.latency, row.report_latency)]
     drawn = dict.fromkeys(name for name in (*venues, backtest.feed_latency) if name)
