@@ -127,34 +127,6 @@ def test_other_mistakes(tmp_path, taq, capsys):
     assert "account 1 is no client session's" in capsys.readouterr().err
 
 
-def test_a_synthetic_day_needs_no_file(tmp_path, capsys):
-    day = ('trading_day = "2018-01-02"', 'trading_day = "2019-03-04"')
-    path = written(tmp_path, day, ("orders = 500", "orders = 40"))
-    told = tmp_path / "told.json"
-    assert main(["backtest", str(path), "--synthetic", "3", "--out", str(tmp_path / "a"), "--json", str(told)]) == 0
-    summary = json.loads(told.read_bytes())
-    assert "synthetic day, seed 3: synthetic, 140,000 records out of 140,000" in capsys.readouterr().out
-    assert summary["from_utc"].startswith("2019-03-04T14:30:00")
-    assert (sum(summary["parents"].values()), summary["quantity"]["adds_up"], summary["refusals"]) == (40, True, {})
-    assert summary["fills"] > 20
-    assert main(["report", str(tmp_path / "a"), "--no-verify", "--json", str(told)]) == 0
-    assert [row["file"] for row in json.loads(told.read_bytes())["played"]] == ["synthetic day, seed 3"]
-    again = backtest.run(path, run_dir=tmp_path / "again", synthetic=3)
-    assert again.journal_hash() == backtest.read(tmp_path / "a").journal_hash()
-    other = backtest.run(path, run_dir=tmp_path / "other", synthetic=4)
-    assert other.journal_hash() != again.journal_hash()
-    capsys.readouterr()
-    for arguments, why in (
-        ([str(path), "day.rec", "--synthetic", "3"], "day.rec and a synthetic day of seed 3: give one of them"),
-        ([str(tmp_path / "a"), "--synthetic", "3", "--out", str(tmp_path / "b")], "is a run, which has a day"),
-    ):
-        assert main(["backtest", *arguments]) == 2
-        assert why in " ".join(capsys.readouterr().err.split())
-    exact = written(tmp_path, ("partial_ppm = 30000", 'partial_ppm = 30000\nqueue = "exact"'))
-    assert main(["backtest", str(exact), "--synthetic", "3", "--out", str(tmp_path / "b")]) == 2
-    assert "synthetic day, seed 3 has no orders" in capsys.readouterr().err
-
-
 def test_a_signal_is_traded_after(tmp_path, taq, capsys):
     part = (('from = ""', 'from = "15:00:00"'), ('to = ""', 'to = "15:05:00"'), ("orders = 500", "orders = 0"))
     signal = tmp_path / "signal.csv"
