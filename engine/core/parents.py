@@ -334,10 +334,11 @@ def end_failed(state: State, p: int, outbox: Outbox) -> None:
 
 @kernel
 def _end(state: State, p: int, status: int) -> None:
-    """End parent p, which has no live child."""
+    """End parent p, which has no live child; it watches no quotes, whatever its states' actions left undone."""
     parent = state.parents[p]
     assert parent.live_children == 0, "what lives at a venue has not ended"
     timers.disarm(state, p)
+    unrest(state, p)
     parent.ord_status = status
     state.core[0].live_parents -= 1
 

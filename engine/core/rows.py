@@ -136,7 +136,7 @@ PARENT: Final = np.dtype(
             ("phase", "<i1"),  # code of the workflow's state, see engine.core.state
             ("queued", "<i1"),
             ("resting", "<i1"),
-            ("effects", "<i4"),  # steps with effects, oldest lowest, four bits each: what a failure compensates
+            ("effects", "<i4"),  # steps with effects, newest lowest, four bits each: what a failure compensates
         ],
     )
 )

@@ -6,7 +6,12 @@
 
 A step that fails (an outcome that was not declared, an assertion, no room) is undone: every row that it changed is put
 back, its outputs are cut off, a FAILURE record says what happened, the workflow goes to FAILING and its compensations
-run, the newest effect's first. No other workflow notices.
+run, the newest effect's first. No other workflow notices. What runs then (the state's leave action, compensations) may
+fail too: it is undone by itself, alerted, and the order goes on to its end.
+
+While a child is live a turn is for requests, for FULL and for the state's time-out; a quote that comes then is not kept
+for later. CHILDREN_DONE comes when the last child has ended, or when a request has changed the state and waits for no
+child; a request that was refused brings none.
 
 `engine.run.bind` writes this file out again for each strategy, with the one import of the machine below replaced.
 Worst case: five requests in one turn, each a step, and then one decision: see limits.TURN_OUTPUTS.
@@ -19,6 +24,7 @@ from engine.core.children import wake
 from engine.core.emit import alert, is_open, left_of, new_record
 from engine.core.guard import check_step
 from engine.core.parents import refuse_request
+from engine.core.resting import unrest
 from engine.core.state import (
     C_WORKFLOW_FAILURES,
     FAILED,
@@ -75,6 +81,7 @@ def turn(state: State, p: int, outbox: Outbox) -> None:
     parent.wake = 0
     if not is_open(state, p):
         return
+    came = int(parent.phase)
     if bits & _REQUESTS:
         _requests(state, p, bits, outbox)
         if not is_open(state, p):
@@ -87,7 +94,7 @@ def turn(state: State, p: int, outbox: Outbox) -> None:
         return
     if left_of(state, p) == 0:
         fire(state, p, _COMPLETE, outbox)
-    elif bits & (_REQUESTS | W_CHILDREN_DONE):
+    elif bits & W_CHILDREN_DONE != 0 or parent.phase != came:
         before = int(parent.phase)
         fire(state, p, _CHILDREN_DONE, outbox)
         if bits & W_TIMEOUT and parent.phase == before:
@@ -207,7 +214,7 @@ def _fail(state: State, p: int, event: int, step: int, outcome: int, restored: i
     """What follows a step that was undone: a FAILURE record, FAILING, and the compensations, newest effect first."""
     parent = state.parents[p]
     before = int(parent.phase)
-    leave(before, state, p, outbox)
+    _leave_anyway(state, p, before, outbox)
     parent.phase = FAILING
     parent.reason = _R_FAILED
     state.counts[C_WORKFLOW_FAILURES] += 1
@@ -233,6 +240,30 @@ def _fail(state: State, p: int, event: int, step: int, outcome: int, restored: i
         _move(state, p, FAILING, FAILED, event, outbox)
     elif TIMEOUT_NS[before] > 0:
         _arm(state, p, 0)
+
+
+@kernel
+def _leave_anyway(state: State, p: int, before: int, outbox: Outbox) -> None:
+    """Leave state `before`, whose step was undone. An action that fails is undone too, and alerted with the state's
+    code, negative; whatever it left undone, a workflow that has failed watches no quotes."""
+    outputs = int(outbox.count[0])
+    undo.begin(state, p)
+    if _left(state, p, before, outbox):
+        undo.commit(state)
+    else:
+        undo.roll_back(state, p, outbox, outputs)
+        order = state.parent_orders[p]
+        alert(state, outbox, _R_FAILED, int(order.instrument_id), int(order.order_id), -before)
+    unrest(state, p)
+
+
+@kernel
+def _left(state: State, p: int, before: int, outbox: Outbox) -> bool:
+    try:
+        leave(before, state, p, outbox)
+        return True
+    except Exception:  # noqa: BLE001  whatever an action raises, it has failed
+        return False
 
 
 @kernel

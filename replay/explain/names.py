@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from engine.core.state import State
 from engine.record.records import OrdStatus, Reason
-from engine.workflow.machine import Machine
+from engine.workflow.machine import Machine, step_name
+from engine.workflow.returns import returned
+from engine.workflow.table import FIRST_STEP
 
 
 class Workflow:
@@ -13,6 +15,7 @@ class Workflow:
     def __init__(self, machine: Machine) -> None:
         self._states = {state.code: state.name for state in machine.states}
         self._events = {int(event): event.name for event in machine.events}
+        self._steps = dict(enumerate(machine.steps(), FIRST_STEP))
 
     def state(self, code: int) -> str:
         """Name of a workflow's state; NONE where there is no workflow."""
@@ -25,6 +28,17 @@ class Workflow:
     def event(self, code: int) -> str:
         """Name of an event."""
         return self._events.get(int(code), f"event {int(code)}")
+
+    def step(self, code: int) -> str:
+        """Name of a step."""
+        step = self._steps.get(int(code))
+        return step_name(step) if step is not None else str(int(code))
+
+    def outcome(self, code: int, outcome: int) -> str:
+        """An outcome by the name that its step returns it by; by its number where it has none."""
+        step = self._steps.get(int(code))
+        found = returned(step).values.get(int(outcome)) if step is not None else None
+        return found[0] if found is not None else str(int(outcome))
 
 
 def status_name(value: int) -> str:

@@ -251,12 +251,16 @@ class Speaker:
             told = f"refused: {names.reason(int(row['reason']))} ({int(row['value'])}"
             return f"{told}, allowed {limit})" if limit else f"{told})"
         if template == T.FAILURE:
-            state, event = self.workflow.state(row["workflow_state"]), self.workflow.event(row["event"])
-            told = (
-                f"the step for {event} in {state} failed and was undone ({int(row['cut_outputs'])} outputs taken back)"
-            )
-            return f"{told}; {int(row['compensations'])} compensations ran"
+            return self._failed(row)
         return template_name(int(template)).lower().replace("_", " ")
+
+    def _failed(self, row: Any) -> str:
+        """Which step failed, with what outcome, and what was done about it."""
+        flow, outcome = self.workflow, int(row["outcome"])
+        state, event, step = flow.state(row["workflow_state"]), flow.event(row["event"]), flow.step(row["step"])
+        why = f"its outcome {flow.outcome(row['step'], outcome)} leads nowhere" if outcome != -1 else "it raised"
+        undone = f"{int(row['cut_outputs'])} outputs taken back; {int(row['compensations'])} compensations ran"
+        return f"step {step} failed on {event} in {state} ({why}) and was undone: {undone}"
 
     def _alert(self, row: Any) -> str:
         """What was alerted, of those that a number explains with it."""

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 from engine.core import undo
 from engine.core.limits import OUTBOX
-from engine.core.state import CANCELED, FAILED, FAILING, RESTING, Event, State, make_outbox
+from engine.core.state import CANCELED, COUNTERS, FAILED, FAILING, Event, State, make_outbox
 from engine.jit import BOUNDSCHECK
 from engine.record.records import OrdStatus, Reason, Template
+from engine.workflow.table import FIRST_STEP
 from strategies.sweep import machine
-from tests.core import failing
+from tests.core import failing, twofold
 from tests.core.both import CONFIGS
 from tests.core.stories import STORY, Both
-from tests.core.world import FOK, IOC, World, children, kinds, make_config, of, reports
+from tests.core.world import FOK, IOC, MS, World, children, kinds, make_config, of, reports
 from tests.modes import flagged_mode
 
 pytestmark = pytest.mark.kernel
@@ -59,6 +60,12 @@ def test_any_step_at_any_time_is_undone_to_the_byte(which, story, start):
         assert outbox.count[0] == 3
 
 
+def timers_of(state: State) -> list[tuple[int, int]]:
+    """(time, owner) of the timers that are armed, as they lie in the heap."""
+    count = int(state.core[0].timer_count)
+    return [(int(state.timer_at[n]), int(state.timer_owner[n])) for n in range(count)]
+
+
 def failure(outputs: list[Any]) -> Any:
     """The one FAILURE among outputs."""
     (record,) = of(outputs, Template.FAILURE)
@@ -73,7 +80,7 @@ def test_a_failed_first_step_sends_nothing_and_ends_the_order(mode):
     w = World(FAILING_CONFIG)
     w.offers((0, 10_000, 50), (1, 10_000, 500))
     (bystander,) = children(w.new("b", qty=40))
-    before = image(w.state)
+    before, timers = image(w.state), timers_of(w.state)
     outputs = w.new("a", qty=100 + mode)
     assert kinds(outputs) == ["ACK", "FAILURE", "ACK"]
     assert reports(outputs) == [("ACK", "a", "0", "0"), ("ACK", "a", "4", "4")]
@@ -84,9 +91,11 @@ def test_a_failed_first_step_sends_nothing_and_ends_the_order(mode):
     assert record.outcome == {failing.UNDECLARED: failing.LOST}.get(mode, -1)
     assert record.compensations == 0
     after = image(w.state)
-    for table in ("children", "child_orders", "quotes", "timer_at", "timer_pos", "work", "instruments", "positions"):
-        if table != "timer_pos":
-            assert after[table] == before[table] or table in ("timer_at", "work"), table
+    for table in ("children", "child_orders", "quotes", "timer_pos", "instruments", "positions"):
+        assert after[table] == before[table], table
+    assert timers_of(w.state) == timers
+    assert w.state.core[0].work_count == 0
+    assert int(w.parent("a")[1].queued) == 0
     assert w.state.core[0].live_children == 1
     assert w.counter("workflow_failures") == 1
     # The bystander's life goes on.
@@ -146,4 +155,113 @@ def test_a_failure_while_children_live_recalls_them_first():
     outputs = w.done(child, cum=30)
     assert outputs[-1].reason == Reason.STEP_FAILED
     assert (w.parent("a")[1].phase, w.parent("a")[1].cum_qty) == (FAILED, 30)
-    assert RESTING != FAILED
+
+
+def number_of(step: Any) -> int:
+    """The number of a step of `twofold`."""
+    return twofold.machine.steps().index(step) + FIRST_STEP
+
+
+def desk() -> World:
+    """Three venues without an offer within reach."""
+    w = World(make_config(routing={"strategy": "tests.core.twofold"}))
+    w.offers((0, 10_100, 500), (1, 10_100, 500), (2, 10_100, 500))
+    return w
+
+
+def posted(steps: int) -> World:
+    """Order "a" after so many steps, each of which has sent a child that its venue has accepted."""
+    w = desk()
+    sent = children(w.new("a", qty=300, px=9_950))
+    for _ in range(steps - 1):
+        w.ack(sent[-1])
+        sent += children(w.advance(100 * MS))
+    w.ack(sent[-1])
+    assert len(sent) == steps
+    return w
+
+
+@another_strategy
+@pytest.mark.parametrize(("steps", "venues"), [(1, [0]), (2, [1, 0]), (3, [0, 0, 1])])
+def test_effects_are_taken_back_the_newest_first_and_each_once(steps, venues):
+    """The third step is the first again: its effect is the newest then, and taken back once, for both its children."""
+    w = posted(steps)
+    assert w.parent("a")[1].phase == (twofold.ONE, twofold.TWO, twofold.THREE)[steps - 1].code
+    outputs = w.pause("a")
+    assert kinds(outputs) == ["FAILURE"] + ["ORDER_CANCEL"] * steps
+    assert [row.venue_id for row in outputs[1:]] == venues
+    assert failure(outputs).compensations == len(set(venues))
+    order, row = w.parent("a")
+    assert (row.phase, row.effects, row.live_children) == (FAILING, 0, steps)
+    assert order.qty == 300
+
+
+@another_strategy
+def test_a_failure_is_told_with_all_that_it_was():
+    """One child was sent and taken back: its rows, its neighbour's, its parent's, and nine words of the timers."""
+    w = posted(1)
+    (record,) = of(w.pause("a"), Template.FAILURE)
+    kept = 2 * 224 + 128 + 9 * 8
+    always = 128 + 8 * len(COUNTERS) + 112
+    assert {name: int(record[name]) for name in record.dtype.names[-10:]} == {
+        "parent_id": int(w.parent("a")[0].order_id),
+        "reason": Reason.STEP_FAILED,
+        "outcome": -1,
+        "workflow_state": twofold.ONE.code,
+        "event": Event.PAUSE,
+        "step": number_of(twofold.look),
+        "compensations": 1,
+        "undone_bytes": kept + always,
+        "cut_outputs": 1,
+        "flags": 0,
+    }
+
+
+@another_strategy
+def test_a_state_that_cannot_be_left_ends_its_own_order_alone():
+    """Its leave action raises in the step, and again when the failed state is left: undone both times, and alerted."""
+    w = desk()
+    w.new("b", qty=300, px=9_950)
+    w.new("a", qty=300 + twofold.STAYS, px=9_950)
+    order, row = w.parent("a")
+    assert (row.phase, row.resting) == (twofold.STUCK.code, 1)
+    w.now_ns += 100 * MS
+    outputs = [output for output in w.timer() if output.template_id != Template.ORDER_NEW]
+    assert kinds(outputs) == ["ALERT", "FAILURE", "ACK"]
+    alert, record, _ = outputs
+    assert (alert.code, alert.order_id, alert.value) == (Reason.STEP_FAILED, order.order_id, -twofold.STUCK.code)
+    assert (record.step, record.outcome, record.workflow_state) == (number_of(twofold.end), -1, twofold.STUCK.code)
+    assert reports(outputs) == [("ACK", "a", "4", "4")]
+    assert (row.phase, row.resting, w.state.instruments[0].rest_count) == (FAILED, 0, 1)
+    assert w.parent("b")[1].phase == twofold.TWO.code, "the other order goes on"
+    assert w.quote(0, 9_900, 1, 9_940, 500) == []
+
+
+@another_strategy
+def test_an_order_that_has_ended_watches_no_quotes():
+    """Whatever the action of its state forgot: the next order in its slot would break the list of those that watch."""
+    w = desk()
+    w.new("a", qty=300 + twofold.FORGETS, px=9_950)
+    assert w.state.instruments[0].rest_count == 1
+    assert reports(w.advance(100 * MS)) == [("ACK", "a", "4", "4")]
+    assert (w.parent("a")[1].phase, w.state.instruments[0].rest_count) == (CANCELED, 0)
+
+
+@another_strategy
+def test_a_refused_request_is_no_end_of_children():
+    w = desk()
+    w.new("a", qty=300 + twofold.WAITS, px=9_950)
+    assert reports(w.resume("a")) == [("CANCEL_REJECT", "a", "0", "0")]
+    assert w.parent("a")[1].phase == twofold.IDLE.code
+    w.cancel("a")
+    assert w.parent("a")[1].phase == CANCELED, "a request that waits for no child is carried out at once"
+
+
+@another_strategy
+def test_no_quote_is_heard_while_a_child_lives():
+    """As docs/strategies.md says; where none lives, the same quote is."""
+    w = posted(2)
+    w.new("c", qty=300 + twofold.WAITS, px=9_950)
+    outputs = w.quote(0, 9_900, 1, 9_940, 500)
+    assert [report[1] for report in reports(outputs)] == ["c"]
+    assert w.parent("a")[1].phase == twofold.TWO.code

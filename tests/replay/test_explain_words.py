@@ -11,16 +11,20 @@ import pytest
 
 from cli.main import main
 from engine.core.day import day_now
-from engine.core.state import NEVER
+from engine.core.state import NEVER, Event
+from engine.jit import JIT
 from engine.record import records as r
 from engine.run.control import limit_record, mass_cancel_record
+from engine.workflow.table import FIRST_STEP
 from gateways.feeds import synthetic
 from gateways.feeds.names import Names
+from replay.explain import names
 from replay.explain.pages import page
 from replay.explain.story import explain
 from replay.explain.words import Speaker, Units
 from replay.state.reach import reach
 from replay.verify import verify
+from tests.core import failing, twofold
 from tests.replay.desk import Desk, config, parents
 from tests.run.test_recover import shoot
 
@@ -165,3 +169,36 @@ def test_words_of_records_that_are_rare():
     replace["order_id"], replace["venue_id"], replace["qty"], replace["px"] = 5, 0, 70, 11
     replace["side"], replace["tif"] = r.Side.BUY, r.Tif.DAY
     assert say.output(T.ORDER_REPLACE, replace) == "replace child 1 at XNYS: 70 at 11"
+    say.workflow = names.Workflow(twofold.machine)
+    failure = r.blank(T.FAILURE)[0]
+    failure["workflow_state"], failure["event"], failure["outcome"] = twofold.ONE.code, Event.PAUSE, -1
+    failure["step"] = twofold.machine.steps().index(twofold.look) + FIRST_STEP
+    failure["cut_outputs"], failure["compensations"] = 1, 2
+    assert say.output(T.FAILURE, failure) == (
+        "step look failed on PAUSE in ONE (it raised) and was undone: 1 outputs taken back; 2 compensations ran"
+    )
+    failure["outcome"] = twofold.WAITED
+    failure["step"] = twofold.machine.steps().index(twofold.first) + FIRST_STEP
+    assert "step first failed on PAUSE in ONE (its outcome WAITED leads nowhere)" in say.output(T.FAILURE, failure)
+    failure["outcome"], failure["step"] = 9, 99
+    assert "step 99 failed on PAUSE in ONE (its outcome 9 leads nowhere)" in say.output(T.FAILURE, failure)
+
+
+@pytest.mark.kernel
+@pytest.mark.skipif(JIT, reason="a strategy of its own compiles for a minute; as plain Python it runs at once")
+def test_a_rollback_is_told_with_its_step_and_outcome(tmp_path):
+    settings = config(str(tmp_path / "run"), strategy="tests.core.failing")
+    desk = Desk(settings, tmp_path / "run")
+    for name, mode in (("RAISES", failing.RAISES), ("LOST", failing.UNDECLARED)):
+        asked = order(name, r.Tif.DAY)
+        asked["qty"] = 300 + mode
+        desk.take(asked, 0)
+    desk.close()
+    for name, why in (("RAISES", "it raised"), ("LOST", "its outcome LOST leads nowhere")):
+        story = explain(tmp_path / "run", name)
+        (told,) = [o.text for m in story.moments for o in m.outputs if o.record == "FAILURE"]
+        assert told.startswith(f"step route failed on START in NEW ({why}) and was undone: ")
+        assert told.endswith("outputs taken back; 0 compensations ran")
+        assert (story.order.ord_status, story.order.reason) == ("CANCELED", "step failed")
+        (changes,) = [t for m in story.moments for t in m.transitions if t.of == "workflow" and t.after == "FAILED"]
+        assert changes.event == "START"
