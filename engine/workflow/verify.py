@@ -2,8 +2,9 @@
 
 Proved: every state and event has an answer, and one only; every state can be reached and can reach an end; nothing
 waits without a time-out whose event it takes; every step that puts an order into the world has a compensation, and
-compensations do not go round in circles. Whether a step has such an effect is not asked of its author: its code is
-searched, and what it calls, for the functions that send orders.
+compensations do not go round in circles; entering and leaving a state puts none there, for nothing would take it back.
+Whether a step has such an effect is not asked of its author: its code is searched, and what it calls, for the functions
+that send orders.
 
 Each finding names machine, state, event and the line of the source that it is about; all are told at once. What steps
 do to real records is `engine.workflow.explore`'s affair. Worst case: states x events, and one walk over the code of the
@@ -49,7 +50,7 @@ class Finding:
 def verify(machine: Machine) -> list[Finding]:
     """Everything that is wrong with a machine; empty where it verifies."""
     found: list[Finding] = []
-    for rule in (_shape, _one_answer, _answers, _outcomes, _reached, _ends, _waits, _refusals, _steps, _effects):
+    for rule in _RULES:
         found += rule(machine)
     return found
 
@@ -190,12 +191,14 @@ def _refusals(m: Machine) -> Iterator[Finding]:
 
 
 def _steps(m: Machine) -> Iterator[Finding]:
-    """A step is called by name from generated code: it must be a module's own."""
-    places = {t.step: t.place for t in m.transitions if t.step is not None} | {by: at for _, by, at in m.compensations}
-    for step, place in places.items():
+    """Steps and actions are called by name from generated code: each must be a module's own."""
+    places = {action: ("action", state.place) for state, _, action in _actions_of(m)}
+    places |= {t.step: ("step", t.place) for t in m.transitions if t.step is not None}
+    places |= {by: ("step", place) for _, by, place in m.compensations}
+    for step, (what, place) in places.items():
         module = importlib.import_module(step.__module__)
         if getattr(module, step_name(step), None) is not step:
-            text = f"step {step_name(step)} is not a function at the top of module {step.__module__}; put it there"
+            text = f"{what} {step_name(step)} is not a function at the top of module {step.__module__}; put it there"
             yield Finding("step", text, place)
 
 
@@ -212,10 +215,9 @@ def _effects(m: Machine) -> Iterator[Finding]:
         assert t.step is not None
         reached = effects_of(t.step, m.effects)
         if reached and t.step not in by_step:
-            calls = ", ".join(sorted(name.rpartition(".")[2] for name in reached))
             text = (
-                f"{_at(t.state, t.event)}: step {step_name(t.step)} sends orders ({calls}) and has no compensation; "
-                f"declare machine.compensate({step_name(t.step)}, by=...)"
+                f"{_at(t.state, t.event)}: step {step_name(t.step)} sends orders ({_calls(reached)}) and has no "
+                f"compensation; declare machine.compensate({step_name(t.step)}, by=...)"
             )
             yield Finding("compensation", text, t.place)
     for step, _, place in m.compensations:
@@ -230,6 +232,35 @@ def _effects(m: Machine) -> Iterator[Finding]:
         if sends and path[-1] not in by_step:
             text = f"compensation {step_name(path[-1])} sends orders itself and has no compensation"
             yield Finding("compensation", text, place)
+
+
+def _actions(m: Machine) -> Iterator[Finding]:
+    """What is done on the way into or out of a state has no compensation of its own: it must send nothing."""
+    for state, what, action in _actions_of(m):
+        reached = effects_of(action, m.effects)
+        if reached:
+            text = (
+                f"{state.name}: its {what} action {step_name(action)} sends orders ({_calls(reached)}), which nothing "
+                "would take back; send them in a step, and declare what compensates it"
+            )
+            yield Finding("action", text, state.place)
+
+
+def _actions_of(m: Machine) -> Iterator[tuple[State, str, Step]]:
+    """Every enter and leave action, with its state."""
+    for state in m.states:
+        for what, action in (("enter", state.enter), ("leave", state.leave)):
+            if action is not None:
+                yield state, what, action
+
+
+_RULES = (
+    _shape, _one_answer, _answers, _outcomes, _reached, _ends, _waits, _refusals, _steps, _effects, _actions,
+)  # fmt: skip
+
+
+def _calls(reached: set[str]) -> str:
+    return ", ".join(sorted(name.rpartition(".")[2] for name in reached))
 
 
 def effects_of(step: Step, effects: frozenset[str]) -> set[str]:
@@ -251,14 +282,19 @@ def effects_of(step: Step, effects: frozenset[str]) -> set[str]:
 
 
 def _called(function: Any) -> Iterator[Any]:
-    """Functions of ours that a function's code names, directly or as attributes of a module."""
+    """Functions of ours that a function's code names: directly, by way of modules (`engine.core.children.f`), or from
+    the function around it."""
     names = set(_names(function.__code__))
-    for name in names:
-        value = function.__globals__.get(name)
-        if isinstance(value, types.ModuleType):
-            yield from (v for other in names if _is_function(v := getattr(value, other, None)))
-        elif _is_function(value):
+    todo = [function.__globals__.get(name) for name in names]
+    todo += [cell.cell_contents for cell in function.__closure__ or ()]
+    modules: set[str] = set()
+    while todo:
+        value = todo.pop()
+        if _is_function(value):
             yield value
+        elif isinstance(value, types.ModuleType) and value.__name__ not in modules and _is_ours(value.__name__):
+            modules.add(value.__name__)
+            todo += [getattr(value, name, None) for name in names]
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
@@ -270,4 +306,8 @@ def _names(code: types.CodeType) -> Iterator[str]:
 
 def _is_function(value: Any) -> bool:
     function = getattr(value, "py_func", value)
-    return isinstance(function, types.FunctionType) and not function.__module__.startswith(("numba", "numpy"))
+    return isinstance(function, types.FunctionType) and _is_ours(function.__module__)
+
+
+def _is_ours(module: str) -> bool:
+    return not module.startswith(("numba", "numpy"))

@@ -17,6 +17,7 @@ from engine.workflow import null, null_tables
 from engine.workflow.machine import CHILDREN, MAX_OUTCOMES, Machine, Transition, after_ms, step_name
 from engine.workflow.table import FIRST_STEP, IGNORE, NO_STATE, REFUSE, source, tables
 from engine.workflow.verify import verify
+from tests.workflow.shipped import SHIPPED
 
 
 class Three(IntEnum):
@@ -134,7 +135,7 @@ def _walk(leads: dict[str, set[str]], start: str) -> set[str]:
     return seen
 
 
-@pytest.mark.parametrize("name", ["engine.workflow.null", "strategies.sweep"])
+@pytest.mark.parametrize("name", ["engine.workflow.null", *SHIPPED])
 def test_tables_of_shipped_machines(name):
     machine = declared(name)
     assert same_everywhere(machine) == machine.codes * 11 * MAX_OUTCOMES

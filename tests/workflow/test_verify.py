@@ -11,13 +11,15 @@ from enum import IntEnum
 
 import pytest
 
+import engine.core.children
 from engine.core.amend import replace_child
-from engine.core.children import new_child
+from engine.core.children import new_child as make_child
 from engine.record.records import Reason
 from engine.run.bind import declared
 from engine.workflow.machine import CHILDREN, Machine, MachineError, State, after_ms
 from engine.workflow.orders import CANCELED, EFFECTS, NEW, RESTING, WORKING, Event, order_machine, recall
 from engine.workflow.verify import check, effects_of, verify
+from tests.workflow.shipped import SHIPPED
 
 DONE, STUCK = 0, 1
 
@@ -40,13 +42,40 @@ def send(state, p, event, outbox):
 
 
 def _sent(state, p, outbox):
-    new_child(state, outbox, p, 0, 1, 1, 0)
+    make_child(state, outbox, p, 0, 1, 1, 0)
     return DONE
 
 
 def amend(state, p, event, outbox):
     """A step whose effect is a replace, in a nested function."""
     return max(replace_child(state, outbox, n, 1, 1) for n in range(1))
+
+
+def send_by_path(state, p, event, outbox):
+    """A step that names the function that sends by the whole path of its module."""
+    engine.core.children.new_child(state, outbox, p, 0, 1, 1, 0)
+    return DONE
+
+
+def send_by_name(state, p, event, outbox):
+    """A step that sends by another name, which it has from around it."""
+    return _SENDER(state, p, outbox)
+
+
+def _closed(sender):
+    def inner(state, p, outbox):
+        return sender(state, p, outbox)
+
+    return inner
+
+
+def send_on_the_way(state, p, outbox):
+    """An action that puts an order into the world."""
+    _sent(state, p, outbox)
+
+
+def notice(state, p, outbox):
+    """An action that does not."""
 
 
 def take_back(state, p, event, outbox):
@@ -57,6 +86,9 @@ def take_back(state, p, event, outbox):
 def take_back_too(state, p, event, outbox):
     """Another one."""
     return DONE
+
+
+_SENDER = _closed(_sent)
 
 
 def door() -> tuple[Machine, State, State]:
@@ -202,6 +234,26 @@ def a_step_in_a_function() -> Machine:
     return m
 
 
+def an_action_that_sends() -> Machine:
+    m, closed, opened = door()
+    held = m.state("HELD", timeout=after_ms(5), enter=notice, leave=send_on_the_way)  # <- action
+    m.on(closed, tuple(Door), push, {DONE: held})
+    m.on(held, tuple(Door), push, {DONE: opened})
+    return m
+
+
+def an_action_in_a_function() -> Machine:
+    m, closed, opened = door()
+
+    def inside(state, p, outbox):
+        return
+
+    held = m.state("HELD", timeout=after_ms(5), enter=inside)  # <- step
+    m.on(closed, tuple(Door), push, {DONE: held})
+    m.on(held, tuple(Door), push, {DONE: opened})
+    return m
+
+
 def two_beginnings() -> Machine:
     m = Machine("door", Door)
     opened = m.state("OPEN", terminal=True)  # <- shape
@@ -228,6 +280,8 @@ PLANTED = {
     a_refusal_of_time: ("refuse", "CLOSED x PUSH is refused, but nobody asked"),
     ignored_for_no_reason: ("ignore", "CLOSED x PUSH is ignored without a reason"),
     a_step_in_a_function: ("step", "step inside is not a function at the top of module"),
+    an_action_that_sends: ("action", "HELD: its leave action send_on_the_way sends orders (new_child)"),
+    an_action_in_a_function: ("step", "action inside is not a function at the top of module"),
     two_beginnings: ("shape", "one state must be initial; there are: CLOSED, LOCKED"),
 }
 
@@ -274,11 +328,14 @@ def test_all_findings_are_told_at_once():
 def test_effects_are_found_through_calls():
     assert effects_of(send, EFFECTS) == {"engine.core.children.new_child"}
     assert effects_of(amend, EFFECTS) == {"engine.core.amend.replace_child"}
+    assert effects_of(send_by_path, EFFECTS) == {"engine.core.children.new_child"}
+    assert effects_of(send_by_name, EFFECTS) == {"engine.core.children.new_child"}
     assert effects_of(push, EFFECTS) == set()
+    assert effects_of(notice, EFFECTS) == set()
     assert effects_of(recall, EFFECTS) == set(), "a cancel puts nothing into the world"
 
 
-@pytest.mark.parametrize("name", ["strategies.sweep", "engine.workflow.null"])
+@pytest.mark.parametrize("name", [*SHIPPED, "engine.workflow.null"])
 def test_what_is_shipped_verifies(name):
     assert verify(declared(name)) == []
 
