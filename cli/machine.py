@@ -112,8 +112,7 @@ def show_explored(out: Console, found: Exploration) -> None:
     """What exploring one variant found, and the shortest way to what does not hold."""
     word = "holds" if found.good else "[bold red]does not hold[/]" if found.violated else "[yellow]not complete[/]"
     out.print(
-        f"  {found.name}: {word}; {found.states:,} states, {found.transitions:,} transitions, "
-        f"{found.depth} events deep, {found.seconds:.1f} s",
+        f"  {found.name}: {word}; {found.counted}, {found.depth} events deep, {found.seconds:.1f} s",
         soft_wrap=True,
     )
     if found.violated:

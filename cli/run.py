@@ -153,10 +153,7 @@ def _prove(out: Console, strategy: str) -> None:
 
     for found in prove_once(strategy):
         whole = "holds" if found.complete else "[yellow]holds as far as it was explored[/]"
-        out.print(
-            f"{strategy}, {found.name}: {whole}; {found.states:,} states, {found.transitions:,} transitions, "
-            f"{found.seconds:.1f} s"
-        )
+        out.print(f"{strategy}, {found.name}: {whole}; {found.counted}, {found.seconds:.1f} s")
 
 
 def since_exec_ms() -> float:

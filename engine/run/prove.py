@@ -110,8 +110,9 @@ def prove(
 def prove_once(strategy: str, progress: Callable[[str, int, int], None] | None = None) -> list[Exploration]:
     """Explore a strategy that is not one of ours, unless that was done before; what was found now.
 
-    Ours are explored by the tests. `progress` as for `prove`. MachineError, with the shortest list of events, where
-    something does not hold. Worst case: one with so many states that it is explored in part; the result says so.
+    Ours are explored by the tests (tests/workflow). `progress` as for `prove`. MachineError, with the shortest list of
+    events, where something does not hold. Worst case: one with so many states that it is explored in part; the result
+    says so.
     """
     found = find(strategy)
     verdict = found.folder / _VERDICT

@@ -9,6 +9,9 @@ Termination is judged on the whole graph: from each state the parent's end must 
 whatever else does not: time passes, sessions come back, venues answer what they are asked and report what they owe,
 and the client cancels (`explore_events.SURE`). And no state may come back to itself by timers that take no time.
 
+A strategy may want more children than are explored. Such a path is cut, and followed on in one way only: every child
+comes back at once (`explore_beyond`). One that never stops sending then is a violation: it may re-route without end.
+
 Worst case: the number of states grows with the product of the children's; the budgets of Options keep it finite, and
 `max_transitions` ends it (the result then says that it is not complete).
 """
@@ -27,6 +30,7 @@ import numpy as np
 from engine.core.state import State
 from engine.record.records import OrdStatus
 from engine.workflow.explore_account import CHILDREN, HEARD, NUMBER, OWED, QTY, VENUE, Options, child_at
+from engine.workflow.explore_beyond import ROUNDS, Beyond
 from engine.workflow.explore_events import SURE, World, kind_of
 from engine.workflow.explore_invariants import Cut, Judge, Violation
 from engine.workflow.explore_memory import Arena
@@ -48,8 +52,10 @@ class Exploration(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     #: False where `max_transitions` ended it, or a violation did.
     complete: bool = False
-    #: States beyond the bound of children; they were not looked into.
+    #: Paths that want more children than are explored; each was followed on with every child coming back.
     cut: int = 0
+    #: That bound.
+    children: int = 0
     #: The invariant that does not hold; empty where all do.
     violated: str = ""
     counterexample: list[str] = []
@@ -60,6 +66,12 @@ class Exploration(msgspec.Struct, kw_only=True):
     def good(self) -> bool:
         """Whether all was explored and all holds."""
         return self.complete and not self.violated
+
+    @property
+    def counted(self) -> str:
+        """How much was explored, and how much was not, in words."""
+        cut = f", {self.cut:,} paths cut at {self.children} children" if self.cut else ""
+        return f"{self.states:,} states, {self.transitions:,} transitions{cut}"
 
 
 def explore(
@@ -89,7 +101,8 @@ class _Search:
         self.arena = Arena(state)
         self.world = World(self.arena, options)
         self.judge = Judge(self.world)
-        self.found = Exploration(name=options.name)
+        self.beyond = Beyond(step, self.world)
+        self.found = Exploration(name=options.name, children=options.children)
         self.index: dict[bytes, int] = {}
         self.came_from, self.came_by = array("i"), array("H")
         self.edge_from, self.edge_to, self.edge_sort = array("I"), array("I"), array("B")
@@ -165,8 +178,8 @@ class _Search:
                 world.put(code)
                 self._take()
             except Cut:
-                self.found.cut += 1
-                self.ends.append(node)
+                if self._cut(node, code):
+                    return
                 continue
             except (Violation, *RAISED) as error:
                 self._violated(_why(error), [*self._path(node), code])
@@ -178,6 +191,24 @@ class _Search:
             self.edge_from.append(node)
             self.edge_to.append(target)
             self.edge_sort.append(sort | (2 if sort and kind_of(code) == Kind.TIMER and arena.now_ns == before else 0))
+
+    def _cut(self, node: int, code: int) -> bool:
+        """A path that wants one child more; True where it is a violation. Where sending stops, that is as an end."""
+        self.found.cut += 1
+        try:
+            back = self.beyond.endless()
+        except RAISED as error:
+            self._violated(_why(error), [*self._path(node), code])
+            return True
+        if back:
+            self._violated(
+                f"it may re-route without end: every child is {back} at once, and after {ROUNDS:,} rounds it still "
+                "sends; count the rounds",
+                [*self._path(node), code],
+            )
+            return True
+        self.ends.append(node)
+        return False
 
     def _sort(self, code: int) -> int:
         """1 for an event that is sure to happen, sooner or later."""

@@ -42,7 +42,8 @@ from engine.record.records import OrdStatus, Side, Tif
     BAD_QUOTES_LEFT,
     CLEARS_LEFT,
     TROUBLES_LEFT,
-) = range(22)
+    EXPIRIES_LEFT,
+) = range(23)
 HEAD_BYTES: Final = 24
 OPEN, ANSWERED = 1, 2
 #: Order statuses that end an order.
@@ -86,6 +87,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     good_quotes: int = 1
     bad_quotes: int = 1
     clears: int = 1
+    #: Immediate children that expire. One that rests may at any time, which costs none.
+    expiries: int = 1
     #: Of all the budgets above together (the children are not one of them).
     troubles: int = 0
     #: Stop, incomplete, after so many transitions.
@@ -99,7 +102,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         g[LIES_LEFT], g[DUPLICATES_LEFT], g[BUSTS_LEFT] = self.lies, self.duplicates, self.busts
         g[DOWNS_LEFT], g[RESTARTS_LEFT], g[CLEARS_LEFT] = self.downs, self.restarts, self.clears
         g[GOOD_QUOTES_LEFT], g[BAD_QUOTES_LEFT] = self.good_quotes, self.bad_quotes
-        g[TROUBLES_LEFT] = self.troubles
+        g[EXPIRIES_LEFT], g[TROUBLES_LEFT] = self.expiries, self.troubles
         return g
 
 

@@ -99,7 +99,9 @@ class World:
         self._seq = [arena.place("sessions", n, "seq_in") // 8 for n in range(1 + self.venues)]
         self._epoch = [arena.place("sessions", n, "epoch_in") // 8 for n in range(1 + self.venues)]
         self._feed = [arena.place("venues", v, "feed_seq") // 8 for v in range(self.venues)]
-        self._child_px = [arena.place("child_orders", c, "px") // 8 for c in range(len(arena.state.children))]
+        slots = range(len(arena.state.children))
+        self._child_px = [arena.place("child_orders", c, "px") // 8 for c in slots]
+        self._child_tif = [arena.place("child_orders", c, "tif") for c in slots]
         self.child_base = 0
         self.day_end_ns = int(arena.state.params[0].day_end_ns)
         self.records = Records(options, self.venues)
@@ -151,6 +153,8 @@ class World:
             if done == 0:
                 found.append(code_of(Kind.REJECT, n))
             found += [code_of(Kind.CANCELED, n), code_of(Kind.CANCELED_AHEAD, n)]
+            if self._rests(at) or (trouble and g[a.EXPIRIES_LEFT]):
+                found.append(code_of(Kind.EXPIRED, n))
             if asked & a.STATUS_ASKED:
                 found += [code_of(Kind.STATUS_LIVE, n), code_of(Kind.STATUS_ENDED, n)]
         else:
@@ -266,6 +270,11 @@ class World:
         """Limit of a child."""
         return int(self.arena.words[self._child_px[self.ghost[at + a.NUMBER] & (len(self._child_px) - 1)]])
 
+    def _rests(self, at: int) -> bool:
+        """Whether a child may rest at its venue; one that is immediate may not."""
+        tif = self.arena.bytes[self._child_tif[self.ghost[at + a.NUMBER] & (len(self._child_tif) - 1)]]
+        return tif != Tif.IOC and tif != Tif.FOK
+
     def _execute(self, kind: Kind, at: int, qty: int) -> None:
         """A venue executes `qty`, and says so."""
         g = self.ghost
@@ -291,6 +300,10 @@ class World:
             g[at + a.ENDED] = a.E_REJECTED
         elif kind == Kind.CANCELED:
             g[at + a.ENDED] = a.E_CANCELED
+        elif kind == Kind.EXPIRED:
+            g[at + a.ENDED] = a.E_EXPIRED
+            if not self._rests(at):
+                a.spend(g, a.EXPIRIES_LEFT)
         elif not asked & (a.CANCEL_ASKED if kind == Kind.CANCEL_REJECT else a.STATUS_ASKED):
             a.spend(g, a.DUPLICATES_LEFT)
         elif kind == Kind.CANCEL_REJECT:
@@ -339,6 +352,14 @@ class World:
                 g[a.RESUMES_LEFT] += 1
             else:
                 g[a.RESUMES_LEFT] -= 1
+
+    def put_back(self, kind: Kind, c: int) -> None:
+        """Write that the child in slot c is rejected or cancelled, whatever the account says of it."""
+        order, cum_qty = self.arena.arrays["child_orders"][c], int(self.arena.arrays["children"]["cum_qty"][c])
+        venue = int(order["venue_id"])
+        self._write(self.records.reports[Kind.CANCELED if cum_qty else kind][venue], 1 + venue)
+        self._words[_ORDER_ID] = int(order["order_id"])
+        self._words[_CUM], self._words[_LEAVES] = cum_qty, 0
 
     # ---- before it
 

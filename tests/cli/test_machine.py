@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cli import main as cli
+from cli.machine import show_explored
+from cli.run import _prove
+from engine.workflow.explore import Exploration
 
 POUNCE = Path(__file__).resolve().parents[2] / "strategies" / "pounce.py"
 
@@ -110,3 +115,19 @@ def test_demo_refuses_what_is_no_parameter(given, tmp_path, capsys):
     assert code == 2
     assert f"--parameter {given}" in error
     assert not (tmp_path / "run").exists()
+
+
+def test_paths_that_were_cut_are_told(monkeypatch):
+    """By `machine --check`, and before a first start."""
+    found = Exploration(name="IOC", complete=True, states=5, transitions=7, depth=2, cut=1204, children=3)
+    monkeypatch.setattr("engine.run.prove.prove_once", lambda _: [found])
+    out = Console(file=io.StringIO(), width=200)
+    show_explored(out, found)
+    show_explored(out, Exploration(name="FOK", complete=True, states=5, transitions=7, depth=2, children=3))
+    _prove(out, "mine.py")
+    assert isinstance(out.file, io.StringIO)
+    assert out.file.getvalue().splitlines() == [
+        "  IOC: holds; 5 states, 7 transitions, 1,204 paths cut at 3 children, 2 events deep, 0.0 s",
+        "  FOK: holds; 5 states, 7 transitions, 2 events deep, 0.0 s",
+        "mine.py, IOC: holds; 5 states, 7 transitions, 1,204 paths cut at 3 children, 0.0 s",
+    ]

@@ -20,19 +20,86 @@ from engine.jit import JIT
 from engine.run.outside import find
 from engine.run.prove import prove, prove_once
 from engine.workflow.explore import Exploration
+from engine.workflow.explore_events import World
+from engine.workflow.explore_records import Kind
 from engine.workflow.machine import MachineError
+from tests.workflow.shipped import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.kernel
 
 
-def test_the_shipped_sweep_holds():
+#: One that is compiled for these tests already; the others are explored as plain Python, and in `make torture`.
+EXPLORED = ["strategies.sweep"] if JIT else SHIPPED
+#: A strategy that takes at one venue, whatever comes back, MOST times.
+AGAIN = '''"""Takes again what comes back."""
+
+from engine.core.children import new_child
+from engine.core.emit import left_of
+from engine.core.state import NONE
+from engine.jit import kernel
+from engine.workflow.orders import CANCELED, NEW, WORKING, Event, order_machine, recall
+
+SENT, GIVEN_UP = 0, 1
+
+
+@kernel
+def route(state, p, event, outbox):
+    """All that is left, at the first venue."""
+    parent = state.parents[p]
+    parent.rounds += 1
+    if parent.rounds > MOST:
+        return GIVEN_UP
+    child = new_child(state, outbox, p, 0, int(state.parent_orders[p].px), left_of(state, p), 51)
+    return GIVEN_UP if child == NONE else SENT
+
+
+machine = order_machine("again")
+machine.on((NEW, WORKING), (Event.START, Event.CHILDREN_DONE), route, {SENT: WORKING, GIVEN_UP: CANCELED})
+machine.compensate(route, by=recall)
+'''
+
+
+@pytest.mark.parametrize("strategy", EXPLORED)
+def test_what_is_shipped_holds(strategy):
     most = 10**9 if JIT else 6_000
-    for found in prove("strategies.sweep", "IOC", max_transitions=most):
-        print(f"{found.name}: {found.states} states, {found.transitions} transitions, {found.seconds:.1f} s")
+    for found in prove(strategy, "IOC", max_transitions=most):
+        print(f"{found.name}: {found.counted}, {found.seconds:.1f} s")
         assert found.violated == "", "\n".join(found.counterexample)
         assert found.states > 1_000
         assert found.complete == JIT
+
+
+@pytest.mark.skipif(JIT, reason="a strategy of its own compiles for a minute; as plain Python it is explored at once")
+def test_a_strategy_that_routes_again_for_ever_is_caught(tmp_path):
+    """Three children are explored; what it does with a fourth, and a thousandth, is found out all the same."""
+    file = tmp_path / "again.py"
+    file.write_text(AGAIN.replace("MOST", "1 << 30"), encoding="utf-8")
+    (found,) = prove(str(file), "IOC", max_transitions=3_000)
+    assert found.violated.startswith("it may re-route without end: every child is rejected at once, and after 1,024 ")
+    assert len(found.counterexample) == 1 + 2 * 3, "three children come back, and there is a fourth"
+    assert not found.good
+    file.write_text(AGAIN.replace("MOST", "8"), encoding="utf-8")
+    (found,) = prove(str(file), "IOC", max_transitions=300)
+    assert (found.violated, found.children) == ("", 3)
+    assert f"{found.cut:,} paths cut at 3 children" in found.counted
+    assert found.cut > 0
+
+
+@pytest.mark.skipif(not JIT, reason="thousands of transitions: compiled only")
+def test_whatever_has_a_record_happens(monkeypatch):
+    """Every kind of event is put in somewhere: without a mishap, or with one."""
+    happened: set[Kind] = set()
+    put = World.put
+
+    def watched(self: World, code: int) -> None:
+        happened.add(Kind(code >> 8))
+        put(self, code)
+
+    monkeypatch.setattr(World, "put", watched)
+    for troubles in (0, 1):
+        prove("strategies.sweep", "DAY, rests at the venue", troubles=troubles, max_transitions=3_000)
+    assert set(Kind) - happened == set()
 
 
 @pytest.mark.skipif(not JIT, reason="thousands of states: compiled only")
@@ -44,10 +111,22 @@ def test_the_shipped_sweep_holds_whatever_goes_wrong_once():
 
 @pytest.mark.torture
 @pytest.mark.skipif(not JIT, reason="millions of transitions: compiled only")
-def test_every_variant_of_the_shipped_strategies_is_explored_to_its_end():
-    for found in prove("strategies.sweep"):
-        print(f"{found.name}: {found.states} states, {found.transitions} transitions, {found.seconds:.1f} s")
+@pytest.mark.parametrize("strategy", SHIPPED)
+def test_every_variant_of_the_shipped_strategies_is_explored_to_its_end(strategy):
+    for found in prove(strategy):
+        print(f"{found.name}: {found.counted}, {found.seconds:.1f} s")
         assert found.good, (found.violated, found.counterexample)
+
+
+@pytest.mark.torture
+@pytest.mark.skipif(not JIT, reason="millions of transitions: compiled only")
+@pytest.mark.parametrize("variant", ["DAY", "GTC"])
+def test_one_mishap_while_an_order_rests(variant):
+    """Not to its end: two million transitions of each."""
+    for found in prove("strategies.sweep", variant, troubles=1, max_transitions=2_000_000):
+        print(f"{found.name}, one mishap: {found.counted}, {found.seconds:.1f} s")
+        assert found.violated == "", "\n".join(found.counterexample)
+        assert found.states > 100_000
 
 
 def test_the_verdict_on_a_strategy_from_outside_is_kept_beside_its_kernels(tmp_path, monkeypatch):
@@ -129,6 +208,18 @@ def test_a_planted_fault_is_caught(tree, path, old, new, why, events):
     plant(tree, path, old, new)
     found = explored(tree, "strategies.sweep", "IOC")
     assert why in found["violated"]
+    assert len(found["counterexample"]) == 1 + 2 * events, found["counterexample"]
+
+
+@pytest.mark.skipif(JIT, reason="explores plain kernels in a process of its own: once is enough")
+@pytest.mark.parametrize(("only", "events"), [("one mishap, IOC", 1), ("DAY, rests at the venue", 3)])
+def test_a_fault_in_expiries_is_caught(tree, only, events):
+    """One immediate child may expire; one that rests may at any time."""
+    old = "    if kind == _X_EXPIRED:\n        status = _S_EXPIRED\n"
+    plant(tree, "engine/core/reports.py", old, old.replace("= _S_EXPIRED", "= _S_REJECTED"))
+    found = explored(tree, "strategies.sweep", only)
+    assert "a step leads where its table says" in found["violated"]
+    assert "expired, child" in found["counterexample"][-2]
     assert len(found["counterexample"]) == 1 + 2 * events, found["counterexample"]
 
 
