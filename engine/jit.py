@@ -114,11 +114,21 @@ def kernel(function: F) -> F:
 
     Integer arguments are int64, whatever width or literal a caller has: else numba compiles a function again for each
     constant that it is called with, and the core takes three times as long to build.
+
+    Kernels in a strategy's own files (`engine.run.outside`) check the bounds of what they index: a place that is not
+    there raises, and is a failed step. They index little; the core, which tests run with such checks, does without.
     """
-    dispatcher = numba.njit(cache=True, nogil=True)(function)
+    checks = {"boundscheck": True} if _from_outside(function) else {}
+    dispatcher = numba.njit(cache=True, nogil=True, **checks)(function)
     if JIT:
         _widen_calls(dispatcher)
     return dispatcher  # type: ignore[no-any-return]
+
+
+def _from_outside(function: Any) -> bool:
+    """Whether a function is in a copied file of a user's strategy: in CACHE_DIR/strategy-HASH."""
+    folder = Path(function.__code__.co_filename).parent
+    return folder.name.startswith("strategy-") and folder.parent.name == CACHE_DIR.name
 
 
 def _widen_calls(dispatcher: Any) -> None:

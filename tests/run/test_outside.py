@@ -11,16 +11,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cli.demo_config import demo_toml
 from cli.demo_processes import Processes
 from engine.io.journal_reader import JournalReader
-from engine.jit import JIT
+from engine.jit import JIT, cache_at
 from engine.record.records import OrdStatus, Side, Tif
 from engine.run import manifest
 from engine.run.bind import machine_of
 from engine.run.config import load
+from engine.run.outside import find
 from gateways.orders.client import OrderClient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -189,3 +191,18 @@ def test_an_edited_file_is_another_strategy_in_one_process_too(tmp_path):
     assert [state.name for state in machine_of(str(file)).states][-1] == "HELD"
     file.write_text(PATIENT.replace("HELD", "KEPT"), encoding="utf-8")
     assert [state.name for state in machine_of(str(file)).states][-1] == "KEPT"
+
+
+def test_a_files_kernels_check_the_bounds_of_what_they_index(tmp_path):
+    """Compiled too: what lies behind a table is not read, and the step has failed."""
+    file = tmp_path / "reads.py"
+    text = "from engine.jit import kernel\n\n\n@kernel\ndef read(values, place):\n    return values[place]\n"
+    file.write_text(text, encoding="utf-8")
+    found = find(str(file))
+    with cache_at(found.folder):
+        read = found.load().read
+    memory = np.arange(8)
+    assert [read(memory[:2], place) for place in (0, 1, -1)] == [0, 1, 1]
+    with pytest.raises(IndexError):
+        read(memory[:2], 5)
+    assert read.signatures
