@@ -65,7 +65,8 @@ def after_ms(ms: int) -> Timeout:
 
 #: Each live child has a time-out of its own; when the last one has ended, CHILDREN_DONE comes.
 CHILDREN: Final = Timeout("children", "CHILDREN_DONE")
-#: The end of the trading day, or for a GTC order that of its life; the event is EXPIRE.
+#: The end of the trading day; the event is EXPIRE. Day orders alone hear it: how long a GTC order waits is its client's
+#: affair, who can cancel it.
 DAY_END: Final = Timeout("day end", "EXPIRE")
 #: Never waited in: an event follows in the same turn.
 AT_ONCE: Final = Timeout("at once", "START")

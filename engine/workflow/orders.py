@@ -10,6 +10,7 @@ A strategy makes its own with `order_machine`, and adds what it decides:
 
 NEW decides at once, WORKING waits for children, RESTING for a marketable quote, PAUSED for a resume; the PENDING
 states hold a request until no child is live; FAILING has failed, been undone and compensated, and waits for what lives.
+RESTING and PAUSED last until the day ends (DAY_END); for a GTC order no day does, and the wait is its client's to end.
 What is declared here can be declared otherwise by a strategy: its own declaration of a state and event takes the place
 of this one. States of its own get the requests too, unless it declares them.
 
@@ -90,7 +91,8 @@ class OrderMachine(Machine):
         leave: Step | None = None,
         watch: bool = False,
     ) -> State:
-        """A state of the strategy's own; `watch`: a marketable quote brings QUOTE there, as in RESTING.
+        """A state of the strategy's own; `watch`: a marketable quote brings QUOTE there, as in RESTING, while no child
+        is live. Actions of its own take the place of those that watch: they call `steps.watch` and `unwatch` then.
 
         How an order begins and ends is shared: such a state is neither initial nor terminal.
         """
