@@ -248,6 +248,15 @@ def test_an_order_that_has_ended_watches_no_quotes():
 
 
 @another_strategy
+def test_a_row_that_is_not_there_is_a_failed_step():
+    """Compiled too: the kernels of a strategy's own file check the bounds of what they index."""
+    w = desk()
+    outputs = w.new("a", qty=300 + twofold.READS_ON, px=9_950)
+    assert kinds(outputs) == ["ACK", "FAILURE", "ACK"]
+    assert (failure(outputs).step, failure(outputs).outcome) == (number_of(twofold.first), -1)
+
+
+@another_strategy
 def test_a_refused_request_is_no_end_of_children():
     w = desk()
     w.new("a", qty=300 + twofold.WAITS, px=9_950)

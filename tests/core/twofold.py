@@ -2,7 +2,7 @@
 
 An order goes to the first venue, then to the second, then to the first again, a tenth of a second apart; a pause makes
 its step raise. The last two digits of a quantity send it elsewhere: where leaving raises, where leaving forgets that
-quotes were watched, or where nothing happens.
+quotes were watched, or where nothing happens; or it reads a row that is not there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from engine.workflow.machine import after_ms
 from engine.workflow.orders import CANCELED, NEW, WORKING, Event, order_machine
 
 #: Quantities modulo 100.
-STAYS, WAITS, FORGETS = 91, 92, 93
+STAYS, WAITS, FORGETS, READS_ON = 91, 92, 93, 94
 SENT, STAYED, WAITED, OVER, FORGOT = 0, 1, 2, 3, 4
 _DAY = 48
 
@@ -29,6 +29,8 @@ def first(state: State, p: int, event: int, outbox: Outbox) -> int:
         return WAITED
     if mode == FORGETS:
         return FORGOT
+    if mode == READS_ON:
+        return WAITED + 0 * int(state.parents[len(state.parents)].phase)
     return _post(state, p, 0, outbox)
 
 
