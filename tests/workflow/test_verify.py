@@ -17,7 +17,7 @@ from engine.core.children import new_child as make_child
 from engine.record.records import Reason
 from engine.run.bind import declared
 from engine.workflow.machine import CHILDREN, Machine, MachineError, State, after_ms
-from engine.workflow.orders import CANCELED, EFFECTS, NEW, RESTING, WORKING, Event, order_machine, recall
+from engine.workflow.orders import CANCELED, EFFECTS, NEW, WORKING, Event, order_machine, recall
 from engine.workflow.verify import check, effects_of, verify
 from tests.workflow.shipped import SHIPPED
 
@@ -373,44 +373,3 @@ def test_a_wait_for_children_needs_its_step():
     m.ignore(held, Event.CHILDREN_DONE, why="a mistake")
     rules = {finding.rule for finding in verify(m)}
     assert "timeout" in rules
-
-
-@pytest.mark.parametrize(
-    ("declare", "text"),
-    [
-        (lambda: order_machine("x").state("MINE", terminal=True), "orders begin in NEW and end in"),
-        (lambda: order_machine("x").state("WORKING"), "state WORKING is declared twice"),
-        (lambda: whole()[0].on(NEW, Door.PUSH, push, {}), "state NEW is another machine's"),
-        (lambda: whole()[0].on(whole()[1], Event.START, push, {}), "is no Door"),
-        (lambda: after_ms(0), "after_ms\\(0\\): 1 to 1000000000 milliseconds"),
-    ],
-)
-def test_what_cannot_be_declared(declare, text):
-    with pytest.raises(MachineError, match=text):
-        declare()
-
-
-def test_a_parameter_has_one_declaration():
-    m = order_machine("x")
-    assert (m.parameter("ms", 5), m.parameter("lots", 7)) == (0, 1)
-    with pytest.raises(MachineError, match="parameter ms is declared twice"):
-        m.parameter("ms", 6)
-
-
-def test_too_many_states_and_parameters():
-    m = order_machine("big")
-    for n in range(114):
-        m.state(f"S{n}", timeout=after_ms(1))
-    with pytest.raises(MachineError, match="state S114 is one too many; 128 codes are the most"):
-        m.state("S114", timeout=after_ms(1))
-    for n in range(16):
-        m.parameter(f"p{n}", n)
-    with pytest.raises(MachineError, match="parameter p16 is one too many; 16 are the most"):
-        m.parameter("p16", 16)
-
-
-def test_a_strategys_declaration_takes_the_place_of_a_default():
-    m = order_machine("mine")
-    m.ignore(RESTING, Event.PAUSE, why="it never pauses")
-    same = [t for t in m.transitions if t.state is RESTING and t.event == Event.PAUSE]
-    assert [t.why for t in same] == ["it never pauses"]
