@@ -1,12 +1,12 @@
 """What waits for the disk: records to peers, kept in order until their frames are durable (durability `disk`).
 
 `hold` takes the records of a step that are for a session, once they are on the journal, and says what it wants synced.
-`release` sends what has become durable since. The loop never waits for the disk: it goes on taking in and deciding,
-and only the answers are late by a sync.
+`release` sends what has become durable since, but for orders whose time to live is over by then (`send_waited`). The
+loop never waits for the disk: it goes on taking in and deciding, and only the answers are late by a sync.
 
 Worst case: the disk is slower than the answers come. Once less than ROOM is left, the loop takes in no more messages
-(they wait in their transports; counted as `sync_stalls`) and no timer fires, while heartbeats go on; should one step's
-records not fit even so, it waits in `hold`.
+(they wait in their transports; counted as `sync_stalls`) and no timer fires, while heartbeats go on, and orders that
+were not sent are still told to the core; should one step's records not fit even so, it waits in `hold`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from engine.io.journal_sync import DURABLE, WANTED
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, Template
 from engine.run.answer import answer
-from engine.run.send import send_all, session_in, template_in
+from engine.run.send import send_waited, session_in, template_in
 from engine.run.wiring import FLAG_HALT, FLAG_STOP, L_SYNC_STALLS, Wiring
 
 #: Records that may wait: 2 MiB; and the room that must be left before more is taken in.
@@ -68,8 +68,14 @@ def crowded(w: Wiring) -> bool:
 
 
 @kernel
+def has_room(w: Wiring) -> bool:
+    """Whether all that one more step can make would fit."""
+    return bool(len(w.held_seqs) - w.held[0].count >= OUTBOX)
+
+
+@kernel
 def release(events: Events, w: Wiring) -> int:
-    """Send what is durable, at most an outbox of it and no further than the buffer's end; how many records went."""
+    """Send what is durable, at most an outbox of it and no further than the buffer's end; how many wait no more."""
     held = w.held[0]
     if held.count == 0:
         return 0
@@ -89,7 +95,7 @@ def _send(events: Events, w: Wiring, head: int, n: int) -> None:
     first = w.held_words.ctypes.data + head * RECORD_MAX
     for k in range(n):
         w.links[int(w.line[0].first_session) + session_in(first + k * RECORD_MAX)].held -= 1
-    send_all(events, w, first, w.held_seqs.ctypes.data + head * 8, n)
+    send_waited(events, w, first, w.held_seqs.ctypes.data + head * 8, n)
     held = w.held[0]
     held.head = (head + n) & (len(w.held_seqs) - 1)
     held.count -= n

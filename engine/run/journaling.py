@@ -18,13 +18,15 @@ RESERVE = 16 << 20
 def journal(w: Wiring, kind: int, flags: int, batch_index: int, input_seq: int, address: int, n: int) -> int:
     """Append a frame and return its seq. Waits while no segment is ready; negative only when the run is stopped.
 
-    After a step whose outputs did not all get onto the journal nothing more does: its frames are the last.
+    A wait is noted (`waited`): what is sent next may be late. After a step whose outputs did not all get onto the
+    journal nothing more does: its frames are the last.
     """
     if w.line[0].cut != 0:
         return NOT_READY
     seq = append(w.journal, kind, flags, batch_index, input_seq, address, n)
     if seq == NOT_READY:
         w.counters[L_JOURNAL_STALLS] += 1
+        w.line[0].waited = 1
         while seq == NOT_READY and load_acquire(w.flags.ctypes.data + FLAG_STOP) == 0:
             cpu_pause()
             seq = append(w.journal, kind, flags, batch_index, input_seq, address, n)

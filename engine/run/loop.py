@@ -22,7 +22,7 @@ from engine.io.atomics import cpu_pause, load_acquire, monotonic_ns, nap, sched_
 from engine.jit import kernel
 from engine.record.records import UNIT, Template
 from engine.run.days import put_roll
-from engine.run.held import crowded, flush, release
+from engine.run.held import crowded, flush, has_room, release
 from engine.run.housekeeping import housekeeping
 from engine.run.inbox import drop_local, free_slot, next_local, put
 from engine.run.journaling import short_of_room
@@ -79,6 +79,9 @@ def duty_cycle(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
     work = release(events, w)
     if crowded(w):
         stand_still(w)
+        # What was too late to be sent has made room for what follows from that, and more of it would not be told.
+        while has_room(w) and _local_event(state, events, outbox, w):
+            work += 1
     else:
         work += _local_events(state, events, outbox, w)
         for row in range(w.line[0].n_links):
@@ -166,15 +169,22 @@ def _commands(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
 def _local_events(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
     """Take in what the driver itself has to say (see engine.run.inbox)."""
     taken = 0
-    i = next_local(w)
-    while i >= 0:
-        events.head[i].ts_recv_ns = w.line[0].clock_ns
-        if pump(state, events, i, outbox, w, tsc()) < 0:
-            break
-        drop_local(w)
+    while _local_event(state, events, outbox, w):
         taken += 1
-        i = next_local(w)
     return taken
+
+
+@kernel
+def _local_event(state: State, events: Events, outbox: Outbox, w: Wiring) -> bool:
+    """Take in the oldest of these; False where there is none, or the run was stopped at it."""
+    i = next_local(w)
+    if i < 0:
+        return False
+    events.head[i].ts_recv_ns = w.line[0].clock_ns
+    if pump(state, events, i, outbox, w, tsc()) < 0:
+        return False
+    drop_local(w)
+    return True
 
 
 @kernel

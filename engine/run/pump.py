@@ -21,7 +21,7 @@ from engine.run.bound import ADMITTED, BOOKED, DECIDE_TICKS, RISK_TICKS, step, s
 from engine.run.held import hold
 from engine.run.journaling import INPUT, OBSERVATION, OUTPUT, journal
 from engine.run.meter import measure, measure_stages, note_stages
-from engine.run.send import send_all
+from engine.run.send import send_all, send_waited
 from engine.run.transport import length_in
 from engine.run.wiring import (
     BOOK,
@@ -114,6 +114,9 @@ def _leave(events: Events, outbox: Outbox, w: Wiring) -> int:
     count = int(outbox.count[0])
     if len(w.held_seqs) > 0:
         return hold(events, w, count)
+    if w.line[0].waited != 0:
+        w.line[0].waited = 0
+        return send_waited(events, w, int(w.line[0].outbox_address), w.output_seqs.ctypes.data, count)
     return send_all(events, w, int(w.line[0].outbox_address), w.output_seqs.ctypes.data, count)
 
 

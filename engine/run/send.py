@@ -5,15 +5,19 @@ leave (no such peer, or its queue is full) is noted on the journal; a child orde
 a REJECT of the driver's own (reason NOT_SENT), because nobody else will ever report on it. A lost cancel is sent again
 by the child's timer. A client whose queue is full, or who is away, is sent what it missed from the journal
 (`engine.run.resend`).
+
+What has waited for the disk goes by way of `send_waited`: an order whose time to live is over is not sent, in the same
+way (decision 191).
 """
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from engine.core.state import FROM_CLIENT, Events
 from engine.io import zmq
-from engine.io.atomics import load_i32, load_i64, load_u16, tsc
+from engine.io.atomics import load_i32, load_i64, load_u16, monotonic_ns, tsc
 from engine.io.journal_format import LAST
 from engine.jit import kernel
 from engine.record.records import HEAD, ORDER, RECORD_MAX, UNIT, Reason, Template
@@ -22,11 +26,13 @@ from engine.run.inbox import free_slot, put
 from engine.run.journaling import OBSERVATION, journal
 from engine.run.resend import catch_up
 from engine.run.transport import hand_over, length_in
-from engine.run.wiring import ENCODE, L_DEFERRED, L_OBSERVATIONS, L_SEND_ERRORS, L_SENT, Wiring
+from engine.run.wiring import CLOCK_FEED, ENCODE, L_DEFERRED, L_OBSERVATIONS, L_SEND_ERRORS, L_SENT, Wiring
 
 _ORDER_NEW, _REJECT = int(Template.ORDER_NEW), int(Template.REJECT)
 _NOT_SENT = int(Reason.NOT_SENT)
 _UNREACHABLE = zmq.EHOSTUNREACH
+#: The errno of a record that was too late to be sent.
+_TOO_LATE = errno.ETIME
 
 
 def _offset(dtype: Any, name: str) -> int:
@@ -35,6 +41,7 @@ def _offset(dtype: Any, name: str) -> int:
 
 _TEMPLATE, _STREAM, _SEQ = (_offset(HEAD, name) for name in ("template_id", "stream_id", "stream_seq"))
 _VENUE, _ID, _INSTRUMENT, _SIDE = (_offset(ORDER, name) for name in ("venue_id", "order_id", "instrument_id", "side"))
+_DECIDED, _TTL = _offset(ORDER, "ts_event_ns"), _offset(ORDER, "ttl_ms")
 
 
 @kernel
@@ -76,6 +83,33 @@ def send_all(events: Events, w: Wiring, base: int, seqs: int, count: int) -> int
             answer(w, record)
         k = last + 1
     return sent
+
+
+@kernel
+def send_waited(events: Events, w: Wiring, base: int, seqs: int, count: int) -> int:
+    """As `send_all`, of records that have waited: an order whose time to live is over by now is not sent."""
+    line = w.line[0]
+    now_ns = int(line.clock_ns)
+    if line.clock_mode != CLOCK_FEED:  # the cycle's time may be of before the wait
+        now_ns = max(now_ns, int(monotonic_ns()) + int(line.clock_offset_ns))
+    sent, first = 0, 0
+    for k in range(count):
+        record = base + k * RECORD_MAX
+        if _expired(record, now_ns):
+            sent += send_all(events, w, base + first * RECORD_MAX, seqs + first * 8, k - first)
+            row = int(line.first_session) + session_in(record)
+            _not_sent(events, w, record, load_i64(seqs + k * 8), row, _TOO_LATE)
+            first = k + 1
+    return sent + send_all(events, w, base + first * RECORD_MAX, seqs + first * 8, count - first)
+
+
+@kernel
+def _expired(record: int, now_ns: int) -> bool:
+    """Whether the record at an address is an order to a venue whose time to live is over."""
+    if template_in(record) != _ORDER_NEW or session_in(record) < 0:
+        return False
+    ttl_ms = load_i32(record + _TTL)
+    return bool(ttl_ms > 0 and now_ns > load_i64(record + _DECIDED) + ttl_ms * 1_000_000)
 
 
 @kernel

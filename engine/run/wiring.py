@@ -51,7 +51,7 @@ LINE: Final = ints(
     "clock_mode clock_ns clock_offset_ns feed_clock_ns tsc_mul stream_epoch router n_links first_session idle"
     " threshold_ns peer_timeout_ns heartbeat_ns housekeeping_ns sampled_ns event_address outbox_address"
     " inbox_head inbox_count links_address sender catching_up input_seq halted"
-    " roll_at_ns roll_ns day_end_ns weekends began_ns patient_until_ns patience_ns long_stall short cut"
+    " roll_at_ns roll_ns day_end_ns weekends began_ns patient_until_ns patience_ns long_stall short cut waited"
 )
 #: What the loop counts about itself.
 LOOP_COUNTERS: Final = (

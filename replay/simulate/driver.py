@@ -21,7 +21,6 @@ from engine.core.limits import OUTBOX
 from engine.core.state import NONE, make_outbox, state_hash, view_events
 from engine.core.step import cancels_due, next_deadline
 from engine.io.journal_format import LAST, Kind
-from engine.io.journal_reader import End
 from engine.record.records import (
     RECORD_MAX,
     SBE_HEADER_SIZE,
@@ -35,13 +34,12 @@ from engine.record.records import (
 from engine.run import manifest as manifests
 from engine.run.bind import bind
 from engine.run.config import to_canonical_json
-from engine.run.life import REBOOT_SKIP, Life
-from engine.run.life import to_bytes as life_bytes
+from engine.run.life import REBOOT_SKIP
 from engine.run.outside import find
 from replay.simulate.disk import Disk
-from replay.simulate.reboot import Files, Found, Frame
+from replay.simulate.reboot import Files, Found, Frame, life_of
 from replay.simulate.resending import Resending
-from replay.simulate.setup import CLIENTS, DAY, Setup, config
+from replay.simulate.setup import CLIENTS, DAY, MS, Setup, config
 from replay.simulate.violation import Violation
 from replay.simulate.wire import Record, name, pack, stamped, unpack
 
@@ -156,7 +154,7 @@ class Engine:
             outputs.append(head[: int.from_bytes(head[:2], "little") + SBE_HEADER_SIZE])
         return outputs
 
-    def _finish(self, death: Death | None = None) -> None:
+    def _finish(self, death: Death | None = None, *, waited: bool = False) -> None:
         """Put what is left of the batch on the journal, then send it. Stops where no segment is ready."""
         assert self._unfinished is not None
         seq, outputs, first = self._unfinished
@@ -177,9 +175,12 @@ class Engine:
             if death is not None:
                 self._die()
             return
-        self._hand_over(last_seq, outputs, death)
+        self._hand_over(last_seq, outputs, death, waited=waited)
 
-    def _hand_over(self, last_seq: int, outputs: list[bytes], death: Death | None = None) -> None:
+    def _hand_over(
+        self, last_seq: int, outputs: list[bytes], death: Death | None = None, *, waited: bool = False
+    ) -> None:
+        """`waited` for the disk: an order whose time to live is over by now is not sent."""
         self.sent_seq = max(self.sent_seq, last_seq)
         for k, data in enumerate(outputs):
             if death is not None and k >= death.sent:
@@ -187,7 +188,9 @@ class Engine:
             session = int.from_bytes(data[12:14], "little", signed=True)
             if 0 <= session < CLIENTS:
                 self._to_client(session, data)
-            elif session >= 0 and not (self.linked[session] and self._send(session, data)):
+            elif session >= 0 and (
+                (waited and self._expired(data)) or not (self.linked[session] and self._send(session, data))
+            ):
                 self._not_sent(data)
         if death is not None:
             self._die()
@@ -228,6 +231,12 @@ class Engine:
         if session < CLIENTS:
             self.resending.down(session)
 
+    def _expired(self, data: bytes) -> bool:
+        order = unpack(data)
+        if order["template_id"] != _ORDER_NEW or order["ttl_ms"] == 0:
+            return False
+        return bool(self.clock_ns > order["ts_event_ns"] + order["ttl_ms"] * MS)
+
     def _not_sent(self, data: bytes) -> None:
         """Nobody else will ever report on an order that did not leave."""
         order = unpack(data)
@@ -259,7 +268,7 @@ class Engine:
         if not full:
             self.disk.prepare()
             if self.alive and self._unfinished is not None:
-                self._finish()
+                self._finish(waited=True)
 
     def synced(self) -> None:
         """The disk has all that is there: what waited for that is sent."""
@@ -269,7 +278,7 @@ class Engine:
         held, self._held = self._held, []
         for last_seq, outputs in held:
             if last_seq <= self.disk.synced_seq:
-                self._hand_over(last_seq, outputs)
+                self._hand_over(last_seq, outputs, waited=True)
             else:
                 self._held.append((last_seq, outputs))
 
@@ -328,7 +337,7 @@ class Engine:
         if power or self.setup.durability == "disk":
             self.synced()
         skip = (REBOOT_SKIP if power else 0) + given_up + recovery.start.watch.given_up
-        self._commit(Kind.RECOVERED, LAST, 0, -1, _life(end))
+        self._commit(Kind.RECOVERED, LAST, 0, -1, life_of(end))
         self.take(pack(Template.RECOVERED, last_seq=end.last_seq, torn_bytes=end.torn_bytes, skip=skip))
 
     def _check_prefix(self, last_seq: int, power: bool) -> None:
@@ -354,24 +363,6 @@ class Engine:
         """The record of a committed frame; None where it is none."""
         frame = self.frames[seq]
         return unpack(frame.payload) if frame.kind in (Kind.INPUT, Kind.OUTPUT) else None
-
-
-def _life(end: End) -> bytes:
-    """The payload of a RECOVERED frame: the same on every machine."""
-    return life_bytes(
-        Life(
-            number=2,
-            last_seq=end.last_seq,
-            ending=end.ending.name.lower(),
-            torn_bytes=end.torn_bytes,
-            boot_id="0" * 32,
-            clock_offset_ns=0,
-            started_utc="2018-01-02T14:30:00+00:00",
-            source_hash="simulation",
-            build_hash="simulation",
-            versions={},
-        )
-    )
 
 
 def make_manifest(setup: Setup) -> manifests.Manifest:

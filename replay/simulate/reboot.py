@@ -20,8 +20,9 @@ import msgspec
 import numpy as np
 
 from engine.io.journal_format import JournalError, Kind, segment_path
-from engine.io.journal_reader import JournalReader
+from engine.io.journal_reader import End, JournalReader
 from engine.io.journal_writer import set_aside
+from engine.run import life as lives
 from engine.run import snapshot
 from engine.run.config import Config
 from engine.run.recover import Recovery, RecoveryError, recover
@@ -194,3 +195,21 @@ def _compare(run_dir: Path, frames: list[Frame]) -> tuple[int, int]:
             must(same, _PREFIX, f"frame {frame.seq} is not as it was written")
         assert reader.end is not None, "a reader that is not live comes to an end"
         return reader.end.last_seq, reader.end.torn_bytes
+
+
+def life_of(end: End) -> bytes:
+    """The payload of a RECOVERED frame: the same on every machine."""
+    return lives.to_bytes(
+        lives.Life(
+            number=2,
+            last_seq=end.last_seq,
+            ending=end.ending.name.lower(),
+            torn_bytes=end.torn_bytes,
+            boot_id="0" * 32,
+            clock_offset_ns=0,
+            started_utc="2018-01-02T14:30:00+00:00",
+            source_hash="simulation",
+            build_hash="simulation",
+            versions={},
+        )
+    )

@@ -99,9 +99,12 @@ class World:
         self._seen.append((seq, data, outputs))
         self.ledger.step(data, outputs, self.engine.state)
 
+    def _read_clock(self) -> None:
+        self.engine.read_clock(START_NS + self.now + self.skew_ns)
+
     def give(self, data: bytes) -> bool:
         """An input for the engine, now; False where it is not there to take it."""
-        self.engine.read_clock(START_NS + self.now + self.skew_ns)
+        self._read_clock()
         template = int.from_bytes(data[2:4], "little")
         session = int.from_bytes(data[12:14], "little", signed=True)
         if template == Template.SESSION_UP and self.engine.ready:
@@ -123,7 +126,7 @@ class World:
             if due > until:
                 break
             self.now = max(self.now, due)
-            self.engine.read_clock(START_NS + self.now + self.skew_ns)
+            self._read_clock()
             if not self.engine.timer(waits=waits):
                 break
         else:
@@ -295,10 +298,12 @@ class World:
         """A disk that is nearly full makes the driver stop all orders; with room again it lets them go."""
         if event.get("told"):
             self._control({"what": "kill" if event["full"] else "live", "value": int(Reason.DISK_FULL)})
+        self._read_clock()
         self.engine.disk_full(bool(event["full"]))
 
     def _sync(self, _event: Event) -> None:
         if self.engine.alive:
+            self._read_clock()
             self.engine.synced()
 
     def _control(self, event: Event) -> None:

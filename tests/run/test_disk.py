@@ -50,7 +50,7 @@ class Loop:
     def __init__(self) -> None:
         from engine.run.bind import bind
 
-        self.config = desk_config()
+        self.config = desk_config(child_timeout_ms=3_600_000)  # what waits here is never too late
         table, self.memory = scratch_journal(64 << 20)
         self.sync: np.ndarray = np.zeros(1, dtype=journal_sync.SYNC)
         self.sync["durable_seq"] = -1

@@ -44,7 +44,7 @@ CORE: Final = r"""
 - parent.live_qty -= child.leaves_qty
 + pass
 # the last child's end wakes nobody
-@ engine.core.children:finish_child; hostile 2
+@ engine.core.children:finish_child; hostile 14
 - parent.live_children == 0 and
 + parent.live_children < 0 and
 # a timer outlives its child
@@ -118,7 +118,7 @@ CORE: Final = r"""
 - void_venue(state, v)
 + pass
 # a gap leaves the quotes good
-@ engine.core.books:admit_stream; all 2
+@ engine.core.books:admit_stream; hostile 4
 - state.counts[C_LOST_RECORDS] += lost
 -         void_venue(state, v)
 + state.counts[C_LOST_RECORDS] += lost

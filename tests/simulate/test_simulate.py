@@ -18,8 +18,8 @@ pytestmark = pytest.mark.kernel
 #: Seeds of each profile that are run here.
 SEEDS = dict.fromkeys(PROFILES, 2) | {"all": 5, "hostile": 3}
 #: SHA-256 of the journal of seed 4 with all faults, and how many inputs that were.
-JOURNAL = "8dba4f5e19762d95795cb3820eea0e4f603f23906661193600ad23c9aee79290"
-INPUTS = 285
+JOURNAL = "ec438dc2514923e05d028e41fd6da3dabaa659fc3ce71925ef14bfbca52fa818"
+INPUTS = 293
 
 
 @pytest.fixture(scope="module")
