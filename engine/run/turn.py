@@ -82,6 +82,8 @@ def turn(state: State, p: int, outbox: Outbox) -> None:
     if not is_open(state, p):
         return
     came = int(parent.phase)
+    if state.parent_orders[p].tif == _DAY and state.core[0].now_ns >= state.params[0].day_end_ns:
+        bits |= W_EXPIRE  # its timer may come later: after a stall, and where the order itself came late
     if bits & _REQUESTS:
         _requests(state, p, bits, outbox)
         if not is_open(state, p):

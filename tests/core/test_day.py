@@ -154,6 +154,31 @@ def test_a_day_that_is_not_later_is_refused(days):
     assert w.parent("a")[1].phase == RESTING
 
 
+def test_a_day_order_that_comes_after_its_days_end_is_not_routed():
+    w = World(make_config(routing={"day_end": "14:30:10"}))
+    w.now_ns += 10 * SECOND
+    w.quote(0, 9_900, 100, 10_000, 100)
+    outputs = w.new("late")
+    assert reports(outputs) == [("ACK", "late", "0", "0"), ("ACK", "late", "C", "C")]
+    assert last_report(outputs).reason == Reason.DAY_END
+    assert children(outputs) == []
+    assert sent(w.new("immediate", tif=IOC)) == [(0, 100, 10_000)]
+    assert w.drain() == []
+
+
+def test_a_day_order_whose_market_moves_before_its_timer_fires_is_not_routed():
+    """As after a stall: what came meanwhile is read before the time is looked at."""
+    w = World(make_config(routing={"day_end": "14:30:10"}))
+    w.quote(0, 9_900, 100, 10_100, 100)
+    w.new("a")
+    w.new("stays", tif=GTC)
+    assert w.parent("a")[1].phase == RESTING
+    w.now_ns += 11 * SECOND
+    outputs = w.quote(0, 9_900, 100, 10_000, 300)
+    assert ("ACK", "a", "C", "C") in reports(outputs)
+    assert [int(row.parent_id) for row in children(outputs)] == [int(w.parent("stays")[0].order_id)]
+
+
 def test_only_the_driver_rolls():
     w = World()
     outputs = w.on_session(Template.ROLL, 0, trading_day=DAY + 1)

@@ -18,6 +18,7 @@ class Routing(Controls):
     parents: dict[int, Parent]
     timers: dict[Any, tuple[int, int]]
     id_base: int
+    day_end_ns: int
     #: What a mass cancel has to do with an order, see twin_control.
     ended_in_masses: Any
     filled_in_masses: Any
@@ -54,6 +55,8 @@ class Routing(Controls):
         why, p.wake = p.wake, set()
         if p.phase == "DONE":
             return
+        if p.tif == "DAY" and self.now_ns >= self.day_end_ns:
+            why.add("EXPIRE")
         for request in ("EXPIRE", "CANCEL", "PAUSE", "REPLACE"):
             if request in why:
                 self.request(p, request)

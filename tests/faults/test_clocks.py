@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import signal
 import time
@@ -100,20 +101,42 @@ def test_an_engine_that_stood_still_for_a_minute(bench):
     stand_still(it, (*STOPS_S, 10.0, 60.0, float(os.environ.get("TICKROUTE_STOP_S", "1"))))
 
 
-def test_an_order_whose_market_or_day_has_passed_is_not_sent(bench):
+def test_an_order_whose_market_has_passed_is_not_sent(bench):
     """What waited in front of an engine that stood still is decided by the time that it is then."""
     it = bench(("peer_timeout_ms = 500", "peer_timeout_ms = 5000"), ("stale_ms = 60000", "stale_ms = 200"))
     it.start()
     it.quote(0)
+    send_while_it_stands(it, order("late", r.Side.BUY, 300, 1_570_000), 0.5)
+    last = it.take(it.client, T.ACK, 2)[-1]
+    assert last.ord_status == S.CANCELED, "immediate or cancel, and its market is of the past"
+    figures = it.stop()
+    assert figures["children_sent"] == 0
+
+
+def test_an_order_whose_day_has_passed_is_not_sent(bench):
+    """It expires without a venue having heard of it, although there is a market for it."""
+    day_end = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=8)
+    it = bench(
+        ("peer_timeout_ms = 500", "peer_timeout_ms = 5000"),
+        ('trading_day = "2030-01-02"', f'trading_day = "{day_end:%Y-%m-%d}"'),
+        ('day_end = ""', f'day_end = "{day_end:%H:%M:%S}"'),
+    )
+    it.start()
+    it.quote(0)
+    left_s = (day_end - dt.datetime.now(dt.UTC)).total_seconds()
+    send_while_it_stands(it, order("late", r.Side.BUY, 300, 1_570_000, r.Tif.DAY), max(left_s, 0.0) + 0.5)
+    last = it.take(it.client, T.ACK, 2)[-1]
+    assert (last.ord_status, last.reason) == (S.EXPIRED, r.Reason.DAY_END)
+    assert it.stop()["children_sent"] == 0
+
+
+def send_while_it_stands(it, record, seconds):
+    """Stop the engine for so long, and let a client's order arrive meanwhile."""
     it.signal(signal.SIGSTOP)
-    it.client.send(order("late", r.Side.BUY, 300, 1_570_000))
-    until_s = time.monotonic() + 0.5
+    it.client.send(record)
+    until_s = time.monotonic() + seconds
     while time.monotonic() < until_s:
         for peer in it.peers:
             peer.beat()
         time.sleep(0.001)
     it.signal(signal.SIGCONT)
-    last = it.take(it.client, T.ACK, 2)[-1]
-    assert last.ord_status == S.CANCELED, "immediate or cancel, and its market is of the past"
-    figures = it.stop()
-    assert figures["children_sent"] == 0
