@@ -187,6 +187,7 @@ def _figures(recovery: Recovery, life: Life, ready_ms: float) -> dict[str, Any]:
     return {
         "life": life.number,
         "ready_ms": round(ready_ms, 3),
+        "state_ms": round(recovery.state_ms, 3),
         "replay_ms": round(recovery.replay_ms, 3),
         "snapshot_seq": recovery.start.header.seq if recovery.start.header else None,
         "snapshot_load_ms": round(recovery.start.load_ms, 3),

@@ -8,7 +8,8 @@ leaves. Then real processes, `tickroute run`, take it up, ROUNDS times each way;
     recovery replay             events/s of that replay alone: frames checked, driven through the core, outputs compared
     recovery scan               frames/s of checking them alone, in this process: the most that a replay could reach
     recovery ready snapshot     ms from exec to ready to route with the snapshot
-    recovery state snapshot     ms from the kernels being loaded to the state being there: snapshot and tail
+    recovery state snapshot     ms from before the journal is opened to the state being there, less the kernels' load:
+                                configuration compared, tables made, snapshot, tail, the journal's end
 
 Capacities are the configuration's own; `notes` tells them. Worst case: a disk that holds the journal no longer in
 memory; the first round then is the disk's, and in `max` alone.
@@ -144,7 +145,7 @@ def _check(found: dict[str, list[dict[str, Any]]], events: int, tail: int) -> No
 def _rows(found: dict[str, list[dict[str, Any]]], scans: list[float]) -> list[Row]:
     whole, short = found["whole"], found["snapshot"]
     rates = [one["inputs_replayed"] * 1e3 / one["replay_ms"] for one in whole]
-    states = [one["snapshot_load_ms"] + one["replay_ms"] for one in short]
+    states = [one["state_ms"] for one in short]
     scan = float(np.median(scans))
     replay = Row(name="recovery replay", unit="events/s", p50=float(np.median(rates)), max=max(rates), n=len(rates))
     return [

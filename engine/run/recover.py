@@ -91,6 +91,8 @@ class Recovery(NamedTuple):
     #: The least that the engine's clock may show.
     clock_ns: int
     replay_ms: float
+    #: From before the journal was first opened to the state being there, less the kernels' load.
+    state_ms: float
     #: Keys of the configuration that the run goes on with otherwise.
     changed: dict[str, Any]
     #: Live children by the name of their venue's session: each will be asked for.
@@ -139,12 +141,13 @@ def recover(
     run_dir = Path(config.engine.run_dir)
     if (run_dir / UNFINISHED).exists():
         raise RecoveryError(f"{run_dir}: a repair was cut short; finish it with `tickroute repair {run_dir}`")
+    opened = time.perf_counter()
     run = manifest_of(run_dir)
     changed = check_config(run, config)
     check_strategy(run, config)
     start = snapshot.begin(run_dir, use=use_snapshots)
     rerun, watch = start.rerun, start.watch
-    began = time.perf_counter()
+    replaying = time.perf_counter()
     with start.reader as reader:
         reader.thorough = not lives.same_boot(watch.life)
         while (chunk := reader.read()) is not None:
@@ -158,10 +161,12 @@ def recover(
             f"{run_dir}: the engine halted itself, frame {watch.halted_seq} says why; find out, then go on with "
             "--after-halt"
         )
+    ended = time.perf_counter()
     return Recovery(
         start=start,
         clock_ns=max(watch.clock_ns, int(rerun.state.core[0].now_ns)),
-        replay_ms=(time.perf_counter() - began) * 1e3,
+        replay_ms=(ended - replaying) * 1e3,
+        state_ms=(ended - opened) * 1e3 - start.kernels_ms,
         changed=changed,
         to_reconcile=_live_children(rerun.state, config),
     )

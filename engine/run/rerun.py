@@ -8,6 +8,7 @@ Worst case: a strategy that was never bound with these sources compiles for abou
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -39,7 +40,10 @@ class Rerun:
         manifest.replayable()
         self.manifest = manifest
         self.state = manifest.initial_state()
+        began = time.perf_counter()
         self.bound = bind(manifest.strategy, manifest.sources)
+        #: What it took to have the kernels loaded, or compiled.
+        self.kernels_ms = (time.perf_counter() - began) * 1e3
         self._drive = self.bound.drive.drive
         buffer = aligned_zeros(RECORD_MAX + UNIT, np.dtype(np.uint8))
         self.events, self.outbox = view_events(buffer), make_outbox(OUTBOX)
@@ -49,7 +53,9 @@ class Rerun:
         self.place[0]["input_seq"] = -1
         self._buffer = buffer
         none = np.zeros(0, dtype=FRAME)
-        self._drive(self.state, self.events, self.outbox, self.place, 0, none)  # compiled before anyone takes the time
+        began = time.perf_counter()
+        self._drive(self.state, self.events, self.outbox, self.place, 0, none)  # loaded here, not at the first frame
+        self.kernels_ms += (time.perf_counter() - began) * 1e3
 
     def feed(self, chunk: Chunk) -> Stop | None:
         """Take the frames of a chunk, which must follow on the last one; None where all were as the core made them."""

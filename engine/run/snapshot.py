@@ -101,7 +101,10 @@ class Start(NamedTuple):
     header: Header | None
     #: Snapshots that were not used, and why.
     skipped: list[str]
+    #: From before the journal was opened to the snapshot's state being there, less the kernels' load; 0: no snapshot.
     load_ms: float
+    #: What the kernels' load took.
+    kernels_ms: float
 
 
 def folder_of(run_dir: str | Path) -> Path:
@@ -243,13 +246,14 @@ def begin(
     `oldest`: the oldest good one. JournalError, ManifestError: the journal cannot be read, or no snapshot reaches back
     to where it begins.
     """
+    began, kernels_ms = time.perf_counter(), 0.0
     reader = JournalReader(run_dir, live=live)
     try:
         run = manifests.from_bytes(reader.manifest)
         pruned, skipped = reader.first_segment > 0, list[str]()
         for path in sorted(snapshots(run_dir), reverse=not oldest) if use or pruned else ():
             rerun = Rerun(run)
-            began = time.perf_counter()
+            kernels_ms += rerun.kernels_ms
             try:
                 header = _usable(path, reader, foreign_build=pruned)
                 _check_age(path, header, most_seq, most_ns)
@@ -261,12 +265,14 @@ def begin(
             reader.close()
             rerun.place[0]["input_seq"] = header.input_seq
             watch = Watch(header.life, header.clock_ns, header.halted_seq, header.given_up)
-            return Start(placed, run, rerun, watch, header, skipped, (time.perf_counter() - began) * 1e3)
+            load_ms = (time.perf_counter() - began) * 1e3 - kernels_ms
+            return Start(placed, run, rerun, watch, header, skipped, load_ms, kernels_ms)
         if pruned:
             first = reader.path_of(reader.first_segment)
             why = f"the journal begins here, and no snapshot is good: {'; '.join(skipped) or 'there is none'}"
             raise JournalError(first, 0, why, "restore a snapshot or segments from a copy")
-        return Start(reader, run, Rerun(run), Watch.of(run), None, skipped, 0.0)
+        rerun = Rerun(run)
+        return Start(reader, run, rerun, Watch.of(run), None, skipped, 0.0, kernels_ms + rerun.kernels_ms)
     except BaseException:
         reader.close()
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 
 import msgspec
 import numpy as np
@@ -14,7 +15,9 @@ from engine.io.journal_format import JournalError, Kind, segment_path
 from engine.io.journal_reader import Ending, JournalReader
 from engine.jit import JIT
 from engine.run import manifest, snapshot
+from engine.run.bind import bind
 from engine.run.recover import FREE, OtherConfigError, RecoveryError, check_config, recover
+from engine.run.reference import build_state
 from engine.run.rerun import Rerun
 from tests.replay.desk import config, record_day
 
@@ -92,6 +95,25 @@ def test_a_closed_run_comes_back_as_it_was_from_snapshots_and_without(day, tmp_p
     assert recovery.start.header.inputs + recovery.start.rerun.inputs == whole.start.rerun.inputs
     assert whole.clock_ns == recovery.clock_ns >= int(whole.state.core[0].now_ns) > 0
     assert recovery.start.watch.__dict__ == whole.start.watch.__dict__
+
+
+def test_the_time_to_the_state_has_all_in_it_but_the_kernels(day, tmp_path, monkeypatch):
+    run_dir = copy(day, tmp_path)
+    recover(settings(run_dir))  # whatever is loaded late is loaded now
+    usual = recover(settings(run_dir)).state_ms
+
+    def slow(seconds, function):
+        def slower(*args, **kwargs):
+            time.sleep(seconds)
+            return function(*args, **kwargs)
+
+        return slower
+
+    monkeypatch.setattr("engine.run.manifest.build_state", slow(0.3, build_state))
+    monkeypatch.setattr("engine.run.rerun.bind", slow(2.0 + usual / 1e3, bind))
+    recovery = recover(settings(run_dir))
+    assert 300 <= recovery.start.load_ms <= recovery.state_ms < 2_000 + usual
+    assert recovery.replay_ms < recovery.state_ms
 
 
 def test_a_tail_cut_at_each_byte_of_the_last_frames_gives_the_exact_prefix(day, tmp_path):
