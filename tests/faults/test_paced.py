@@ -111,8 +111,8 @@ class Desk:
                 it.signal(signal.SIGSTOP)
                 began_ns, until_s = time.monotonic_ns(), time.monotonic() + stop_s
                 it.wait(lambda: time.monotonic() > until_s)
-                it.signal(signal.SIGCONT)
                 stopped_ns = began_ns, time.monotonic_ns()
+                it.signal(signal.SIGCONT)
             return not alive(pid)
 
         it.wait(done)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not JIT, reason="the engine is a compiled proces
 SLOWLY = (("peer_timeout_ms = 500", "peer_timeout_ms = 10000"), ("child_timeout_ms = 1000", "child_timeout_ms = 60000"))
 DISK = ("segment_mib = 1\n", 'segment_mib = 1\ndurability = "disk"\n')
 #: Instructions from the input's frame to behind all that an order leads to.
-WHOLE_WAY = 60_000
+WHOLE_WAY = 30_000
 #: The points of the short test; the others are in the long one.
 SHORT = [name for name in POINTS if name not in ("half-of-the-first-output", "half-of-the-last-output")]
 
