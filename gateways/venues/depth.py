@@ -32,7 +32,7 @@ from gateways.venues.taken import open_at, restore, taken_row
 _BUY, _SELL = int(Side.BUY), int(Side.SELL)
 _DELETE, _EXECUTE, _REPLACE = 2, 3, 5
 _AGGRESSOR_BUY, _AGGRESSOR_SELL = int(Flag.AGGRESSOR_BUY), int(Flag.AGGRESSOR_SELL)
-_AUCTION = int(Flag.AUCTION)
+_AUCTION, _NOT_PRINTED = int(Flag.AUCTION), int(Flag.NOT_PRINTED)
 
 
 @kernel
@@ -184,10 +184,14 @@ def on_delta(ex: Exchange, inbox: Inbox, at: int, pair_index: int, now_ns: int) 
 
 @kernel
 def _executed(ex: Exchange, inbox: Inbox, at: int, pair_index: int, side: int, px: int, qty: int, now_ns: int) -> None:
-    """An order of the record is executed. One that a TRADE told already, or at another price (a cross), fills none."""
+    """An order of the record is executed. What a TRADE told already fills none; nor does a cross, which is executed at
+    another price or not printed. An execution with a number of its own (ITCH) is its own print, no TRADE is it.
+    """
     pair, delta = ex.pairs[pair_index], inbox.delta[at]
+    if int(delta["flags"]) & _NOT_PRINTED != 0:
+        return
     exec_px = int(delta.exec_px) if delta.exec_px > 0 else px
-    if pair.print_ns == delta.ts_event_ns and pair.print_px == exec_px:
+    if delta.match_id == 0 and pair.print_ns == delta.ts_event_ns and pair.print_px == exec_px:
         told = min(int(pair.print_qty), qty)
         pair.print_qty -= told
         qty -= told

@@ -1,8 +1,8 @@
 """Where a resting order stands in the queue of its price, and what brings it forward.
 
 `queue_ahead` is the displayed size before it. It joins behind all that is open at its price then. What a print at its
-price trades beyond that fills it; a print through its price fills it whatever is before it. Then, as [simulation]
-queue says:
+price trades beyond that fills it; a print through its price fills it whatever is before it. Of either what our better
+and earlier orders took is gone. Then, as [simulation] queue says:
 
 worst         trades at the price alone bring it forward: who cancels was behind it
 proportional  of what is cancelled at the level, the share queue_ahead / level was before it (rounded down)
@@ -120,16 +120,25 @@ def _displayed(ex: Exchange, row: int) -> int:
 
 
 @kernel
-def _reached(ex: Exchange, row: int, beyond: int) -> int:
-    """Of a trade at an order's price, `beyond` its queue: what it gets. What it hides is behind all that is shown."""
+def _reached(ex: Exchange, row: int, ahead: int, beyond: int) -> int:
+    """Of a trade at an order's price, `beyond` the `ahead` before it: what it gets.
+
+    What it hides is behind all that is shown there, of our own orders too.
+    """
     order = ex.orders[row]
     if order.display_qty == 0 or beyond <= order.shown_qty:
         return beyond
     shown = _displayed(ex, row)
     if shown == QUEUE_UNKNOWN:
         return int(order.shown_qty)
-    behind = max(shown - int(order.queue_ahead), 0)
-    return int(order.shown_qty) + max(beyond - int(order.shown_qty) - behind, 0)
+    last, behind, other = max(shown, ahead), 0, int(order.next)
+    while other >= 0 and ex.orders[other].px == order.px:
+        one = ex.orders[other]
+        if one.queue_ahead != QUEUE_UNKNOWN and one.printed != ex.core[0].prints:
+            last = max(last, int(one.queue_ahead))
+            behind += min(int(one.shown_qty), int(one.leaves_qty))
+        other = int(one.next)
+    return int(order.shown_qty) + max(beyond - int(order.shown_qty) - behind - (last - ahead), 0)
 
 
 @kernel
@@ -146,8 +155,11 @@ def _show_more(ex: Exchange, row: int, traded: int) -> None:
 
 @kernel
 def trade_through(ex: Exchange, row: int, px: int, traded: int, now_ns: int) -> None:
-    """Fill resting orders of one side, from the best (`row`) on, against a recorded trade of `traded` at `px`."""
-    left = traded
+    """Fill resting orders of one side, from the best (`row`) on, against a recorded trade of `traded` at `px`.
+
+    What our better and earlier orders take of it does not reach the others.
+    """
+    left, ahead = traded, 0
     ex.core[0].prints += 1
     while row >= 0:
         order = ex.orders[row]
@@ -158,11 +170,11 @@ def trade_through(ex: Exchange, row: int, px: int, traded: int, now_ns: int) -> 
         order.printed = ex.core[0].prints
         if order.px == px:
             if order.queue_ahead != QUEUE_UNKNOWN:
-                beyond = traded - int(order.queue_ahead)
-                most = min(left, _reached(ex, row, beyond))
+                ahead = max(ahead, int(order.queue_ahead))
+                most = _reached(ex, row, ahead, left - ahead)
                 if ex.core[0].queue != EXACT:
                     order.traded_qty += traded
-                    order.queue_ahead = max(0, -beyond)
+                    order.queue_ahead = max(int(order.queue_ahead) - traded, 0)
                 shown = int(order.shown_qty)
                 done = fill_resting(ex, row, most, now_ns)
                 left -= done

@@ -88,7 +88,8 @@ DELTA: dict[str, list[int]] = {
     "venue_order": [1, 2, 3, 4, 5, 6, 7, 0],
     "new_order": [8, 9, 3],
     "exec_px": [0, 0, 0, 0, 100],
-    "flags": [0, 0, 0, Flag.MORE],
+    "match_id": [0, 0, 5],
+    "flags": [0, 0, 0, 0, Flag.MORE, Flag.NOT_PRINTED],
 }
 PRINT = {**TRADE, "flags": [0, 0, 0, Flag.AGGRESSOR_BUY, Flag.AGGRESSOR_SELL, Flag.OFF_BOOK, Flag.AUCTION]}
 #: (how often in the long days, kind, fields)

@@ -87,10 +87,10 @@ class NaiveDepth:
     def executed(self, row: Any) -> tuple[int, int, int] | None:
         """(side, price, quantity) that an ORDER_DELTA prints; None where it prints nothing."""
         order = self.orders.get(int(row["venue_order"]))
-        if row["action"] != EXECUTE or order is None:
+        if row["action"] != EXECUTE or order is None or row["flags"] & Flag.NOT_PRINTED:
             return None
         qty, px = min(int(row["qty"]), order["qty"]), int(row["exec_px"]) or order["px"]
-        if self.last_print[:2] == (px, int(row["ts_event_ns"])):
+        if not row["match_id"] and self.last_print[:2] == (px, int(row["ts_event_ns"])):
             told = min(self.last_print[2], qty)
             self.last_print = (*self.last_print[:2], self.last_print[2] - told)
             qty -= told

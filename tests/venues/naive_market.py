@@ -209,22 +209,40 @@ class Matching:
         return int(shown) if px == o["px"] else None
 
     def print(self, market: Market, side: int, px: int, traded: int) -> None:
-        left, exact = traded, self.config.simulation.queue == "exact"
+        """A trade fills our better orders, then what stands at its own price, one after the other."""
+        left, exact, here = traded, self.config.simulation.queue == "exact", []
         for o in market.best_first(side):
             if o["px"] == px and o["queue"] is not None:
-                most, shown, displayed = traded - o["queue"], o["shown"], self.displayed(market, o)
-                if o["display_qty"] and most > shown:  # what it hides is behind all that is displayed
-                    behind = traded if displayed is None else max(displayed - o["queue"], 0)
-                    most = shown + max(most - shown - behind, 0)
-                if not exact:
-                    o["traded"] += traded
-                    o["queue"] = max(0, o["queue"] - traded)
-                done = self.fill_resting(o, min(left, most))
-                left -= done
-                if o["leaves"] and done >= shown:
-                    market.resting.remove(o)
-                    self.rest(o)
-                    if displayed is not None:
-                        o["queue"] = displayed if exact else max(displayed - traded, 0)
+                here.append(o)
             elif o["px"] > px if side == Side.BUY else o["px"] < px:
                 left -= self.fill_resting(o, left)
+        for o, most in zip(here, self.shares(market, here, left), strict=True):
+            shown, displayed = o["shown"], self.displayed(market, o)
+            if not exact:
+                o["traded"] += traded
+                o["queue"] = max(0, o["queue"] - traded)
+            done = self.fill_resting(o, most)
+            if o["leaves"] and done >= shown:
+                market.resting.remove(o)
+                self.rest(o)
+                if displayed is not None:
+                    o["queue"] = displayed if exact else max(displayed - traded, 0)
+
+    def shares(self, market: Market, here: list[dict[str, Any]], left: int) -> list[int]:
+        """What each of our orders at a price gets of `left`: all that stands there is in a line, and eaten in turn."""
+        line: list[tuple[int | None, int]] = []
+        passed = 0
+        for n, o in enumerate(here):
+            line += [(None, max(o["queue"] - passed, 0)), (n, min(o["shown"], o["leaves"]))]
+            passed = max(passed, o["queue"])
+        displayed = self.displayed(market, here[0]) if here else None
+        if displayed is not None:  # what is hidden is behind all that is displayed
+            line.append((None, max(displayed - passed, 0)))
+            line += [(n, max(o["leaves"] - o["shown"], 0)) for n, o in enumerate(here) if o["display_qty"]]
+        got = [0] * len(here)
+        for whose, qty in line:
+            eaten = min(qty, left)
+            left -= eaten
+            if whose is not None:
+                got[whose] += eaten
+        return got

@@ -112,6 +112,25 @@ def test_a_trade_and_its_executions_are_one():
     assert fills(v.send(delta(3, 2, 60 * MS, qty=7))) == [(100, 7)]  # nobody told this one
 
 
+def test_an_execution_that_is_not_printed_fills_nobody():
+    """A cross at the order's own price (ITCH C, not printable): its volume is the cross's."""
+    v = venues("exact")
+    v.send(add(1, Side.BUY, 100, 20), order(9, 100, 30, **REST), add(2, Side.BUY, 100, 40, 20 * MS))
+    crossed = [delta(3, 1, 30 * MS, qty=20, flags=Flag.NOT_PRINTED), delta(3, 2, 30 * MS, qty=5, exec_px=100,
+                                                                           flags=Flag.NOT_PRINTED)]  # fmt: skip
+    assert fills(v.send(*crossed)) == []
+    assert fills(v.send(delta(3, 2, 40 * MS, qty=5))) == [(100, 5)]  # the 20 before it are gone
+
+
+def test_a_hidden_trade_is_not_the_execution_of_an_order():
+    """ITCH: P and E of one time and price are two prints, and E has a match number."""
+    v = venues("exact")
+    v.send(add(1, Side.BUY, 100, 20, 10 * MS), order(9, 101, 30, **REST))
+    told = [trade(101, 5, 30 * MS, flags=Flag.AGGRESSOR_SELL), add(2, Side.BUY, 101, 7, 30 * MS)]
+    told += [delta(3, 2, 30 * MS, qty=7, match_id=4)]
+    assert fills(v.send(*told)) == [(101, 5), (101, 7)]
+
+
 def test_exact_is_refused_where_there_are_no_orders():
     v = venues("exact")
     v.send(quote(100, 10, 101, 10))
@@ -133,6 +152,33 @@ def test_a_print_through_the_price_takes_what_is_hidden():
     v = venues()
     v.send(level(Side.BUY, 100, 20), order(1, 100, 50, display_qty=10, **REST))
     assert fills(v.send(trade(99, 60, 20 * MS))) == [(100, 50)]
+
+
+def whose(reports):
+    """Fills as (order, price, quantity)."""
+    return [(int(r.order_id), int(r.last_px), int(r.last_qty)) for r in reports if r.template_id == Template.FILL]
+
+
+@pytest.mark.parametrize("shown", [level(Side.BUY, 100, 100), quote(100, 100, 110, 10)], ids=["level", "quote"])
+def test_two_orders_do_not_both_have_what_one_print_left(shown):
+    v = venues()
+    v.send(shown, order(1, 100, 50, **REST), order(2, 100, 50, **REST))
+    assert whose(v.send(trade(100, 150, 20 * MS))) == [(1, 100, 50)]
+    assert whose(v.send(trade(100, 40, 40 * MS))) == [(2, 100, 40)]
+
+
+@pytest.mark.parametrize("shown", [level(Side.BUY, 100, 100), quote(100, 100, 110, 10)], ids=["level", "quote"])
+def test_what_our_better_order_takes_of_a_print_brings_nobody_forward(shown):
+    v = venues()
+    v.send(shown, order(1, 100, 50, **REST), order(2, 101, 50, **REST))
+    assert whose(v.send(trade(100, 160, 20 * MS))) == [(2, 101, 50), (1, 100, 10)]
+
+
+def test_what_one_order_hides_is_behind_what_another_shows():
+    """60 trade: 20 of others, 10 that each of ours shows, and 20 of the first's hidden 40."""
+    v = venues()
+    v.send(level(Side.BUY, 100, 20), order(1, 100, 50, display_qty=10, **REST), order(2, 100, 10, **REST))
+    assert whose(v.send(trade(100, 60, 20 * MS))) == [(1, 100, 30), (2, 100, 10)]
 
 
 @pytest.mark.parametrize(("display", "reason"), [(60, "IMPOSSIBLE_QTY"), (-10, "IMPOSSIBLE_QTY")])
