@@ -21,11 +21,11 @@ from engine.jit import kernel
 from engine.record.records import ExecType, Flag, Reason, Template, Tif
 from gateways.inbox import Array, Inbox, units_of
 from gateways.venues.depth import clear_depth, on_delta, on_level, on_touch, on_trade, set_unwatched
-from gateways.venues.fills import unrest
+from gateways.venues.fills import end, unrest
 from gateways.venues.flight import arrival_ns, dequeue, enqueue, give_slot, room, take_slot
 from gateways.venues.mass import begin_mass, go_on, write_mass
 from gateways.venues.matching import cross, show
-from gateways.venues.orders import end, live, on_cancel, on_new, on_replace, on_status
+from gateways.venues.orders import live, on_cancel, on_new, on_replace, on_status
 from gateways.venues.second import change, forget
 from gateways.venues.state import LEVELS, NEVER, ORDERS, RESERVE, TOUCH, UNSHOWN, Exchange
 

@@ -6,12 +6,14 @@ Worst case: a resting order whose report finds no message slot keeps its quantit
 from __future__ import annotations
 
 from engine.jit import kernel
-from engine.record.records import Liquidity, Side
-from gateways.venues.flight import room, tell_fill
+from engine.record.records import ExecType, Liquidity, OrdStatus, Side, Template
+from gateways.venues.flight import room, tell, tell_fill
 from gateways.venues.second import doubt_execution, status_of
 from gateways.venues.state import Exchange
 
 _BUY, _ADDED = int(Side.BUY), int(Liquidity.ADDED)
+_ACK, _EXEC_EXPIRED = int(Template.ACK), int(ExecType.EXPIRED)
+_CANCELED, _EXPIRED = int(OrdStatus.CANCELED), int(OrdStatus.EXPIRED)
 
 
 @kernel
@@ -47,6 +49,16 @@ def unrest(ex: Exchange, row: int) -> None:
         ex.pairs[order.pair].bids = after
     else:
         ex.pairs[order.pair].asks = after
+
+
+@kernel
+def end(ex: Exchange, row: int, exec_type: int, reason: int, request: int, now_ns: int) -> None:
+    """Take what is left of a live order off the market (cancelled or expired) and say so."""
+    unrest(ex, row)
+    order = ex.orders[row]
+    order.leaves_qty = 0
+    order.ord_status = _EXPIRED if exec_type == _EXEC_EXPIRED else _CANCELED
+    tell(ex, row, _ACK, exec_type, reason, request, now_ns)
 
 
 @kernel

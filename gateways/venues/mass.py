@@ -14,8 +14,9 @@ from engine.core.scopes import concerns, target_of
 from engine.jit import kernel
 from engine.record.records import ExecType, Reason, Template
 from gateways.inbox import Inbox
+from gateways.venues.fills import end
 from gateways.venues.flight import room
-from gateways.venues.orders import end, live
+from gateways.venues.orders import live
 from gateways.venues.state import Exchange
 
 _CANCELED, _MASS = int(ExecType.CANCELED), int(Reason.MASS_CANCEL)

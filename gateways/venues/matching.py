@@ -9,27 +9,32 @@ An order that rests fills at its own price: when the recorded opposite side come
 open there), and when trades print through it, or at it beyond its queue (gateways.venues.queue). Recorded trades are
 the market's own and so are not used up by us twice: one print fills at most its own quantity.
 
+An order that came to rest in a halt, or before anything was shown, has not met the market yet: when that is there, it
+takes as one that comes in does.
+
 Bias: the recorded market does not react to our orders. Fills of resting orders are therefore a model.
 Worst case: a pair with n resting orders costs n steps to join and, when all are hit, n fills a quote.
 """
 
 from __future__ import annotations
 
-from engine.book.ladder import rank_of
+from engine.book.ladder import best_rank, rank_of
 from engine.book.memory import NOWHERE
 from engine.jit import kernel
-from engine.record.records import Liquidity, OrdType, Side, Tif
+from engine.record.records import ExecType, Liquidity, OrdType, Reason, Side, Tif
 from gateways.venues.depth import best_open, next_open
-from gateways.venues.fills import fill, fill_resting, join_list, trades
+from gateways.venues.fills import end, fill, fill_resting, join_list, trades, unrest
 from gateways.venues.flight import room
 from gateways.venues.ids import draw, happens
 from gateways.venues.queue import after_fall, join_queue
 from gateways.venues.state import PROPORTIONAL, QUEUE_UNKNOWN, TOUCH, Exchange
-from gateways.venues.taken import open_at, use_up
+from gateways.venues.taken import open_at, taken_row, use_up
 
 _BUY = int(Side.BUY)
 _MARKET, _FOK = int(OrdType.MARKET), int(Tif.FOK)
-_REMOVED = int(Liquidity.REMOVED)
+_REMOVED, _EXEC_CANCELED = int(Liquidity.REMOVED), int(ExecType.CANCELED)
+#: Of ExecInst: the order may not take.
+POST_ONLY = 2
 #: Questions to the dice, see ids.draw.
 _IS_PHANTOM, _PHANTOM_LEFT = 3, 4
 
@@ -101,17 +106,24 @@ def _left(ex: Exchange, row: int, shown: int) -> int:
 
 @kernel
 def _take_depth(ex: Exchange, row: int, now_ns: int) -> None:
-    """Take level by level. The first fill has a message slot of the request's own, each more needs a free one."""
+    """Take level by level, as many as there are message slots for (one is left for the order's end) and rows of `taken`.
+
+    What is taken is settled before anything is.
+    """
     order, side = ex.orders[row], _opposite(ex, row)
-    limit, most = _limit_rank(ex, row, side), 1 + max(room(ex), 0)
+    limit, most = _limit_rank(ex, row, side), max(room(ex) - 1, 1)
     rank = best_open(ex, side)
     shown = open_at(ex, side, rank)
     left = _left(ex, row, shown)
     if left < shown:
         use_up(ex, side, rank, shown - left)
         rank = best_open(ex, side)
-    best, total, levels = rank, 0, 0
+    best, total, levels, free = rank, 0, 0, int(ex.core[0].taken_head)
     while rank >= limit and total < order.leaves_qty and levels < most:
+        if taken_row(ex, side, rank) < 0:
+            if free < 0:
+                break
+            free = int(ex.taken[free].next)
         total += open_at(ex, side, rank)
         levels += 1
         rank = next_open(ex, side, rank)
@@ -123,9 +135,7 @@ def _take_depth(ex: Exchange, row: int, now_ns: int) -> None:
     rank = best
     while total > 0:
         qty = min(open_at(ex, side, rank), total)
-        if not use_up(ex, side, rank, qty):
-            ex.core[0].curbed += 1
-            return
+        use_up(ex, side, rank, qty)
         total -= qty
         fill(ex, row, rank_of(side, rank), qty, _REMOVED, now_ns)
         if total > 0:
@@ -133,10 +143,23 @@ def _take_depth(ex: Exchange, row: int, now_ns: int) -> None:
 
 
 @kernel
+def _shows(ex: Exchange, side: int) -> bool:
+    """Whether the record shows anything on a side row of the books."""
+    pair = ex.pairs[side >> 1]
+    if pair.told_by != TOUCH:
+        return bool(ex.books.books[side >> 1].broken == 0 and best_rank(ex.books, side) != NOWHERE)
+    return bool((pair.bid_shown if side & 1 == 0 else pair.ask_shown) > 0)
+
+
+@kernel
 def rest(ex: Exchange, row: int) -> None:
     """Put an order into the list of its pair, behind all of the same or a better price, and into the queue there."""
     join_list(ex, row)
     join_queue(ex, row)
+    order = ex.orders[row]
+    pair_index, order.waits = int(order.pair), 0
+    if not trades(ex, pair_index) or not (_shows(ex, 2 * pair_index) or _shows(ex, 2 * pair_index + 1)):
+        order.waits = ex.pairs[pair_index].waits = 1
 
 
 @kernel
@@ -148,16 +171,31 @@ def cross(ex: Exchange, pair_index: int, now_ns: int) -> None:
     if pair.told_by != TOUCH:
         _cross_depth(ex, int(pair.bids), 2 * pair_index + 1, now_ns)
         _cross_depth(ex, int(pair.asks), 2 * pair_index, now_ns)
-        return
+    else:
+        _cross_touch(ex, pair_index, now_ns)
+    if pair.waits != 0 and room(ex) >= 1:
+        _have_met(ex, pair_index)
+
+
+@kernel
+def _cross_touch(ex: Exchange, pair_index: int, now_ns: int) -> None:
+    """As `cross`, where quotes alone are told."""
+    pair = ex.pairs[pair_index]
     row = int(pair.bids)
     while row >= 0 and pair.ask_qty > 0 and ex.orders[row].px >= pair.ask_px:
         after = int(ex.orders[row].next)
-        pair.ask_qty -= fill_resting(ex, row, int(pair.ask_qty), now_ns)
+        if ex.orders[row].waits != 0:
+            _meet(ex, row, now_ns)
+        else:
+            pair.ask_qty -= fill_resting(ex, row, int(pair.ask_qty), now_ns)
         row = after
     row = int(pair.asks)
     while row >= 0 and pair.bid_qty > 0 and ex.orders[row].px <= pair.bid_px:
         after = int(ex.orders[row].next)
-        pair.bid_qty -= fill_resting(ex, row, int(pair.bid_qty), now_ns)
+        if ex.orders[row].waits != 0:
+            _meet(ex, row, now_ns)
+        else:
+            pair.bid_qty -= fill_resting(ex, row, int(pair.bid_qty), now_ns)
         row = after
 
 
@@ -169,6 +207,10 @@ def _cross_depth(ex: Exchange, row: int, side: int, now_ns: int) -> None:
         after, rank = int(order.next), best_open(ex, side)
         if rank < rank_of(side, int(order.px)):
             return
+        if order.waits != 0:
+            _meet(ex, row, now_ns)
+            row = after
+            continue
         if not use_up(ex, side, rank, 0):
             ex.core[0].curbed += 1
             return
@@ -176,6 +218,44 @@ def _cross_depth(ex: Exchange, row: int, side: int, now_ns: int) -> None:
         use_up(ex, side, rank, done)
         if done == 0 or order.leaves_qty == 0:
             row = after
+
+
+@kernel
+def _meet(ex: Exchange, row: int, now_ns: int) -> None:
+    """The market is there that an order had to wait for, and it would execute: it takes, as one that comes in does.
+
+    A post-only one is cancelled. Among our own orders it keeps its place; without a message slot it goes on waiting.
+    """
+    order = ex.orders[row]
+    if now_ns > order.expire_ns:
+        return
+    if room(ex) < 1:
+        ex.core[0].postponed += 1
+        return
+    order.waits = 0
+    if int(order.exec_inst) & POST_ONLY != 0:
+        end(ex, row, _EXEC_CANCELED, Reason.CROSSED_QUOTE.value, 0, now_ns)
+        return
+    take(ex, row, now_ns)
+    if order.leaves_qty > 0:
+        join_queue(ex, row)
+    else:
+        unrest(ex, row)
+
+
+@kernel
+def _have_met(ex: Exchange, pair_index: int) -> None:
+    """Where the other side of a pair that trades shows something, no order waits any more: it rests."""
+    pair, waits = ex.pairs[pair_index], 0
+    for side in range(2):
+        row, met = int(pair.bids if side == 0 else pair.asks), _shows(ex, 2 * pair_index + 1 - side)
+        while row >= 0:
+            if met:
+                ex.orders[row].waits = 0
+            elif ex.orders[row].waits != 0:
+                waits = 1
+            row = int(ex.orders[row].next)
+    pair.waits = waits
 
 
 @kernel
@@ -196,13 +276,23 @@ def show(ex: Exchange, pair_index: int, bid_px: int, bid_qty: int, ask_px: int, 
 
 @kernel
 def _see_queue(ex: Exchange, side: int, px: int, shown: int, before: int) -> None:
-    """Orders that joined a price which was not displayed then are behind what is displayed there now."""
-    if ex.core[0].queue == PROPORTIONAL and before > 0:
-        after_fall(ex, side, rank_of(side, px), before, shown, max(before - shown, 0))
+    """What a quote's side says of queues: how much is displayed at its price, where it was `before`, and none better.
+
+    Orders that joined a price which was not displayed then are behind what is displayed there now. With `worst` what
+    was known of a queue stays, for a quote often comes before the trade that it follows from.
+    """
+    if shown <= 0:
         return
+    rank, share = rank_of(side, px), ex.core[0].queue == PROPORTIONAL
     row = int(ex.pairs[side >> 1].bids if side & 1 == 0 else ex.pairs[side >> 1].asks)
-    while row >= 0:
-        order = ex.orders[row]
-        if order.queue_ahead == QUEUE_UNKNOWN and order.px == px:
-            order.queue_ahead = shown
-        row = int(order.next)
+    while row >= 0 and rank_of(side, int(ex.orders[row].px)) > rank:
+        if share or ex.orders[row].queue_ahead == QUEUE_UNKNOWN:
+            ex.orders[row].queue_ahead = 0
+        row = int(ex.orders[row].next)
+    if share:
+        after_fall(ex, side, rank, before, shown, max(before - shown, 0))
+        return
+    while row >= 0 and ex.orders[row].px == px:
+        if ex.orders[row].queue_ahead == QUEUE_UNKNOWN:
+            ex.orders[row].queue_ahead = shown
+        row = int(ex.orders[row].next)

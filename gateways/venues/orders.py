@@ -11,10 +11,10 @@ from __future__ import annotations
 from engine.jit import kernel
 from engine.record.records import ExecType, OrdStatus, OrdType, Reason, Side, Template, Tif
 from engine.record.units import on_tick
-from gateways.venues.fills import unrest
+from gateways.venues.fills import end, unrest
 from gateways.venues.flight import refuse, tell
 from gateways.venues.ids import happens, splitmix64, write_id
-from gateways.venues.matching import marketable, rest, take
+from gateways.venues.matching import POST_ONLY, marketable, rest, take
 from gateways.venues.second import doubt_order, status_of
 from gateways.venues.state import EXACT, NEVER, ORDERS, Exchange
 
@@ -25,10 +25,9 @@ _BUY, _SELL, _SHORT = int(Side.BUY), int(Side.SELL), int(Side.SELL_SHORT)
 _MARKET, _LIMIT = int(OrdType.MARKET), int(OrdType.LIMIT)
 _DAY, _GTC, _IOC, _FOK = int(Tif.DAY), int(Tif.GTC), int(Tif.IOC), int(Tif.FOK)
 _NEW, _PARTIAL = int(OrdStatus.NEW), int(OrdStatus.PARTIALLY_FILLED)
-_CANCELED, _EXPIRED, _REJECTED = int(OrdStatus.CANCELED), int(OrdStatus.EXPIRED), int(OrdStatus.REJECTED)
+_REJECTED = int(OrdStatus.REJECTED)
 _EXEC_NEW, _EXEC_CANCELED, _EXEC_REPLACED = int(ExecType.NEW), int(ExecType.CANCELED), int(ExecType.REPLACED)
-_EXEC_EXPIRED, _EXEC_REJECTED, _EXEC_STATUS = int(ExecType.EXPIRED), int(ExecType.REJECTED), int(ExecType.ORDER_STATUS)
-_POST_ONLY = 2
+_EXEC_REJECTED, _EXEC_STATUS = int(ExecType.REJECTED), int(ExecType.ORDER_STATUS)
 #: Of INSTRUMENT_STATUS.
 _CLOSED = 2
 #: Questions to the dice, see ids.draw.
@@ -100,8 +99,8 @@ def _same(ex: Exchange, message: int, row: int) -> bool:
     return bool(
         new.px == old.first_px
         and new.qty == old.first_qty
-        and new.min_qty == old.min_qty
-        and new.display_qty == old.display_qty
+        and new.min_qty == old.first_min
+        and new.display_qty == old.first_display
         and new.instrument_id == old.instrument_id
         and new.venue_id == old.venue_id
         and new.side == old.side
@@ -127,8 +126,8 @@ def _remember(ex: Exchange, message: int, place: int, pair_index: int) -> int:
     order.cum_qty = 0
     order.busted_qty = 0
     order.executions = 0
-    order.min_qty = new.min_qty
-    order.display_qty = new.display_qty
+    order.min_qty = order.first_min = new.min_qty
+    order.display_qty = order.first_display = new.display_qty
     order.shown_qty = new.qty
     order.expire_ns = NEVER
     if new.ttl_ms > 0:
@@ -145,20 +144,10 @@ def _remember(ex: Exchange, message: int, place: int, pair_index: int) -> int:
     order.tif = new.tif
     order.exec_inst = new["flags"]
     order.ord_status = _NEW
-    order.resting = 0
+    order.resting = order.waits = 0
     order.muted = happens(venue.seed, new.order_id, _IS_MUTED, venue.lost_ack_ppm)
     venue.muted += order.muted
     return row
-
-
-@kernel
-def end(ex: Exchange, row: int, exec_type: int, reason: int, request: int, now_ns: int) -> None:
-    """Take what is left of a live order off the market (cancelled or expired) and say so."""
-    unrest(ex, row)
-    order = ex.orders[row]
-    order.leaves_qty = 0
-    order.ord_status = _EXPIRED if exec_type == _EXEC_EXPIRED else _CANCELED
-    tell(ex, row, _ACK, exec_type, reason, request, now_ns)
 
 
 @kernel
@@ -203,7 +192,7 @@ def on_new(ex: Exchange, message: int, now_ns: int) -> int:
     reason = fault(ex, message, pair_index)
     if reason == 0 and _late(ex, message, now_ns):
         reason = Reason.TTL_EXPIRED.value
-    if reason == 0 and (int(new["flags"]) & _POST_ONLY) != 0 and marketable(ex, row):
+    if reason == 0 and (int(new["flags"]) & POST_ONLY) != 0 and marketable(ex, row):
         reason = Reason.CROSSED_QUOTE.value
     if reason == 0 and happens(venue.seed, new.order_id, _IS_REFUSED, venue.reject_ppm):
         reason = Reason.SIMULATED.value
@@ -272,31 +261,50 @@ def _refusal_of_replace(ex: Exchange, message: int, row: int, now_ns: int) -> in
 
 
 @kernel
+def _keeps_place(ex: Exchange, message: int, row: int) -> bool:
+    """Whether a replace leaves an order where it is: its price stays, it is for no more, and displays no more."""
+    request, order = ex.requests[message], ex.orders[row]
+    if request.px != order.px or request.qty > order.qty or marketable(ex, row):
+        return False
+    shown = int(request.display_qty) if request.display_qty > 0 else int(request.qty)
+    return bool(shown <= (order.display_qty if order.display_qty > 0 else order.qty))
+
+
+@kernel
 def on_replace(ex: Exchange, message: int, now_ns: int) -> None:
-    """A replace is executed: new price and total quantity, a new place in the queue, the old time to live."""
+    """A replace is executed: new price, total, least and displayed quantity, the old time to live.
+
+    An order that has to leave its place joins the end of the queue.
+    """
     row = _find_for(ex, message)
     if row < 0:
         refuse(ex, message, Reason.UNKNOWN_ORDER.value, now_ns)
         return
     request, order = ex.requests[message], ex.orders[row]
     reason = _refusal_of_replace(ex, message, row, now_ns)
-    if reason == 0 and (int(order.exec_inst) & _POST_ONLY) != 0:
+    if reason == 0 and (int(order.exec_inst) & POST_ONLY) != 0:
         old_px = int(order.px)
         order.px = request.px
         if marketable(ex, row):
-            order.px = old_px
             reason = Reason.CROSSED_QUOTE.value
+        order.px = old_px
     if reason != 0:
         tell(ex, row, _CANCEL_REJECT, _EXEC_REJECTED, reason, _ORDER_REPLACE, now_ns)
         return
-    unrest(ex, row)
-    order.px = request.px
+    keeps = _keeps_place(ex, message, row)
+    order.px, order.min_qty, order.display_qty = request.px, request.min_qty, request.display_qty
     done = int(order.cum_qty) + int(order.busted_qty)
     order.qty = max(int(request.qty), done)
     order.leaves_qty = order.qty - done
     if order.leaves_qty == 0:
         order.ord_status = status_of(ex, row)
+    if not keeps or order.leaves_qty == 0:
+        unrest(ex, row)
     tell(ex, row, _ACK, _EXEC_REPLACED, Reason.NONE.value, _ORDER_REPLACE, now_ns)
+    if keeps:
+        most = int(order.display_qty) if order.display_qty > 0 else int(order.leaves_qty)
+        order.shown_qty = min(int(order.shown_qty), most, int(order.leaves_qty))
+        return
     if order.leaves_qty > 0:
         take(ex, row, now_ns)
     if order.leaves_qty > 0:

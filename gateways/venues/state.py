@@ -133,6 +133,7 @@ told_by       i8  TOUCH, LEVELS or ORDERS
 print_px      i8  price of the last TRADE; executions of orders at its price and time are the same ones …
 print_ns      i8  … its time …
 print_qty     i8  … and what of it is still to be told by them
+waits         i8  1: an order of its lists may wait, see `waits` of an order
 """)
 
 WORKING: Final = table("""
@@ -148,6 +149,8 @@ busted_qty    i8  filled, and taken back
 executions    i8  how often it was filled
 min_qty       i8  MinQty
 display_qty   i8  DisplayQty; 0 shows all
+first_min     i8  MinQty as it came
+first_display i8  DisplayQty as it came
 shown_qty     i8  displayed of a resting order, and not filled
 queue_ahead   i8  displayed size still before a resting order at its price
 printed       i8  number of the last print that it was looked at for
@@ -169,6 +172,7 @@ tif           i1  TimeInForce (59)
 exec_inst     i1  `flags` of ORDER, a name that np.record keeps for itself
 ord_status    i1  OrdStatus (39)
 resting       i1  1: in the list of its pair
+waits         i1  1: it came to rest while its market did not trade or showed nothing, and has not met it
 muted         i1  1: of its reports only executions leave
 """)
 

@@ -186,12 +186,21 @@ class NaiveExchange(Matching):
         if reason:
             self.tell(o, Template.CANCEL_REJECT, ExecType.REJECTED, reason, Template.ORDER_REPLACE)
             return
-        self.market(o).resting.remove(o)
+        shown_before, shown_then = o["display_qty"] or o["qty"], r["display_qty"] or r["qty"]
+        stays = r["px"] == o["px"] and r["qty"] <= o["qty"] and shown_then <= shown_before and not self.touch(o)[0]
+        if not stays:
+            self.market(o).resting.remove(o)
         o.update(px=r["px"], qty=max(r["qty"], o["cum"] + o["busted"]))
+        o.update(min_qty=r["min_qty"], display_qty=r["display_qty"])
         o["leaves"] = o["qty"] - o["cum"] - o["busted"]
         if not o["leaves"]:
             self.rank(o)
+            if stays:
+                self.market(o).resting.remove(o)
         self.tell(o, Template.ACK, ExecType.REPLACED, request=Template.ORDER_REPLACE)
+        if stays:
+            o["shown"] = min(o["shown"], o["leaves"], o["display_qty"] or o["leaves"])
+            return
         if o["leaves"]:
             self.take(o)
         if o["leaves"]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.record.records import Flag, Liquidity, OrdType, Reason, Side, Template, Tif
+from engine.record.records import ExecType, Flag, Liquidity, OrdType, Reason, Side, Template, Tif
 from gateways.venues.ids import draw, happens
 from tests.venues.naive_depth import NaiveDepth, aggressor
 
@@ -20,6 +20,10 @@ class Market:
         self.sides = {Side.BUY: [0, 0, 0], Side.SELL: [0, 0, 0]}
         self.depth = NaiveDepth(queue)
         self.resting: list[dict[str, Any]] = []
+
+    def shows(self, side: int) -> bool:
+        """Whether the record shows anything of a side."""
+        return bool(self.depth.levels[side]) if self.depth.told_by else self.sides[side][1] > 0
 
     def best_first(self, side: int) -> list[dict[str, Any]]:
         """Resting orders of a side, best price first, then in the order in which they joined."""
@@ -37,6 +41,7 @@ class Matching:
     lots: Any
     markets: list[list[Market]]
     fill: Any
+    end: Any
     fill_resting: Any
     sweep: Any
 
@@ -95,16 +100,21 @@ class Matching:
             self.fill(o, px, done, Liquidity.REMOVED)
 
     def rest(self, o: dict[str, Any]) -> None:
+        market = self.market(o)
+        o["waits"] = not self.trades(market) or not (market.shows(Side.BUY) or market.shows(Side.SELL))
+        market.resting.append(o)
+        self.place(o)
+
+    def place(self, o: dict[str, Any]) -> None:
+        """Behind what is displayed at its price."""
         o["traded"] = 0
         o["shown"] = min(o["display_qty"] or o["leaves"], o["leaves"])
         if self.market(o).depth.told_by:
             self.market(o).depth.join(o)
-            self.market(o).resting.append(o)
             return
         px, _, left = self.market(o).sides[o["book"]]
         better = o["px"] > px if o["book"] == Side.BUY else o["px"] < px
         o["queue"] = 0 if left == 0 or better else left if o["px"] == px else None
-        self.market(o).resting.append(o)
 
     # Market data
 
@@ -175,19 +185,27 @@ class Matching:
             old_px, old, _ = market.sides[side]
             if [old_px, old] != [px, qty]:
                 market.sides[side] = [px, qty, qty]
-                if proportional and px == old_px and old:
-                    market.depth.levels[side][px] = qty
-                    market.depth.moved(market.resting, side, px, old, max(old - qty, 0))
-                    del market.depth.levels[side][px]
+                if qty <= 0:
                     continue
                 for o in market.resting:
-                    if o["book"] == side and o["queue"] is None and o["px"] == px:
+                    if o["book"] == side and (o["px"] > px if side == Side.BUY else o["px"] < px):
+                        if proportional or o["queue"] is None:
+                            o["queue"] = 0  # nothing is displayed at its price
+                    elif o["book"] == side and o["px"] == px and o["queue"] is None and not proportional:
                         o["queue"] = qty
+                if proportional:
+                    market.depth.levels[side][px] = qty
+                    before = old if px == old_px else 0
+                    market.depth.moved(market.resting, side, px, before, max(before - qty, 0))
+                    del market.depth.levels[side][px]
         self.cross(market)
 
     def cross(self, market: Market) -> None:
         for side in (Side.BUY, Side.SELL):
             for o in market.best_first(side):
+                if o["waits"] and self.trades(market) and market.shows(Side.SELL if side == Side.BUY else Side.BUY):
+                    self.meet(o)
+                    continue
                 while True:
                     marketable, opposite = self.touch(o)
                     if not marketable:
@@ -200,6 +218,18 @@ class Matching:
                     if not done:
                         break
                     market.depth.use_up(opposite[0], px, done)
+
+    def meet(self, o: dict[str, Any]) -> None:
+        """An order that nobody could match when it came: now somebody can, as if it came."""
+        o["waits"] = False
+        if not self.touch(o)[0]:
+            return
+        if o["flags"] & 2:
+            self.end(o, ExecType.CANCELED, Reason.CROSSED_QUOTE)
+            return
+        self.take(o)
+        if o["leaves"]:
+            self.place(o)
 
     def displayed(self, market: Market, o: dict[str, Any]) -> int | None:
         """What the record displays at an order's price; None is not known."""
@@ -224,7 +254,8 @@ class Matching:
             done = self.fill_resting(o, most)
             if o["leaves"] and done >= shown:
                 market.resting.remove(o)
-                self.rest(o)
+                market.resting.append(o)
+                self.place(o)
                 if displayed is not None:
                     o["queue"] = displayed if exact else max(displayed - traded, 0)
 

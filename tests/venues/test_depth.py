@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from engine.record.records import RECORD_MAX, Flag, Reason, Side, Template, Tif
+from engine.record.records import RECORD_MAX, Flag, Liquidity, Reason, Side, Template, Tif
 from engine.run.config import ConfigError, Engine, Simulation
 from gateways.inbox import out_slots, units_of
 from gateways.venues.exchange import ingest, ingest_depth
 from gateways.venues.hours import sessions
-from gateways.venues.state import Depth, create
+from gateways.venues.state import RESERVE, Depth, create
 from tests.venues import days as d
 from tests.venues.test_depth_twin import HOURS, SMALL
 from tests.venues.test_exchange import MS, Venues, brief, cancel
@@ -193,9 +193,45 @@ def test_a_halt_fills_nobody():
     assert reasons(v.send(order(3, 102, 10, **REST))) == ["NONE"]  # it rests
     assert fills(v.send(trade(99, 50, 60 * MS))) == []
     assert fills(v.send(status(3, 80 * MS), trade(99, 50, 80 * MS))) == []
-    assert fills(v.send(status(0, 100 * MS))) == [(102, 10)]  # the market is locked by it when trading goes on
+    assert fills(v.send(status(0, 100 * MS))) == [(101, 10)]  # it takes when trading goes on
     assert reasons(v.send(status(2, 120 * MS), order(4, 99, 10, 120 * MS, **REST))) == ["MARKET_CLOSED"]
     assert reasons(v.send(cancel(1, 120 * MS))) == ["CLIENT_REQUEST"]
+
+
+def test_who_came_in_a_halt_takes_and_who_was_there_is_taken():
+    """Both would have 99, the older order first: it was in the book, and sells come to it."""
+    v = venues()
+    v.send(*ASKS, order(1, 100, 10, **REST), status(1, 20 * MS))
+    v.send(order(2, 100, 10, **REST), level(Side.SELL, 99, 15, 25 * MS))
+    reports = v.send(status(0, 60 * MS))
+    assert whose(reports) == [(1, 100, 10), (2, 99, 5)]
+    assert [int(r.liquidity) for r in reports] == [Liquidity.ADDED, Liquidity.REMOVED]
+
+
+def test_an_order_that_waited_takes_level_after_level():
+    v = venues()
+    v.send(order(1, 102, 50, **REST))
+    assert fills(v.send(*(level(Side.SELL, 100 + n, 10, 20 * MS, flags=Flag.MORE * (n < 4)) for n in (2, 1, 4)))) == [
+        (101, 10),
+        (102, 10),
+    ]
+
+
+def test_all_or_none_also_where_the_venue_runs_out_of_room():
+    """One level can be remembered as taken: of the second nothing is taken, and fill-or-kill takes nothing at all."""
+    v = Venues(config(Simulation(orders=64)), depth=SMALL._replace(taken=1))
+    v.send(*ASKS)
+    assert fills(v.send(order(1, 102, 30, tif=Tif.FOK))) == []
+    assert fills(v.send(order(2, 102, 30, min_qty=20))) == []
+    assert fills(v.send(order(3, 102, 30))) == [(101, 10)]
+    assert int(v.ex.core[0].curbed) == 3
+
+
+def test_a_sweep_leaves_the_message_slots_that_are_not_its_own():
+    v = Venues(config(Simulation(orders=64)), depth=SMALL, flight=1 + RESERVE)
+    v.send(*ASKS)
+    assert brief(v.send(order(1, 104, 60))) == ["ACK 00 0@104 0+60", "FILL F1 10@101 10+50", "ACK 44 0@104 10+0"]
+    assert (int(v.ex.core[0].free), int(v.ex.core[0].curbed)) == (1 + RESERVE, 1)
 
 
 def test_the_print_of_an_auction_fills_nobody():
