@@ -189,10 +189,30 @@ def _show(screen: Console, result: Result, summary: dict[str, Any]) -> None:
         cells = (f"{v['children']:,}", quantity(v["routed_qty"]), quantity(v["filled_qty"]), rate, money(v["fee"]))
         table.add_row(v["mic"], *cells)
     screen.print(table)
+    _show_losses(screen, s["losses"])
     if "compared" in s:
         _show_compared(screen, s["compared"])
     screen.print(f"\nrun      {result.run_dir}", soft_wrap=True, markup=False)
     screen.print(f"results  {result.run_dir / 'results'}", soft_wrap=True, markup=False)
+
+
+def _show_losses(screen: Console, found: dict[str, Any]) -> None:
+    """What the venues could not do; nothing where they could do all."""
+    whats = {
+        "curbed": "orders took fewer levels than there were",
+        "postponed": "fills of resting orders had to wait for a message slot",
+        "refused": "requests could not be answered",
+        "ignored": "records were of no concern",
+    }
+    parts = [f"{found[name]:,} {what}" for name, what in whats.items() if found[name]]
+    if parts:
+        screen.print(f"at venues {'; '.join(parts)}", soft_wrap=True, markup=False)
+    names = found["broken"]
+    if names:
+        which = ", ".join(names[:_MOST_SYMBOLS]) + (f" and {len(names) - _MOST_SYMBOLS:,} more" * (len(names) > _MOST_SYMBOLS))
+        screen.print("[bold red]capacity[/]  a venue had no room for all orders and levels of these books:")
+        text = f"{which}. Nothing could be taken there until the feed cleared them: play fewer instruments at a time"
+        screen.print(f"          {text}", soft_wrap=True, markup=False)
 
 
 def _show_compared(screen: Console, found: Compared) -> None:

@@ -68,6 +68,7 @@ def _changed(ex: Exchange, side: int, rank: int, before: int, cancelled: int) ->
 @kernel
 def clear_depth(ex: Exchange, pair_index: int) -> None:
     """The book of a pair is void; what was taken of it is forgotten."""
+    ex.pairs[pair_index].broke += ex.books.books[pair_index].broken
     clear_book(ex.books, pair_index)
     ex.books.books[pair_index].state = UNSHOWN
     for side in range(2 * pair_index, 2 * pair_index + 2):

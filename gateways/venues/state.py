@@ -133,6 +133,7 @@ told_by       i8  TOUCH, LEVELS or ORDERS
 print_px      i8  price of the last TRADE; executions of orders at its price and time are the same ones …
 print_ns      i8  … its time …
 print_qty     i8  … and what of it is still to be told by them
+broke         i8  counted: books that had found no room, when they were cleared
 waits         i8  1: an order of its lists may wait, see `waits` of an order
 """)
 

@@ -105,6 +105,22 @@ class Terms(NamedTuple):
         return int(self.feed_latencies[-1]) if len(self.feed_latencies) else self.feed_latency_ns
 
 
+class Losses(NamedTuple):
+    """What the venues could not do, counted.
+
+    curbed: orders that took fewer levels than there were. postponed: fills of resting orders, for want of a message
+    slot. refused: requests that nobody could answer. ignored: records of no concern to them, other kinds than they take
+    among these. broken: "MIC SYMBOL" of the books that found no room for an order or a level; nobody could take from
+    these until their feed cleared them.
+    """
+
+    curbed: int = 0
+    postponed: int = 0
+    refused: int = 0
+    ignored: int = 0
+    broken: tuple[str, ...] = ()
+
+
 class Outcome(NamedTuple):
     """What came of it: inputs by where they came from, outputs, virtual time span, seconds of this machine."""
 
@@ -118,6 +134,7 @@ class Outcome(NamedTuple):
     last_ns: int
     seconds: float
     state_hash: str
+    losses: Losses
 
     @property
     def events_per_s(self) -> int:
@@ -145,6 +162,8 @@ class Host:
         codes = sorted(range(len(config.venue)), key=lambda v: config.venue[v].code)
         self.window = Window(feed.chunks, lambda last_ns: _clears(codes, max(last_ns, feed.first_ns)))
         self._seconds = 0.0
+        #: Called when all is over, with what the venues lost known.
+        self.then: Callable[[], None] = lambda: None
 
     def _open(self, stack: ExitStack) -> None:
         if (self.run_dir / "journal").exists():
@@ -239,7 +258,16 @@ class Host:
         self._sample()
         publish(self.loop.state, self.loop.wiring)
         self._seconds = time.perf_counter() - began
+        self.then()
         return self._outcome()
+
+    def losses(self) -> Losses:
+        """What the venues could not do so far."""
+        core, pairs, books = self.exchange.core[0], self.exchange.pairs, self.exchange.books.books
+        names = (f"{venue.mic} {row.symbol}" for venue in self.config.venue for row in self.config.instrument)
+        broken = [name for n, name in enumerate(names) if pairs[n].broke > 0 or books[n].broken != 0]
+        counts = (int(core[name]) for name in Losses._fields[:-1])
+        return Losses(*counts, broken=tuple(broken))
 
     def _begin(self) -> None:
         """Clock, hellos in the order of the sessions' names, opening positions."""
@@ -347,6 +375,7 @@ class Host:
             last_ns=int(line.now_ns),
             seconds=self._seconds,
             state_hash=state_hash(self.loop.state),
+            losses=self.losses(),
         )
 
     def close(self) -> None:

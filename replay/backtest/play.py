@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -38,7 +38,6 @@ from replay.backtest.journaled import JournalFeed, is_run
 from replay.backtest.merge import merged
 from replay.backtest.settings import Backtest, FeedFile, Settings, time_ns
 from replay.backtest.streams import NO_END, Stream
-from replay.backtest.window import Array
 
 #: What a backtest played, in its run directory.
 TERMS_FILE: Final = "backtest.json"
@@ -91,19 +90,14 @@ def prepare(
     if parents is None:
         parents = _parents(config, backtest, days, streams, first_ns, signal)
     size = sum(int(day.offsets[-1]) for day in days) + sum(stream.size for stream in streams)
-    host: Host
-    feed = Feed(
-        _until_end(chain([chunk], chunks), lambda: _write_down(host, backtest, files, streams, told)),
-        first_ns,
-        size,
-        follows,
-    )
+    feed = Feed(chain([chunk], chunks), first_ns, size, follows)
     terms = Terms(backtest.feed_latency_us * 1000, backtest.tail_s * 10**9)
     if backtest.feed_latency:
         drawn = quantiles(backtest.feed_latency, backtest.feed_latency_tag, "backtest.feed_latency")
         terms = terms._replace(feed_latencies=drawn)
     host = Host(config, feed, list(parents), terms)
-    _write_down(host, backtest, files, streams, told)
+    host.then = lambda: _write_down(host, backtest, files, streams, told)
+    host.then()
     return host
 
 
@@ -195,11 +189,6 @@ def _kind(path: str | Path) -> str:
         return ""
 
 
-def _until_end(chunks: Iterator[Array], then: Callable[[], None]) -> Iterator[Array]:
-    yield from chunks
-    then()
-
-
 def _write_down(
     host: Host,
     backtest: Backtest,
@@ -207,7 +196,10 @@ def _write_down(
     streams: list[Stream | JournalFeed],
     told_of: dict[str, dict[str, Any]],
 ) -> None:
-    """RUN_DIR/backtest.json: what was played, and how fitting went; the records themselves are on the journal."""
+    """RUN_DIR/backtest.json: what was played, how fitting went, and what the venues could not do.
+
+    The records themselves are on the journal.
+    """
     fitted = told_of | {stream.told.file: msgspec.to_builtins(stream.told) for stream in streams}
     if len(host.course.follows):  # one stream, whose touches were derived as it was played
         line, found = host.course.line[0], fitted[streams[0].told.file]
@@ -222,6 +214,7 @@ def _write_down(
     told["latencies"] = [
         {"file": name, "sha256": hashlib.sha256(Path(name).read_bytes()).hexdigest()} for name in drawn
     ]
+    told["losses"] = host.losses()._asdict()
     del told["feed"]
     text = msgspec.json.format(msgspec.json.encode(told), indent=2)
     (host.run_dir / TERMS_FILE).write_bytes(text + b"\n")

@@ -161,6 +161,7 @@ class Result:
         if self.outcome is not None:
             done = self.outcome
             told |= {"seconds": done.seconds, "events_per_s": done.events_per_s, "state_hash": done.state_hash}
+            told["losses"] = done.losses._asdict() | {"broken": list(done.losses.broken)}
         return told
 
     def _repr_html_(self) -> str:

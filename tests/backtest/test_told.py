@@ -17,6 +17,8 @@ from gateways.formats.batch import taken
 from gateways.formats.fit import Fitted, Target, Wanted
 from gateways.formats.inspection import inspect
 from gateways.formats.known import open_file
+from gateways.venues.state import Depth
+from replay.backtest import host
 from tests.feeds_path import feed_path
 from tests.formats.packets_twin import pcap, udp
 
@@ -92,6 +94,21 @@ def test_a_hole_in_a_capture_is_in_the_backtest_and_in_the_report(thousand, tmp_
     assert "2 gaps in the recorded feed" in shown
     assert "<td>day.pcap</td>" in shown
     assert main(["verify", str(run)]) == 0
+
+
+def test_a_book_without_room_is_told(thousand, tmp_path, capsys, monkeypatch):
+    path, _ = thousand
+    monkeypatch.setattr(host, "Depth", lambda: Depth(2, 2, 2))
+    symbol = next(name for name in symbols_of(path) if name[0] != "#")
+    text = EXAMPLE.read_text(encoding="utf-8").replace('symbol = "XXX"', f'symbol = "{symbol}"')
+    config, run, told = tmp_path / "bt.toml", tmp_path / "run", tmp_path / "told.json"
+    config.write_text(text.replace('trading_day = "2018-01-02"', 'trading_day = "2019-12-30"'), encoding="utf-8")
+    assert main(["backtest", str(config), str(path), "--out", str(run), "--orders", "0", "--json", str(told)]) == 0
+    losses = json.loads(told.read_bytes())["losses"]
+    assert losses["broken"] == [f"XNAS {symbol}"]
+    assert json.loads((run / "backtest.json").read_bytes())["losses"] == losses
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"no room for all orders and levels of these books: XNAS {symbol}. Nothing could be taken there" in shown
 
 
 def test_crossed_touches_and_orders_that_came_twice(tmp_path, monkeypatch):
