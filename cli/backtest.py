@@ -209,7 +209,8 @@ def _show_losses(screen: Console, found: dict[str, Any]) -> None:
         screen.print(f"at venues {'; '.join(parts)}", soft_wrap=True, markup=False)
     names = found["broken"]
     if names:
-        which = ", ".join(names[:_MOST_SYMBOLS]) + (f" and {len(names) - _MOST_SYMBOLS:,} more" * (len(names) > _MOST_SYMBOLS))
+        more = len(names) - _MOST_SYMBOLS
+        which = ", ".join(names[:_MOST_SYMBOLS]) + (f" and {more:,} more" if more > 0 else "")
         screen.print("[bold red]capacity[/]  a venue had no room for all orders and levels of these books:")
         text = f"{which}. Nothing could be taken there until the feed cleared them: play fewer instruments at a time"
         screen.print(f"          {text}", soft_wrap=True, markup=False)

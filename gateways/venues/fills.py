@@ -1,4 +1,4 @@
-"""Executions at the simulated venues: what a fill does to its order, and to the list of the orders that rest.
+"""Executions at the simulated venues: what a fill or an end does to an order, and to the list of the orders that rest.
 
 Worst case: a resting order whose report finds no message slot keeps its quantity, and that is counted.
 """

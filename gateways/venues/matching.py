@@ -106,7 +106,7 @@ def _left(ex: Exchange, row: int, shown: int) -> int:
 
 @kernel
 def _take_depth(ex: Exchange, row: int, now_ns: int) -> None:
-    """Take level by level, as many as there are message slots for (one is left for the order's end) and rows of `taken`.
+    """Take level by level, as many as message slots (but one, for the order's end) and rows of `taken` are free for.
 
     What is taken is settled before anything is.
     """

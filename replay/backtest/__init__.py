@@ -21,12 +21,13 @@ import pyarrow as pa
 from engine.errors import UsageError
 from gateways.orders.parents import Parent
 from replay.backtest.compare import compare
-from replay.backtest.host import BacktestError, Outcome, Progress, Watch
+from replay.backtest.host import BacktestError, Progress, Watch
+from replay.backtest.outcome import Losses, Outcome
 from replay.backtest.play import prepare
 from replay.backtest.results import Result
 from replay.backtest.settings import changed, load
 
-__all__ = ("BacktestError", "Outcome", "Parent", "Progress", "Result", "compare", "read", "run", "sweep")
+__all__ = ("BacktestError", "Losses", "Outcome", "Parent", "Progress", "Result", "compare", "read", "run", "sweep")
 
 
 def run(

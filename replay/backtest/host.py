@@ -47,6 +47,7 @@ from gateways.venues.state import Depth, create
 from replay.backtest import course as course_file
 from replay.backtest import drive as drive_file
 from replay.backtest.course import LINE, REPORTS, Course, make_touches, with_more_touches
+from replay.backtest.outcome import Losses, Outcome, losses_of
 from replay.backtest.window import Array, Window
 from replay.written import bind_file
 
@@ -103,43 +104,6 @@ class Terms(NamedTuple):
     def longest_ns(self) -> int:
         """The longest that a record takes to the engine."""
         return int(self.feed_latencies[-1]) if len(self.feed_latencies) else self.feed_latency_ns
-
-
-class Losses(NamedTuple):
-    """What the venues could not do, counted.
-
-    curbed: orders that took fewer levels than there were. postponed: fills of resting orders, for want of a message
-    slot. refused: requests that nobody could answer. ignored: records of no concern to them, other kinds than they take
-    among these. broken: "MIC SYMBOL" of the books that found no room for an order or a level; nobody could take from
-    these until their feed cleared them.
-    """
-
-    curbed: int = 0
-    postponed: int = 0
-    refused: int = 0
-    ignored: int = 0
-    broken: tuple[str, ...] = ()
-
-
-class Outcome(NamedTuple):
-    """What came of it: inputs by where they came from, outputs, virtual time span, seconds of this machine."""
-
-    market: int
-    reports: int
-    timers: int
-    parents: int
-    inputs: int
-    outputs: int
-    first_ns: int
-    last_ns: int
-    seconds: float
-    state_hash: str
-    losses: Losses
-
-    @property
-    def events_per_s(self) -> int:
-        """Inputs a second."""
-        return int(self.inputs / self.seconds) if self.seconds else 0
 
 
 class Host:
@@ -263,11 +227,7 @@ class Host:
 
     def losses(self) -> Losses:
         """What the venues could not do so far."""
-        core, pairs, books = self.exchange.core[0], self.exchange.pairs, self.exchange.books.books
-        names = (f"{venue.mic} {row.symbol}" for venue in self.config.venue for row in self.config.instrument)
-        broken = [name for n, name in enumerate(names) if pairs[n].broke > 0 or books[n].broken != 0]
-        counts = (int(core[name]) for name in Losses._fields[:-1])
-        return Losses(*counts, broken=tuple(broken))
+        return losses_of(self.exchange, self.config)
 
     def _begin(self) -> None:
         """Clock, hellos in the order of the sessions' names, opening positions."""

@@ -25,7 +25,7 @@ from engine.io.journal_format import FRAME_HEADER, Kind
 from engine.io.journal_reader import JournalReader
 from engine.run import manifest
 from engine.run.config import Config
-from replay.backtest.host import Outcome
+from replay.backtest.outcome import Outcome
 from replay.backtest.passing import Around, around, with_vwap
 from replay.backtest.schemas import HORIZONS_S, SCHEMAS
 from replay.backtest.tables import NEEDED, Tables, make

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from engine.jit import JIT
 from engine.record.records import Side, Template
 from engine.run.config import Simulation
+from gateways.venues import exchange
 from gateways.venues.state import Depth, create
 from tests.venues import days as d
 from tests.venues.naive import NaiveExchange
-from tests.venues.test_exchange_twin import CHANGED, CHANGES, END, FIELDS, Driver, check_memory
+from tests.venues.test_exchange_twin import CHANGED, CHANGES, END, FIELDS, Driver, Steps, check_memory, check_print
 from tests.venues.world import config, faulty
 
 pytestmark = pytest.mark.kernel
@@ -125,6 +126,19 @@ def test_long_days(queue, seed):
     day = d.long_day(seed, count=800, kinds=kinds)
     found, expected = both(cfg, list(d.rows_of(d.calm(day) if seed >= 2 else day)))
     assert found == expected
+
+
+@pytest.mark.parametrize("queue", ALL)
+def test_a_print_fills_no_more_than_it_traded(queue):
+    steps = Steps(configured(queue, orders=256), depth=SMALL)
+    for template, row in d.rows_of(d.calm(d.long_day(1, count=800, kinds=d.ORDERS))):
+        if template == "down":
+            exchange.sweep(steps.ex, row, exchange.SWEEP_ALL)
+        elif template == Template.TRADE:
+            steps.step(clock=int(row["ts_event_ns"][0]))
+            check_print(steps, row[0])
+        else:
+            steps.step(row)
 
 
 @pytest.mark.skipif(not JIT, reason="six long days; the twin is held to shorter ones in every mode")

@@ -228,7 +228,8 @@ def check_print(steps, row):
 
 def check_shown(rows):
     """Of a print; and between two changes of a side of a quote, fills that take it are no more than it showed."""
-    steps, shown = Steps(config(Simulation(orders=256))), {}  # (venue, instrument, whether buys take it) -> [price, size, filled of it]
+    steps = Steps(config(Simulation(orders=256)))
+    shown: dict[tuple[int, int, bool], list[int]] = {}  # (venue, instrument, buys take it): price, size, filled of it
 
     def take(filled):
         for row, qty in filled.items():
