@@ -17,10 +17,12 @@ from gateways.formats.batch import taken
 from gateways.formats.fit import Fitted, Target, Wanted
 from gateways.formats.inspection import inspect
 from gateways.formats.known import open_file
-from gateways.venues.state import Depth
+from gateways.venues.state import Depth, create
 from replay.backtest import host
+from replay.backtest.outcome import Losses, losses_of
 from tests.feeds_path import feed_path
 from tests.formats.packets_twin import pcap, udp
+from tests.venues import world
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "backtest.toml"
 T0 = 1_577_716_200_000_000_000
@@ -109,6 +111,15 @@ def test_a_book_without_room_is_told(thousand, tmp_path, capsys, monkeypatch):
     assert json.loads((run / "backtest.json").read_bytes())["losses"] == losses
     shown = " ".join(capsys.readouterr().out.split())
     assert f"no room for all orders and levels of these books: XNAS {symbol}. Nothing could be taken there" in shown
+
+
+def test_every_loss_of_the_venues_is_told():
+    config = world.config()
+    exchange = create(config)
+    for n, name in enumerate(("curbed", "postponed", "refused", "ignored")):
+        exchange.core[name] = n + 1
+    exchange.books.books["broken"][1] = exchange.pairs["broke"][2] = 1
+    assert losses_of(exchange, config) == Losses(1, 2, 3, 4, ("XNYS YYY", "BATS XXX"))
 
 
 def test_crossed_touches_and_orders_that_came_twice(tmp_path, monkeypatch):

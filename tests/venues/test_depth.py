@@ -234,6 +234,16 @@ def test_a_sweep_leaves_the_message_slots_that_are_not_its_own():
     assert (int(v.ex.core[0].free), int(v.ex.core[0].curbed)) == (1 + RESERVE, 1)
 
 
+def test_a_book_that_found_no_room_is_counted_when_it_is_cleared():
+    v = venues()
+    v.send(*ASKS)
+    v.ex.books.books["broken"][0] = 1
+    assert fills(v.send(order(1, 104, 20))) == []
+    v.send(record(Template.CLEAR, ts_event_ns=20 * MS), level(Side.SELL, 101, 10, 20 * MS))
+    assert fills(v.send(order(2, 104, 20, 30 * MS))) == [(101, 10)]
+    assert [int(n) for n in v.ex.pairs["broke"][:2]] == [1, 0]
+
+
 def test_the_print_of_an_auction_fills_nobody():
     v = venues()
     v.send(level(Side.BUY, 100, 5), order(1, 101, 10, **REST))
