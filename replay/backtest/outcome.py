@@ -50,5 +50,10 @@ def losses_of(exchange: Exchange, config: Config) -> Losses:
     core, books = exchange.core[0], exchange.books.books
     names = (f"{venue.mic} {row.symbol}" for venue in config.venue for row in config.instrument)
     rows = zip(names, exchange.pairs["broke"], books["broken"], strict=True)
-    broken = tuple(name for name, before, now in rows if before > 0 or now != 0)
-    return Losses(*(int(core[name]) for name in Losses._fields[:-1]), broken=broken)
+    return Losses(
+        curbed=int(core["curbed"]),
+        postponed=int(core["postponed"]),
+        refused=int(core["refused"]),
+        ignored=int(core["ignored"]),
+        broken=tuple(name for name, before, now in rows if before > 0 or now != 0),
+    )

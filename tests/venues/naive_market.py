@@ -17,7 +17,7 @@ class Market:
 
     def __init__(self, queue: str, venue: int) -> None:
         self.venue, self.status = venue, 0
-        self.sides = {Side.BUY: [0, 0, 0], Side.SELL: [0, 0, 0]}
+        self.sides: dict[int, list[int]] = {Side.BUY: [0, 0, 0], Side.SELL: [0, 0, 0]}
         self.depth = NaiveDepth(queue)
         self.resting: list[dict[str, Any]] = []
 
