@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.jit import JIT
-from engine.record.records import Side, Template
+from engine.record.records import Flag, Side, Template
 from engine.run.config import Simulation
 from gateways.venues import exchange
 from gateways.venues.state import Depth, create
@@ -144,9 +144,13 @@ def test_a_print_fills_no_more_than_it_traded(queue):
 @pytest.mark.skipif(not JIT, reason="six long days; the twin is held to shorter ones in every mode")
 def test_the_queue_decides():
     """The three differ, and who waits for trades alone is not filled sooner than who counts cancels too."""
+    # what is cancelled all at once waits for nothing; what is not printed moves nobody
+    printed = {name: values for name, values in d.DELTA.items() if name != "match_id"} | {"flags": [0, 0, 0, Flag.MORE]}
     kinds = [
-        row for row in d.ORDERS if row[1] != Template.MASS_CANCEL
-    ]  # what is cancelled all at once waits for nothing
+        (weight, kind, printed if kind == Template.ORDER_DELTA else fields)
+        for weight, kind, fields in d.ORDERS
+        if kind != Template.MASS_CANCEL
+    ]
     days = [list(d.rows_of(d.calm(d.long_day(seed, count=800, kinds=kinds)))) for seed in range(6)]
     filled = {}
     for queue in ALL:
