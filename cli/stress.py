@@ -1,4 +1,5 @@
-"""`tickroute stress RUN_DIR|FILE...`: the busiest recorded interval, faster and faster, until the engine falls behind.
+"""`tickroute stress RUN_DIR|FILE...`: the busiest recorded interval with its orders, faster and faster, until it is
+too much.
 
 What is played and how it is judged is in `replay.stress`, the processes in `cli.stress_bench`. Exit codes: 0; 1 where
 no rate held, or not the one that --require names; 2 for wrong use; 3 where a journal cannot be read. Worst case:
@@ -38,6 +39,10 @@ def stress(
         Path | None,
         typer.Option(help="Configuration to test; default: the run's own, or twelve US venues.", show_default=False),
     ] = None,
+    orders: Annotated[
+        Path | None,
+        typer.Option(help="Clients' orders beside files: a CSV of `tickroute send`, with times.", show_default=False),
+    ] = None,
     interval: Annotated[int, typer.Option(help="Length of the interval, ms.", min=10, max=3_600_000)] = 1000,
     rates: Annotated[
         str, typer.Option(help="Rates to try, such as 1,2,3; default: 1, 2, 4, ... until one falls behind.")
@@ -58,8 +63,9 @@ def stress(
 ) -> None:
     """Find the busiest recorded interval and play it at 1, 2, 4 ... times its pace through a real engine process.
 
-    Over the engine's real transport, with its journal, until the response to a record breaks the bound; twice, so
-    that one stall of the machine is no verdict. The headroom is the highest rate that held. docs/stress.md.
+    Market data and clients' orders, which simulated venues answer, over the engine's real transport, with its journal,
+    until the response to a record breaks the bound; twice, so that one stall of the machine is no verdict. The headroom
+    is the highest rate that held. docs/stress.md.
     """
     from cli.stress_bench import Bench
     from cli.stress_run import Plan, open_market, run
@@ -70,12 +76,16 @@ def stress(
     screen = wide_console(json)
     plan = Plan(wanted, interval, seconds, int(bound_ms * 1e6), budget)
     with readable():
-        market = open_market(source, config)
+        market = open_market(source, config, orders)
     folder = out if out is not None else Path(tempfile.mkdtemp(prefix="tickroute-stress-"))
     try:
         with stoppable(f"the engine's run is in {out}" if out is not None else "nothing is left of the test"):
             folder.mkdir(parents=True, exist_ok=True)
-            with Bench(market.config, folder.resolve(), core=core, spin=spin) as bench, byte_bar(screen) as bar:
+            orders_too = market.asked is not None
+            with (
+                Bench(market.config, folder.resolve(), core=core, spin=spin, orders=orders_too) as bench,
+                byte_bar(screen) as bar,
+            ):
                 found = run(bench, market, plan, bar)
     finally:
         if out is None:
@@ -115,8 +125,9 @@ def show(out: Console, found: Stress) -> None:
         out.print(f"peak      {peak.messages:,} in {peak.window_ms} ms ({peak.per_s:,.0f}/s), from {peak.begin_utc}")
     out.print(
         f"played    {found.interval_records:,} records of {found.interval_ms} ms, over {found.transport}, idle "
-        f"{found.idle}, journal durable to {found.durability}\n"
+        f"{found.idle}, journal durable to {found.durability}"
     )
+    out.print(f"orders    {_orders(found)}\n")
     rows = [
         (
             f"{row.times:g}x",
@@ -125,12 +136,15 @@ def show(out: Console, found: Stress) -> None:
             *_times(row.response),
             duration(row.service.p50_ns),
             duration(row.service.p99_9_ns),
+            duration(row.request_response.p99_ns or row.request_response.max_ns) if row.request_response else "",
+            f"{row.reports:,}",
             f"{row.backlog_most:,}",
             "held" if row.held else "fell behind",
         )
         for row in found.rates
     ]
-    heads = ("rate", "a second", "records", "p50", "p99", "p99.9", "max", "service p50", "p99.9", "backlog", "")
+    heads = ("rate", "a second", "records", "p50", "p99", "p99.9", "max", "service p50", "p99.9", "requests", "reports",
+             "backlog", "")  # fmt: skip
     table(out, "Response: from when a record was due to when the engine took it in", heads, rows)
     out.print(f"headroom  [bold]{_held(found)}[/]")
     if found.fell_behind_at is not None:
@@ -143,6 +157,18 @@ def _times(values: Percentiles) -> list[str]:
     from replay.stress.pictures import duration
 
     return [duration(value) for value in (values.p50_ns, values.p99_ns, values.p99_9_ns, values.max_ns)]
+
+
+def _orders(found: Stress) -> str:
+    """What of clients was played."""
+    if not found.venues:
+        return "none: market data alone were played"
+    told = f"{found.interval_requests:,} clients' requests among them, answered by {found.venues} venues"
+    if found.opening_orders:
+        told += f"; {found.opening_orders:,} orders of before are sent as it begins"
+    if found.left_out:
+        told += f"; {found.left_out:,} requests that name an order by the engine's id are left out"
+    return told
 
 
 def _held(found: Stress) -> str:

@@ -1,4 +1,4 @@
-"""A stress test from its input to its result: the market, the rates in turn, and what they came to."""
+"""A stress test from its input to its result: the market and its orders, the rates in turn, and what they came to."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import numpy as np
+
 from cli.demo_config import demo_toml
-from cli.stress_bench import Bench
+from cli.stress_bench import Bench, Turn
 from engine.errors import UsageError
 from engine.io.journal_reader import JournalReader
 from engine.jit import build_hash, source_hash
@@ -19,11 +21,14 @@ from engine.run.config_read import Document
 from engine.run.host import host_facts
 from gateways.feeds.files import read_files
 from gateways.feeds.names import Names
+from gateways.orders.parents_file import read_parents
 from replay.backtest.journaled import is_run
 from replay.report.gather import Array
 from replay.stress import interval as intervals
+from replay.stress import requests
 from replay.stress.interval import Interval
-from replay.stress.judge import judge
+from replay.stress.judge import collect, rate_of, skip
+from replay.stress.requests import Requests
 from replay.stress.structs import Rate, Stress
 from replay.times import utc_ns
 
@@ -40,12 +45,16 @@ TRIES: Final = 2
 
 
 class Market(NamedTuple):
-    """A recorded market: when its messages came, how a part of it is cut out, and the configuration to test."""
+    """A recorded market, with what clients asked for in it: when its messages came, how a part of it is cut out, and
+    the configuration to test.
+    """
 
     source: list[str]
     times_ns: Array
     cut: Callable[[int, int], Interval]
     config: Config
+    #: The requests within a part; None: market data alone are played.
+    asked: Callable[[int, int], Requests] | None
 
 
 class Plan(NamedTuple):
@@ -58,22 +67,21 @@ class Plan(NamedTuple):
     budget_s: float
 
 
-def open_market(paths: list[Path], config: Path | None) -> Market:
-    """Read what was named. JournalError, ConfigError, FeedError, UsageError: it cannot be read, or played together."""
+def open_market(paths: list[Path], config: Path | None, orders: Path | None = None) -> Market:
+    """Read what was named. JournalError, ConfigError, FeedError, ParentError, UsageError: it cannot be read, or played
+    together.
+    """
     told = load(config) if config is not None else None
     runs = [path for path in paths if is_run(path)]
     if runs and len(paths) > 1:
         raise UsageError(f"{runs[0]}: is a run, which is played alone; name one run, or files")
     if any(path.is_dir() for path in paths) and not runs:
         raise UsageError(f"{paths[0]}: is a directory without a journal; name a run, a recording, or TAQ files")
-    if runs:
-        market = _of_run(runs[0], told)
-    else:
-        settings = told if told is not None else _twelve_venues()
-        day, _ = read_files(paths, Names.of(settings))
-        market = Market(
-            [str(path) for path in paths], day.times, lambda begin, end: intervals.of_day(day, begin, end), settings
-        )
+    if runs and orders is not None:
+        raise UsageError(f"--orders {orders}: {runs[0]} is a run, whose own clients' orders are played; leave it out")
+    market = (
+        _of_run(runs[0], told) if runs else _of_files(paths, told if told is not None else _twelve_venues(), orders)
+    )
     if not len(market.times_ns):
         raise UsageError(f"{paths[0]}: has no market data; name a run or a file that has some")
     return market
@@ -84,8 +92,35 @@ def _of_run(path: Path, told: Config | None) -> Market:
         with JournalReader(path) as reader:
             told = manifest.from_bytes(reader.manifest).read_config()
     settings = told
-    times_ns = intervals.times_of_run(path, settings)
-    return Market([str(path)], times_ns, lambda begin, end: intervals.of_run(path, settings, begin, end), settings)
+    times_ns = np.concatenate([intervals.times_of_run(path, settings), requests.times_of_run(path, settings)])
+    return Market(
+        [str(path)],
+        np.sort(times_ns),
+        lambda begin, end: intervals.of_run(path, settings, begin, end),
+        settings,
+        lambda begin, end: requests.of_run(path, settings, begin, end),
+    )
+
+
+def _of_files(paths: list[Path], settings: Config, orders: Path | None) -> Market:
+    day, _ = read_files(paths, Names.of(settings))
+    source = [str(path) for path in paths]
+    if orders is None:
+        return Market(source, day.times, lambda begin, end: intervals.of_day(day, begin, end), settings, None)
+    session = next((n for n, row in enumerate(settings.session) if row.role == "client"), None)
+    if session is None:
+        raise UsageError(f"--orders {orders}: the configuration has no [[session]] of role client to send them on")
+    parents = [parent for parent in read_parents(orders, settings, day.first_ns) if parent.at_ns]
+    if not parents:
+        raise UsageError(f"--orders {orders}: no order has a time; give them one in the column `at`")
+    times_ns = np.sort(np.concatenate([day.times, [parent.at_ns for parent in parents]]))
+    return Market(
+        [*source, str(orders)],
+        times_ns,
+        lambda begin, end: intervals.of_day(day, begin, end),
+        settings,
+        lambda begin, end: requests.of_parents(parents, session, begin, end),
+    )
 
 
 def _twelve_venues() -> Config:
@@ -101,14 +136,15 @@ def run(bench: Bench, market: Market, plan: Plan, bar: Bar) -> Stress:
     """Play and judge. DemoError where the engine dies."""
     peaks = [intervals.peak(market.times_ns, window_ms) for window_ms in intervals.WINDOWS_MS]
     busiest = intervals.peak(market.times_ns, plan.interval_ms)
-    part = market.cut(busiest.begin_ns, busiest.begin_ns + plan.interval_ms * 1_000_000)
+    span = (busiest.begin_ns, busiest.begin_ns + plan.interval_ms * 1_000_000)
+    part, asked = market.cut(*span), market.asked(*span) if market.asked is not None else requests.none()
     if not part.records:
         raise UsageError(f"{market.source[0]}: the busiest interval has no quotes, trades or orders to play")
     task = bar.add_task("starting the engine (a minute of compiling the first time)", total=None)
     started = datetime.now(UTC)
     bench.ready()
     with JournalReader(bench.run_dir, live=True) as reader:
-        course = _Course(bench, part, plan, reader, lambda told: bar.update(task, **told))
+        course = _Course(bench, part, asked, plan, reader, lambda told: bar.update(task, **told))
         stopped = course.run()
     bench.stop()
     rates = list({row.times: row for row in course.rates}.values())  # of each rate the last try
@@ -124,8 +160,8 @@ def run(bench: Bench, market: Market, plan: Plan, bar: Bar) -> Stress:
         peaks=peaks,
         interval_ms=plan.interval_ms,
         interval_utc=busiest.begin_utc,
-        interval_records=part.records,
-        interval_per_s=part.records * 1000 / plan.interval_ms,
+        interval_records=part.records + asked.recorded,
+        interval_per_s=(part.records + asked.recorded) * 1000 / plan.interval_ms,
         bound_ns=plan.bound_ns,
         strategy=market.config.routing.strategy,
         idle=engine.idle,
@@ -140,6 +176,10 @@ def run(bench: Bench, market: Market, plan: Plan, bar: Bar) -> Stress:
         source_hash=source_hash(),
         build_hash=build_hash(),
         started_utc=f"{started:%Y-%m-%dT%H:%M:%SZ}",
+        interval_requests=asked.recorded,
+        opening_orders=asked.opening,
+        left_out=asked.left_out,
+        venues="simulated" if market.asked is not None and market.config.venue else "",
     )
 
 
@@ -147,9 +187,16 @@ class _Course:
     """The rates in turn; each is judged by the engine's journal before the next."""
 
     def __init__(
-        self, bench: Bench, part: Interval, plan: Plan, reader: JournalReader, tell: Callable[[dict[str, Any]], None]
+        self,
+        bench: Bench,
+        part: Interval,
+        asked: Requests,
+        plan: Plan,
+        reader: JournalReader,
+        tell: Callable[[dict[str, Any]], None],
     ) -> None:
-        self.bench, self.part, self.plan, self.reader, self.tell = bench, part, plan, reader, tell
+        self.bench, self.part, self.asked, self.plan, self.reader, self.tell = bench, part, asked, plan, reader, tell
+        self.named = 0
         self.offset_ns = manifest.from_bytes(reader.manifest).clock_offset_ns
         self.rates: list[Rate] = []
 
@@ -168,17 +215,25 @@ class _Course:
             times *= 2
 
     def _holds(self, times: float) -> bool:
-        copies = intervals.copies_for(self.part, times, self.plan.seconds, MOST_RECORDS)
-        day, begin_ns = intervals.faster(self.part, times, copies)
-        per_s = self.part.records * times * 1000 / self.plan.interval_ms
+        part, asked, bound_ns = self.part, self.asked, self.plan.bound_ns
+        copies = intervals.copies_for(part, times, self.plan.seconds, MOST_RECORDS, len(asked.times))
+        day, begin_ns = intervals.faster(part, times, copies)
+        per_s = (part.records + asked.recorded) * times * 1000 / self.plan.interval_ms
 
         def tell(now: Told) -> None:
             what = f"{times:g}x: {per_s:,.0f} records a second"
             self.tell({"completed": now.fraction, "total": 1.0, "description": what})
 
         for tries in range(1, TRIES + 1):
-            played = self.bench.play(day, times, begin_ns, tries, tell)
-            self.rates.append(judge(self.reader, played, self.offset_ns, self.plan.bound_ns))
+            load = requests.faster(asked, (part.begin_ns, part.end_ns), times, copies, self.named)
+            self.named += (int(asked.orders.max(initial=-1)) + 1) * copies
+            skip(self.reader)
+            turn = Turn(times, tries, day, load, begin_ns, int((part.end_ns - part.begin_ns) * copies / times))
+            played, taken = self.bench.play(
+                turn, self.offset_ns, tell, lambda now: collect(self.reader, now, self.offset_ns)
+            )
+            self.rates.append(rate_of(played, taken, bound_ns))
+            self.bench.settle()
             if self.rates[-1].held:
                 return True
         return False

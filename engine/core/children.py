@@ -6,7 +6,8 @@ reports.py, amend.py and changes.py (what venues say).
 Quantity comes back to the parent with a terminal report and by no other way (see reports.py). A child that does not end
 within `child_timeout_ns` is cancelled (and nothing else); an unanswered replace is asked about before; an unanswered
 cancel is sent again, `max_cancels` times; then the child is UNKNOWN: its leaves stay exposed, it is alerted, and its
-status is asked for at growing intervals until the venue says something definite.
+status is asked for at growing intervals until the venue says something definite. On a session with a limit
+(`pace_ns`) these cancels wait for it, with those of mass cancels (mass_cancel.py).
 
 Worst case: the loss of a session scans all children once.
 """
@@ -338,7 +339,8 @@ def on_child_timer(state: State, outbox: Outbox, c: int) -> None:
             arm_child(state, c, 1)
             return
     if child.cancels < params.max_cancels:
-        cancel_child(state, outbox, c)
+        if not _wait_for_pace(state, c):
+            cancel_child(state, outbox, c)
         return
     mark_unknown(state, outbox, c)
     ask_status(state, outbox, c)
@@ -346,6 +348,22 @@ def on_child_timer(state: State, outbox: Outbox, c: int) -> None:
     if tries < 6:
         child.cancels += 1
     arm_child(state, c, min(1 << (tries + 1), _MAX_WAIT))
+
+
+@kernel
+def _wait_for_pace(state: State, c: int) -> bool:
+    """Leave the cancel of child c, whose timer has fired, to the TIMER that is due now, at its session's pace; False
+    where the session has no limit."""
+    child = state.children[c]
+    line = state.sessions[int(state.venues[int(state.child_orders[c].venue_id)].session)]
+    if line.pace_ns == 0:
+        return False
+    if int(child.marks) & M_DUE == 0:
+        child.marks = int(child.marks) | M_DUE
+        line.due += 1
+    line.due_at = min(int(line.due_at), c)
+    state.core[0].mass_at_ns = state.core[0].now_ns
+    return True
 
 
 @kernel

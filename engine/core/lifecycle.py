@@ -57,7 +57,7 @@ _REJECTED, _PARTIAL = int(OrdStatus.REJECTED), int(OrdStatus.PARTIALLY_FILLED)
 _NEW, _PENDING_NEW = int(OrdStatus.NEW), int(OrdStatus.PENDING_NEW)
 
 #: Bits of a child's `marks`: its venue has accepted it; a cancel of it is unanswered; a status request about it is; a
-#: mass cancel will send it one.
+#: mass cancel, or its timer at the session's pace, will send it one.
 M_ACCEPTED, M_CANCEL, M_STATUS, M_DUE = 1, 2, 4, 8
 
 

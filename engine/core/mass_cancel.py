@@ -8,6 +8,7 @@
 
 A session with a limit (`pace_ns`) gets its cancels no faster than that, by the engine's clock: the next is due when the
 limit allows it, and a TIMER comes then. All that leaves on a session uses its limit, cancels are never blocked by it.
+Cancels that timers send on such a session (an order's venue is silent) wait in the same line: they are marked M_DUE.
 A venue whose session offers mass cancels gets one MASS_CANCEL in the place of its orders' cancels, where the scope is
 one that it can know. Immediate orders end by themselves; what is asked to be cancelled already is not asked again,
 unless its venue is silent about it.
@@ -202,7 +203,11 @@ def _note_due(state: State) -> None:
 
 @kernel
 def _send_cancels(state: State, outbox: Outbox, s: int) -> int:
-    """Send cancels on session s until its limit or the outbox ends it; when it goes on, NEVER where all are sent."""
+    """Send cancels on session s until its limit or the outbox ends it; when it goes on, NEVER where all are sent.
+
+    What was asked already has a timer, which fires when its venue is silent: without one it is to be asked again, and
+    is no cancel of a mass cancel.
+    """
     line, now_ns = state.sessions[s], int(state.core[0].now_ns)
     paced_ns = max(int(line.paced_ns), now_ns)
     c = int(line.due_at)
@@ -211,7 +216,8 @@ def _send_cancels(state: State, outbox: Outbox, s: int) -> int:
         if int(child.marks) & M_DUE == 0 or state.venues[int(state.child_orders[c].venue_id)].session != s:
             c += 1
             continue
-        if line.up == 0 or not _to_be_asked(state, c):
+        asked = not _to_be_asked(state, c)
+        if line.up == 0 or (asked and state.timer_pos[len(state.parents) + c] != NONE):
             child.marks = int(child.marks) & ~M_DUE
             line.due -= 1
             c += 1
@@ -226,7 +232,8 @@ def _send_cancels(state: State, outbox: Outbox, s: int) -> int:
         child.marks = int(child.marks) & ~M_DUE
         line.due -= 1
         cancel_child(state, outbox, c)
-        _count_cancel(state, int(child.masses))
+        if not asked:
+            _count_cancel(state, int(child.masses))
         c += 1
     line.due_at = c
     assert line.due == 0, "each cancel that is due is found behind the place of the last"

@@ -2,7 +2,7 @@
 
 A period is SLOTS - 1 whole slots and the one that runs, so what is counted covers the period and at most one slot more:
 never more than the limit within any period, at times a little less. New orders and replaces are stopped at the limit;
-cancels are counted and never stopped. A rule that is off counts nothing.
+cancels, also those of a whole scope in one message, are counted and never stopped. A rule that is off counts nothing.
 
 The throttle of Art. 15(3) of RTS 6 counts a strategy's executions in the same way; at its limit the strategy is
 latched: nothing new leaves for it until a named person enables it again. No time does that.
@@ -28,7 +28,7 @@ from engine.core.rules import (
 )
 from engine.core.state import Outbox, State
 from engine.jit import kernel
-from engine.record.records import Reason, RiskRule
+from engine.record.records import Reason, RiskRule, Scope
 
 #: Fifteen of these are no less than a second.
 SLOT_NS: Final = 66_666_667
@@ -36,6 +36,7 @@ _MASK: Final = RATE_SLOTS - 1
 _THROTTLED = int(Reason.THROTTLED)
 _SESSION_RATE, _STRATEGY_RATE = int(RiskRule.SESSION_RATE), int(RiskRule.STRATEGY_RATE)
 _INSTRUMENT_RATE = int(RiskRule.INSTRUMENT_RATE)
+_STRATEGY, _INSTRUMENT = int(Scope.STRATEGY), int(Scope.INSTRUMENT)
 
 assert SLOT_NS * _MASK >= 1_000_000_000
 
@@ -100,6 +101,18 @@ def count_message(state: State, session: int, strategy: int, instrument: int) ->
         _add(state, STRATEGY_RATES + strategy, slot)
     if state.limits[INSTRUMENTS + instrument * LIMIT_STRIDE + L_RATE] != OFF:
         _add(state, RATE_INSTRUMENTS + instrument, slot)
+
+
+@kernel
+def count_mass(state: State, session: int, scope: int, target: int) -> None:
+    """One MASS_CANCEL to a venue: a message of its session, and of the strategy or instrument that it names."""
+    slot = int(state.core[0].now_ns) // SLOT_NS
+    if state.limits[SESSION_RATES + session] != OFF:
+        _add(state, SESSION_RATES + session, slot)
+    if scope == _STRATEGY and state.limits[STRATEGY_RATES + target] != OFF:
+        _add(state, STRATEGY_RATES + target, slot)
+    if scope == _INSTRUMENT and state.limits[INSTRUMENTS + target * LIMIT_STRIDE + L_RATE] != OFF:
+        _add(state, RATE_INSTRUMENTS + target, slot)
 
 
 @kernel

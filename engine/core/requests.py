@@ -5,6 +5,8 @@ Each request of a client is answered: by an ACK once it has taken effect, or by 
 
 from __future__ import annotations
 
+from typing import Any
+
 from engine.core.admit import check_terms
 from engine.core.books import reference_px2
 from engine.core.children import wake
@@ -44,7 +46,7 @@ _X_STATUS = int(ExecType.ORDER_STATUS)
 _PAUSE, _RESUME = int(ControlAction.PAUSE), int(ControlAction.RESUME)
 _ENABLE = int(ControlAction.ENABLE)
 _R = {reason.name: int(reason) for reason in Reason}
-_R_NONE, _R_FULL, _R_DUPLICATE, _R_RISK = _R["NONE"], _R["TABLE_FULL"], _R["DUPLICATE_ORDER"], _R["RISK"]
+_R_NONE, _R_FULL, _R_DUPLICATE = _R["NONE"], _R["TABLE_FULL"], _R["DUPLICATE_ORDER"]
 _R_UNKNOWN, _R_TERMINAL, _R_KILLED = _R["UNKNOWN_ORDER"], _R["ORDER_TERMINAL"], _R["KILLED"]
 _R_CLIENT, _R_PENDING = _R["CLIENT_REQUEST"], _R["REQUEST_PENDING"]
 #: Wakes that wait for their turn and that a replace may not overtake.
@@ -81,21 +83,46 @@ def _on_replace(state: State, events: Events, i: int, p: int, outbox: Outbox) ->
     order = events.order[i]
     mine, parent = state.parent_orders[p], state.parents[p]
     instrument, px, qty = int(mine.instrument_id), int(order.px), int(order.qty)
+    rule = 0
     reason, value, limit = check_terms(state, instrument, int(mine.ord_type), px, qty)
     if reason == 0 and (_waits(state, p) or int(parent.wake) & _WAITING != 0):
         reason, value, limit = _R_PENDING, int(parent.phase), 0
     if reason == 0 and (qty > mine.qty or px > mine.px):
-        reason, value, limit = kill_of(state, mine, NONE, int(parent.session))
-        if reason == 0:
-            reason, value, limit = check_size(state, instrument, px, qty)
-        reason = _R_RISK if reason != 0 else 0
+        rule, value, limit = kill_of(state, mine, NONE, int(parent.session))
+        if rule == 0:
+            rule, value, limit = check_size(state, instrument, _size_px(state, instrument, px), qty)
+        reason = reason_of(rule) if rule != 0 else 0
     if reason != 0:
+        if rule != 0:
+            k = _copy_of(state, outbox, mine)
+            outbox.order[k].px = px
+            outbox.order[k].qty = qty
+            write_block(state, outbox, k, rule, value, limit)
         refusal(state, outbox, _REPLACE, reason, value, limit)
         refuse_request(state, outbox, p, _REPLACE, reason)
         return
     parent.new_px = px
     parent.new_qty = qty
     wake(state, p, W_REPLACE)
+
+
+@kernel
+def _size_px(state: State, instrument: int, px: int) -> int:
+    """The price at which an order's notional is taken: its limit, or of a market order the reference."""
+    return px if px > 0 else (reference_px2(state, instrument) + 1) // 2
+
+
+@kernel
+def _copy_of(state: State, outbox: Outbox, order: Any) -> int:
+    """A slot of the outbox with a client's order, which is to become a RISK_BLOCK; returns it."""
+    k = new_record(state, outbox, _ORDER_NEW, RECORD_MAX)
+    outbox.order[k] = order
+    head = outbox.head[k]
+    head.ts_event_ns = state.core[0].now_ns
+    head.ts_recv_ns = 0
+    head.stream_epoch = 0
+    head.stream_seq = 0
+    return k
 
 
 @kernel
@@ -127,20 +154,13 @@ def _on_new(state: State, events: Events, i: int, session: int, outbox: Outbox) 
         else:
             _reject_new(state, events, i, session, _R_DUPLICATE, int(state.parent_orders[p].order_id), 0, outbox)
         return
-    size_px = px if px > 0 else (reference_px2(state, instrument) + 1) // 2
     rule, value, limit = kill_of(state, order, NONE, session)
     if rule == 0:
-        rule, value, limit = check_size(state, instrument, size_px, qty)
+        rule, value, limit = check_size(state, instrument, _size_px(state, instrument, px), qty)
     if rule == 0:
         rule, value, limit = check_entry(state, events, i, session)
     if rule != 0:
-        k = new_record(state, outbox, _ORDER_NEW, RECORD_MAX)
-        outbox.order[k] = order
-        outbox.head[k].ts_event_ns = state.core[0].now_ns
-        outbox.head[k].ts_recv_ns = 0
-        outbox.head[k].stream_epoch = 0
-        outbox.head[k].stream_seq = 0
-        write_block(state, outbox, k, rule, value, limit)
+        write_block(state, outbox, _copy_of(state, outbox, order), rule, value, limit)
         _reject_new(state, events, i, session, reason_of(rule), value, limit, outbox)
         return
     p, counter = take_slot(state)

@@ -26,7 +26,7 @@ from engine.core.ids import child_slot
 from engine.core.kill import kill_of
 from engine.core.periods import extremes
 from engine.core.positions import money_of
-from engine.core.rates import check_rates, count_message, latched
+from engine.core.rates import check_rates, count_mass, count_message, latched
 from engine.core.rule_limits import limit_of, permitted
 from engine.core.rules import (
     DUPLICATES,
@@ -39,6 +39,7 @@ from engine.core.rules import (
     OFF,
     REPEATS,
 )
+from engine.core.scopes import target_of
 from engine.core.state import C_RISK_BLOCKS, NONE, Events, Outbox, State
 from engine.jit import kernel
 from engine.record.records import OrdStatus, Reason, RiskRule, Side, Template
@@ -46,7 +47,7 @@ from engine.record.units import BPS
 from engine.record.wide import OVERFLOW, mul_div
 
 _ORDER_NEW, _REPLACE, _CANCEL = int(Template.ORDER_NEW), int(Template.ORDER_REPLACE), int(Template.ORDER_CANCEL)
-_RISK_BLOCK = int(Template.RISK_BLOCK)
+_RISK_BLOCK, _MASS_CANCEL = int(Template.RISK_BLOCK), int(Template.MASS_CANCEL)
 _BUY = int(Side.BUY)
 _REJECTED = int(OrdStatus.REJECTED)
 _R_RISK, _R_KILLED, _R_THROTTLED = int(Reason.RISK), int(Reason.KILLED), int(Reason.THROTTLED)
@@ -180,8 +181,8 @@ def gate(state: State, outbox: Outbox) -> None:
             else:
                 settle(state, child_slot(state, int(outbox.order[k].order_id)))
                 _count(state, outbox, k)
-        elif template == _CANCEL:
-            _count(state, outbox, k)
+        else:
+            _count_cancel(state, outbox, k)
         k += 1
     core.gated = k
 
@@ -230,11 +231,23 @@ def _count(state: State, outbox: Outbox, k: int) -> None:
 
 
 @kernel
+def _count_cancel(state: State, outbox: Outbox, k: int) -> None:
+    """Count what is in slot k where it is a cancel, of one order or of a scope."""
+    template = outbox.head[k].template_id
+    if template == _CANCEL:
+        _count(state, outbox, k)
+    elif template == _MASS_CANCEL:
+        mass = outbox.mass_cancel[k]
+        scope = int(mass.scope)
+        target = target_of(scope, int(mass.client_id), int(mass.instrument_id), int(mass.target))
+        count_mass(state, int(outbox.head[k].stream_id), scope, target)
+
+
+@kernel
 def count_cancels(state: State, outbox: Outbox) -> None:
     """Count the cancels that were made where no strategy had its turn: by time, by reports, by a stop."""
     for k in range(int(state.core[0].gated), int(outbox.count[0])):
-        if outbox.head[k].template_id == _CANCEL:
-            _count(state, outbox, k)
+        _count_cancel(state, outbox, k)
     state.core[0].gated = outbox.count[0]
 
 

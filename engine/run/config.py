@@ -122,8 +122,8 @@ class Session(Struct, frozen=True):
     accounts: list[NonNegative] = []
     #: Whether all that a client session has is cancelled when it goes down.
     cancel_on_disconnect: bool = False
-    #: Messages a second that a venue allows on its session, and how many of them at once: mass cancels keep to it. 0 is
-    #: no limit.
+    #: Messages a second that a venue allows on its session, and how many of them at once: mass cancels, and cancels of
+    #: orders whose venue is silent, keep to it. 0 is no limit.
     messages_per_s: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     burst: Annotated[int, Meta(gt=0, le=10_000)] = 1
 

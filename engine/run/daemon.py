@@ -51,6 +51,7 @@ from engine.run.control import ControlRing, control_record, mass_cancel_record
 from engine.run.control_server import ControlServer
 from engine.run.disk_watch import AGAIN_S, DiskWatch
 from engine.run.halt import Halt, halt, write_text
+from engine.run.host import tuning
 from engine.run.life import Life, first_life
 from engine.run.links import Links
 from engine.run.mirror import Mirror
@@ -187,7 +188,8 @@ class Engine:
             self.journal, life = resume(self.recovery, self.run_dir, self._lock, synced=synced)
         else:
             offset = 0 if self.config.engine.clock == "feed" else realtime_ns() - monotonic_ns()
-            self.manifest = manifest.make(self.config, int(time.time()), offset)
+            host = tuning(self.config.engine.core)
+            self.manifest = manifest.make(self.config, int(time.time()), offset, host=host)
             text = manifest.to_bytes(self.manifest)
             size = self.config.journal.segment_mib << 20
             self.journal = JournalWriter(self.run_dir, size, text, lock=self._lock, synced=synced)

@@ -83,6 +83,28 @@ def host_facts(core: int = -1, root: Path = Path("/")) -> Facts:
     }
 
 
+#: Facts that move by themselves: of a moment, and not of how a machine is set up.
+_MOVING = ("pressure_", "steal_percent", "locked_kib", "synchronised", "offset_ns", "max_error_us", "frequency_ppm",
+           "chrony")  # fmt: skip
+
+
+def tuning(core: int = -1, root: Path = Path("/")) -> Facts:
+    """Of these facts, how the machine is set up: what a run's latencies are to be judged by. Asks no other program."""
+    core = default_core(root) if core < 0 else core
+    facts = {
+        "machine": _machine(root),
+        "boot": _boot(root, core),
+        "power": _power(root, core),
+        "clock": _clock(root),
+        "memory": _memory(root),
+        "kernel": _kernel(root),
+        "interrupts": _interrupts(root, core),
+        "container": _container(root),
+    }
+    kept = {name: {k: v for k, v in part.items() if not k.startswith(_MOVING)} for name, part in facts.items()}
+    return {"core": {"cpu": core}, **kept}
+
+
 def default_core(root: Path = Path("/")) -> int:
     """The CPU that a loop would best have: the first isolated one, else the last that this process may use."""
     isolated = parse_cpu_list(read_text(root / "sys/devices/system/cpu/isolated") or "")

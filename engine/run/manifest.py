@@ -1,8 +1,8 @@
 """The journal's first frame: everything that a replay needs, in the journal itself.
 
 Canonical JSON: the configuration whole (reference data, limits, capacities), the trading day, the engine's epoch and
-clock, the schema's version, and the hashes of sources and build. `verify` under another build says so, and does not
-call it tampering.
+clock, the schema's version, the hashes of sources and build, how the machine was set up. `verify` under another build
+says so, and does not call it tampering.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from engine.io.stats_file import boot_id
 from engine.jit import build_hash, source_hash
 from engine.record.records import SCHEMA_ID, SCHEMA_VERSION
 from engine.run import config as configuration
+from engine.run.commit import commit
 from engine.run.config import Config
 from engine.run.outside import find
 from engine.run.reference import build_state, trading_day
@@ -53,6 +54,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     #: The machine's boot at the start, 32 hex digits; zeros where the system does not say.
     boot_id: str = "0" * 32
+    #: The commit that the sources' checkout stood at; empty where they are none.
+    commit: str = ""
+    #: How the machine was set up as the run began, by section (`engine.run.host.tuning`); empty where nobody said.
+    host: dict[str, Any] = {}
 
     @property
     def older(self) -> bool:
@@ -82,8 +87,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return build_state(self.read_config(), day, self.stream_epoch, self.sources)
 
 
-def make(config: Config, stream_epoch: int, clock_offset_ns: int) -> Manifest:
-    """The manifest of a run that starts now."""
+def make(config: Config, stream_epoch: int, clock_offset_ns: int, *, host: dict[str, Any] | None = None) -> Manifest:
+    """The manifest of a run that starts now. `host`: how the machine is set up, of a live run."""
     return Manifest(
         format=FORMAT,
         schema_id=SCHEMA_ID,
@@ -99,6 +104,8 @@ def make(config: Config, stream_epoch: int, clock_offset_ns: int) -> Manifest:
         build_hash=build_hash(),
         versions=installed_versions(calendars=any(venue.calendar for venue in config.venue)),
         boot_id=boot_id().hex(),
+        commit=commit(),
+        host=host or {},
     )
 
 

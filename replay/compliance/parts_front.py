@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
+from engine.record.records import Reason
 from replay.compliance.context import Context
 from replay.compliance.document import Cell, Figure, Part, Table, column, moment
 from replay.compliance.profile import cited
 from replay.compliance.runs import RunFacts
-from replay.compliance.texts import said
+from replay.compliance.texts import listed, said
 
 
 def cover(c: Context) -> Part:
@@ -30,9 +32,13 @@ def cover(c: Context) -> Part:
         number=0,
         title="Cover",
         texts=[c.profile.title, *(f"Default of this profile: {text}." for text in c.profile.defaults)],
-        tables=[_runs(c), rules, _hosts(c), _scope(c)],
+        tables=[_runs(c), rules, _hosts(c), _scope(c), *_tuning(c)],
         figures=[],
-        missing=[said("p0.not_covered", id=r.id, asks=r.asks) for r in c.profile.rules if not r.parts],
+        missing=[
+            *(said("p0.not_covered", id=r.id, asks=r.asks) for r in c.profile.rules if not r.parts),
+            *([said("p0.no_host", runs=listed(silent))] if (silent := _without_host(c)) else []),
+            *([said("p0.no_commit", runs=listed(silent))] if (silent := _without_commit(c)) else []),
+        ],
     )
 
 
@@ -88,6 +94,9 @@ def _hosts(c: Context) -> Table:
             column("run", "run", "text", "the run"),
             column("build", "build", "hash", "hash of sources, flags, libraries and CPU of the run"),
             column("source", "sources", "hash", "SHA-256 of the sources that the run's kernels were made of"),
+            column(
+                "commit", "commit", "hash", "commit that the sources' checkout stood at; `sources` says what they were"
+            ),
             column("config_sha256", "configuration", "hash", "SHA-256 of the configuration as canonical JSON"),
             column("versions", "versions", "wide", "interpreter and libraries"),
             column("boot_id", "boot", "hash", "the machine's boot at the start; zeros where the system did not say"),
@@ -97,6 +106,7 @@ def _hosts(c: Context) -> Table:
                 r.label,
                 r.manifest.build_hash,
                 r.manifest.source_hash,
+                r.manifest.commit or None,
                 r.config_sha256,
                 ", ".join(f"{k} {v}" for k, v in sorted(r.manifest.versions.items())),
                 r.manifest.boot_id,
@@ -104,8 +114,50 @@ def _hosts(c: Context) -> Table:
             for r in c.runs
         ],
         source=c.source(),
-        note="The host's tuning is not in a journal: keep `tickroute doctor --json` beside the run.",
     )
+
+
+def _without_host(c: Context) -> list[str]:
+    return [r.label for r in c.runs if not r.manifest.host]
+
+
+def _without_commit(c: Context) -> list[str]:
+    return [r.label for r in c.runs if not r.manifest.commit]
+
+
+def _tuning(c: Context) -> list[Table]:
+    """How the runs' machines were set up: a row a fact and value, with the runs of which it is."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    known = [r for r in c.runs if r.manifest.host]
+    for r in known:
+        for section, facts in r.manifest.host.items():
+            for name, value in facts.items():
+                found.setdefault((section, name, _fact(value)), []).append(r.label)
+    if not known:
+        return []
+    return [
+        Table(
+            id="0.5",
+            title="The hosts and their tuning, as the runs began",
+            columns=[
+                column("section", "section", "text", "what the fact is about"),
+                column("fact", "fact", "text", "name of the fact, as in `tickroute doctor --json`"),
+                column("value", "value", "wide", "its value; unknown: the system did not say"),
+                column("runs", "runs", "text", "the runs of which it is"),
+            ],
+            rows=[[*key, "all" if len(runs) == len(c.runs) else listed(runs)] for key, runs in sorted(found.items())],
+            source=c.source(),
+            note=said("p0.host"),
+        )
+    ]
+
+
+def _fact(value: object) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, str):
+        return value or "not set"
+    return json.dumps(value, sort_keys=True)
 
 
 def lineage(c: Context) -> Part:
@@ -123,6 +175,10 @@ def lineage(c: Context) -> Part:
             (texts if sealed.pinned else missing).append(said(f"p1.{word}", run=r.label, signer=sealed.public_key))
     if not any(c.sealed):
         missing.append(said("p1.no_seal"))
+    for r in c.runs:
+        if r.config.retention.mib or r.config.retention.hours:
+            kept = {"mib": r.config.retention.mib, "hours": r.config.retention.hours, "first": f"{r.first_seq:,}"}
+            missing.append(said("p1.retention", run=r.label, **kept))
     return Part(
         number=1,
         title="Lineage",
@@ -146,11 +202,12 @@ def _chains(c: Context) -> Table:
             column("chain", "chain", "wide", "whether files and chain agree"),
             column("ending", "ends", "text", "closed in order, open (its writer lives or was killed), or torn"),
             column("torn_bytes", "torn bytes", "int", "bytes of frames that were never finished", "bytes"),
+            column("gaps", "gaps", "int", "holes that the engine found in the numbers of feeds and sessions; part 7"),
         ],
         rows=[
             [
                 r.label, r.first_seq, r.last_seq, f"{r.head_crc:08x}", r.chain.head or None,
-                r.chain.broken or "as its files", r.ending, r.torn_bytes,
+                r.chain.broken or "as its files", r.ending, r.torn_bytes, int(r.alerts[Reason.SEQUENCE_GAP]),
             ]
             for r in c.runs
         ],

@@ -18,7 +18,7 @@ import msgspec
 from engine.errors import TickrouteError
 from replay.compliance.document import Cell, Input, Table, column, moment, span
 from replay.compliance.texts import said
-from replay.stress.structs import Stress
+from replay.stress.structs import Rate, Stress
 
 #: What stands in the place of a run's label where a file is an input.
 LABEL: Final = "stress"
@@ -79,6 +79,9 @@ def texts(tests: Sequence[Stressed], factor: float, recorded: Recorded) -> list[
                 rate=f"{test.interval_per_s:,.0f}",
                 utc=test.interval_utc,
                 headroom=f"{test.headroom:g}" if test.headroom is not None else "no",
+                orders=said(
+                    "p12.stress_orders" if test.venues else "p12.stress_alone", n=f"{test.interval_requests:,}"
+                ),
                 why=test.why or test.stopped or "-",
                 tried=f"{len(test.rates):,} tried, {len(held):,} held",
             )
@@ -96,7 +99,7 @@ def _verdict(test: Stress, factor: float, recorded: Recorded) -> str:
     if not peak:
         return said("p12.no_peak", asked=f"{factor:g}")
     most = test.headroom or 0
-    held = max((rate.planned_per_s for rate in test.rates if rate.held and rate.times <= most), default=0.0)
+    held = max((_taken_per_s(rate) for rate in test.rates if rate.held and rate.times <= most), default=0.0)
     told = said(
         "p12.verdict",
         window=span(window_ns),
@@ -110,6 +113,11 @@ def _verdict(test: Stress, factor: float, recorded: Recorded) -> str:
         return told
     ends = {"begin": moment(recorded.begin_ns, 0), "end": moment(recorded.end_ns, 0)}
     return told + " " + said("p12.short", span=span(recorded.end_ns - recorded.begin_ns), **ends)
+
+
+def _taken_per_s(rate: Rate) -> float:
+    """Messages a second that the engine took in at a rate, as table 12.1 counts them: venues' reports among them."""
+    return rate.planned_per_s * (rate.records + rate.reports) / max(rate.records, 1)
 
 
 def table(tests: Sequence[Stressed]) -> Table:
@@ -127,6 +135,9 @@ def table(tests: Sequence[Stressed]) -> Table:
                     rate.response.p50_ns,
                     rate.response.p99_ns,
                     rate.response.p99_9_ns,
+                    rate.requests,
+                    rate.request_response.p99_9_ns if rate.request_response else None,
+                    rate.reports,
                     rate.service.p99_9_ns,
                     rate.backlog_most,
                     "held" if rate.held else rate.why,
@@ -144,6 +155,9 @@ def table(tests: Sequence[Stressed]) -> Table:
             column("response_p50_ns", "response p50", "ns", "from when a record was due to when it was taken in"),
             column("response_p99_ns", "p99", "ns", "the same, percentile 99"),
             column("response_p99_9_ns", "p99.9", "ns", "the same, percentile 99.9"),
+            column("requests", "requests", "int", "of the records, clients' requests"),
+            column("request_p99_9_ns", "their p99.9", "ns", "the same of clients' requests alone"),
+            column("reports", "reports", "int", "venues' reports that the engine took in beside them"),
             column("service_p99_9_ns", "service p99.9", "ns", "from the poll to the last send"),
             column("backlog", "backlog", "int", "records that were due and not taken in, at the most"),
             column("verdict", "verdict", "text", "held, or why it did not"),

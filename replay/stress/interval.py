@@ -125,8 +125,10 @@ def faster(interval: Interval, rate: float, copies: int) -> tuple[Recording, int
     return build(parts, interval.names), interval.begin_ns
 
 
-def copies_for(interval: Interval, rate: float, seconds: float, most: int) -> int:
-    """How often an interval is played so that it takes `seconds`, with `most` records in all; once at the least."""
+def copies_for(interval: Interval, rate: float, seconds: float, most: int, requests: int = 0) -> int:
+    """How often an interval (with so many requests) is played so that it takes `seconds`, with `most` records in all;
+    once at the least.
+    """
     span_s = (interval.end_ns - interval.begin_ns) / 1e9 / rate
     wanted = -(-seconds // span_s)
-    return max(int(min(wanted, most // max(interval.records, 1))), 1)
+    return max(int(min(wanted, most // max(interval.records + requests, 1))), 1)

@@ -56,6 +56,17 @@ class Rate(Struct, frozen=True):
     held: bool
     #: Why it did not hold; empty where it did.
     why: str
+    #: Of the records, clients' requests, and the response to these alone.
+    requests: int = 0
+    request_response: Percentiles | None = None
+    #: What they led to: orders, replaces and cancels to venues, venues' reports that the engine took in beside the
+    #: records, what clients were refused, what the risk gate blocked.
+    orders_sent: int = 0
+    reports: int = 0
+    refused: int = 0
+    risk_blocks: int = 0
+    #: Messages of the feed that the simulated venues had still to take when the last had been sent.
+    venues_behind: int = 0
 
 
 class Stress(Struct, frozen=True):
@@ -87,3 +98,10 @@ class Stress(Struct, frozen=True):
     source_hash: str
     build_hash: str
     started_utc: str
+    #: Of the interval's records, clients' requests; orders of before that they name, which were sent as it began; and
+    #: requests that could not be sent again (they name an order by the engine's id).
+    interval_requests: int = 0
+    opening_orders: int = 0
+    left_out: int = 0
+    #: Who answered orders: "simulated", or empty where market data were played alone.
+    venues: str = ""

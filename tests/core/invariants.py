@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.lifecycle import M_ACCEPTED, M_CANCEL
+from engine.core.lifecycle import M_ACCEPTED, M_CANCEL, M_DUE
 from engine.core.state import (
     COUNTERS,
     FAILED,
     FAILING,
     FREE,
     MAX_PX,
+    NEVER,
     NONE,
     OWN_STATES,
     PAUSED,
@@ -146,8 +147,8 @@ def validate(state: State, booked: Booked | None = None) -> Facts:
     """AssertionError where an invariant does not hold; what was read, for further questions."""
     facts = Facts(state)
     for rule in (
-        live_counts, family, ids, quantities, terms, work_queue, timer_heap, timer_cover, rest_lists, quotes, progress,
-        executions, exposures, rates, overrides,
+        live_counts, family, ids, quantities, terms, work_queue, timer_heap, timer_cover, cancels_due, rest_lists,
+        quotes, progress, executions, exposures, rates, overrides,
     ):  # fmt: skip
         rule(facts)
     if booked is not None:
@@ -318,7 +319,20 @@ def timer_cover(f: Facts) -> None:
         rests = order["tif"] == Tif.DAY and row["cancels"] == 0
         unanswered = row["ord_status"] in UNANSWERED
         if up and (unanswered or not rests):
-            assert first + n in f.owners, "nothing waits without end"
+            assert first + n in f.owners or row["marks"] & M_DUE, "nothing waits without end"
+
+
+def cancels_due(f: Facts) -> None:
+    """Cancels that wait for a session's pace are counted, found behind the session's place, and have a time."""
+    due: dict[int, list[int]] = {}
+    for n, row in enumerate(f.children):
+        if row["marks"] & M_DUE:
+            assert n in f.live
+            due.setdefault(int(f.state.venues[f.child_orders[n]["venue_id"]].session), []).append(n)
+    for s, line in enumerate(f.state.sessions):
+        assert line.due == len(due.get(s, []))
+        assert line.due_at <= min(due.get(s, [NEVER]))
+    assert not due or f.core["mass_at_ns"] < NEVER
 
 
 def rest_lists(f: Facts) -> None:

@@ -197,7 +197,8 @@ def test_after_a_stall_the_next_cancels_leave_and_nothing_else_happens():
     armed = int(w.state.core[0].timer_count)
     assert not w.timer(cancels_only=True)
     assert int(w.state.core[0].timer_count) == armed
-    assert of(w.timer(), Template.ORDER_CANCEL), "those that were not answered are cancelled again"
+    assert of(w.timer(), Template.ALERT) == [], "they were asked already"
+    assert of(w.advance(50 * MS), Template.ORDER_CANCEL), "those that were not answered are cancelled again"
 
 
 def test_that_one_mass_cancel_ends_gives_no_other_up():
@@ -220,6 +221,50 @@ def test_that_one_mass_cancel_ends_gives_no_other_up():
     assert (report.request_id, report.reason) == (2, 0)
     (report,) = reports(w.done(placed[0]))
     assert (report.request_id, report.reason) == (1, 0)
+
+
+def test_cancels_that_timers_send_again_keep_to_the_pace():
+    """A venue that answers nothing: each order is asked to end twice, and never faster than the session's limit."""
+    w, placed = many(40, sessions={"v1": {"messages_per_s": 100, "burst": 5}})
+    w.advance(SECOND)
+    times: dict[int, list[int]] = {}
+    for row in of(w.send(Template.MASS_CANCEL, **scoped(Scope.ALL, 0)), Template.ORDER_CANCEL):
+        times.setdefault(row.order_id, []).append(w.now_ns)
+    for _ in range(1200):
+        for row in of(w.advance(MS), Template.ORDER_CANCEL):
+            times.setdefault(row.order_id, []).append(w.now_ns)
+    assert set(times) == {child.order_id for child in placed}
+    assert {len(at) for at in times.values()} == {2}
+    every = sorted(at for both in times.values() for at in both)
+    for n, at in enumerate(every):
+        assert sum(at - SECOND // 10 < other <= at for other in every[: n + 1]) <= 10 + 5
+    (report,) = reports(w.advance(3 * SECOND))
+    assert (report.cancels, report.acknowledged, report.reason) == (40, 0, Reason.TIMEOUT), "first cancels are counted"
+
+
+def test_silent_orders_are_cancelled_at_the_pace_whatever_kind_they_are():
+    """Immediate ones too, whose venue never answered; without a limit all leave at once."""
+    for limit, at_once in (({}, 8), ({"messages_per_s": 100, "burst": 2}, 2)):
+        w = World(make_config(sessions={"v1": limit}))
+        w.offers((0, 10_000, 500))
+        placed = [children(w.new(n + 1, qty=10, tif=IOC))[0] for n in range(8)]
+        w.advance(499 * MS)
+        w.now_ns += MS
+        outputs = w.drain()
+        assert len(of(outputs, Template.ORDER_CANCEL)) == at_once
+        outputs += w.advance(100 * MS)
+        assert [row.order_id for row in of(outputs, Template.ORDER_CANCEL)] == [child.order_id for child in placed]
+
+
+def test_one_that_is_answered_while_its_cancel_waits_is_not_asked_again():
+    w, placed = many(3, sessions={"v1": {"messages_per_s": 2}})
+    w.advance(10 * SECOND)
+    assert len(of(w.cancel(1), Template.ORDER_CANCEL)) == len(of(w.cancel(2), Template.ORDER_CANCEL)) == 1
+    w.now_ns += 500 * MS
+    assert not of(w.timer(), Template.ORDER_CANCEL)
+    w.done(placed[0])
+    later = of(w.advance(800 * MS), Template.ORDER_CANCEL)
+    assert [row.order_id for row in later] == [placed[1].order_id]
 
 
 def test_the_limit_counts_what_else_leaves_and_never_stops_it():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.core.state import PAUSED
-from engine.record.records import N_REASONS, ControlAction, ExecType, OrdStatus, Reason, Template
+from engine.record.records import N_REASONS, ControlAction, ExecType, OrdStatus, Reason, RiskRule, Template
 from tests.core.scenes import last_report, posted, resting, taking
 from tests.core.world import (
     IOC,
@@ -104,6 +104,32 @@ def test_replace_by_a_higher_price_passes_the_notional_limit_too():
     w.new("a", qty=100, px=10_000)
     assert reasons(w.replace("a", 100, 10_001)) == [Reason.RISK]
     assert reasons(w.replace("a", 100, 9_000)) == []
+
+
+@pytest.mark.parametrize("px", [10_001, 0])
+def test_a_replace_that_breaks_a_rule_is_journaled_with_rule_value_and_limit(px):
+    """Of a market order the notional is taken at the reference, as of a new one."""
+    w = World(make_config(risk={"max_notional": "10000"}))
+    w.quote(0, 10_000, 10, 10_002, 10)
+    w.new("a", qty=50, px=px)
+    outputs = w.replace("a", 100, px)
+    (block,) = of(outputs, Template.RISK_BLOCK)
+    order_id = w.parent("a")[0].order_id
+    assert (block.order_id, block.parent_id, block.qty, block.px) == (order_id, 0, 100, px)
+    assert (block.rule, block.value, block.limit) == (RiskRule.MAX_NOTIONAL, 100 * 10_001 * 10**7, 10_000 * 10**9)
+    assert kinds(outputs) == ["RISK_BLOCK", "REFUSAL", "CANCEL_REJECT"]
+    assert w.counter("risk_blocks") == 1
+    assert w.parent("a")[0].qty == 50
+
+
+def test_a_replace_in_a_killed_scope_is_refused_as_that():
+    w = World()
+    w.new("a", qty=50)
+    w.kill()
+    outputs = w.replace("a", 100, 10_000)
+    assert reasons(outputs) == [Reason.KILLED]
+    assert [(row.rule, row.qty) for row in of(outputs, Template.RISK_BLOCK)] == [(RiskRule.KILL, 100)]
+    assert reasons(w.replace("a", 40, 10_000)) == [], "less is no risk"
 
 
 def test_replace_is_refused_while_another_waits_and_leaves_it_alone():

@@ -136,6 +136,18 @@ def test_without_a_reference_nothing_leaves():
     assert reports(outputs) == [("ACK", "a", "0", "0"), ("ACK", "a", "4", "4")]
 
 
+def test_venue_whose_session_is_down():
+    """No strategy of ours sends to one; the gate does not rely on that."""
+    w, child = posted()
+    w.state.sessions[2].up = 0
+    w.check = False  # a session does not go down like that
+    outputs = w.amend(child, child.px + 1, child.qty)
+    assert blocks(outputs) == [(RiskRule.VENUE_DOWN, child.venue_id, 0)]
+    assert not of(outputs, Template.ORDER_REPLACE)
+    w.state.sessions[2].up = 1
+    assert len(of(w.amend(child, child.px + 1, child.qty), Template.ORDER_REPLACE)) == 1
+
+
 def test_reference_is_the_middle_of_fresh_quotes():
     w = World()
     w.quote(0, 10_000, 10, 10_100, 10)

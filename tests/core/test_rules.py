@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.core.rates import SLOT_NS
-from engine.record.records import ControlAction, Reason, RiskRule, Scope, Template
+from engine.record.records import ControlAction, Reason, RiskRule, Scope, SessionFlag, Template
 from engine.run import config as c
 from tests.core.scenes import sent
 from tests.core.test_risk import blocks
@@ -27,6 +27,35 @@ def world(**risk):
 def only(*rows):
     """Permissions of these rows alone."""
     return [c.Permission(**{**EVERY, **row}) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("scope", "more"),
+    [
+        (Scope.ALL, {"session_rate": 3}),
+        (Scope.STRATEGY, {"strategy_rate": 3}),
+        (Scope.INSTRUMENT, {"instrument_rate": 3}),
+    ],
+)
+def test_a_mass_cancel_in_one_message_counts_as_one(scope, more):
+    w = world(**more)
+    for session in (2, 3):
+        w.up(session, capability=SessionFlag.MASS_CANCEL)
+    assert len(sent(w.new("a", px=10_000, qty=10))) == 1
+    outputs = w.send(Template.MASS_CANCEL, scope=scope, request_id=1, actor_id=1000)
+    assert len(of(outputs, Template.MASS_CANCEL)) == 1
+    assert blocks(w.new("b", px=9_999, qty=10)) == []
+    ((rule, value, limit),) = blocks(w.new("c", px=9_998, qty=10))
+    assert (rule, value, limit) == (RiskRule[next(iter(more)).upper()], 4, 3)
+
+
+def test_a_mass_cancel_of_others_counts_for_its_session_alone():
+    w = world(strategy_rate=2, instrument_rate=2, session_rate=100)
+    for session in (2, 3):
+        w.up(session, capability=SessionFlag.MASS_CANCEL)
+    w.new("a", px=10_000, qty=10, algo_id=1)
+    assert len(of(w.send(Template.MASS_CANCEL, scope=Scope.STRATEGY, target=1), Template.MASS_CANCEL)) == 1
+    assert blocks(w.new("b", px=9_999, qty=10)) == []
 
 
 def test_permission_names_all_four():

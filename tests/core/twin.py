@@ -210,8 +210,10 @@ class Twin(Control, Market):
         elif parent.pending:
             reason = "REQUEST_PENDING"
         elif e["qty"] > parent.qty or e["px"] > parent.px:
-            if self.kill_of(parent, None) or self.size(e["px"], e["qty"]):
-                reason = "RISK"
+            px = e["px"] or (self.reference2(parent.instrument) + 1) // 2
+            if broken := self.kill_of(parent, None) or self.size(px, e["qty"]):
+                self.out.append(("BLOCK", parent.order_id, *broken))
+                reason = "KILLED" if broken[0] == "KILL" else "RISK"
         if reason:
             self.refuse("ORDER_REPLACE", reason)
             self.tell(parent, "CANCEL_REJECT", "NEW", reason, "ORDER_REPLACE")
@@ -299,7 +301,10 @@ class Twin(Control, Market):
                 self.arm(child, self.now_ns + self.timeout())
                 return
         if child.cancels < most:
-            self.cancel_child(child)
+            if self.venue_session(child.venue) in self.paced:
+                child.due, self.mass_at_ns = True, self.now_ns
+            else:
+                self.cancel_child(child)
             return
         self.lose(child)
         child.asked = True

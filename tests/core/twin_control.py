@@ -181,7 +181,8 @@ class Control(Reports):
             for child in self.kept():
                 if not child.due or self.venue_session(child.venue) != session:
                     continue
-                if session not in self.up or not self.to_be_asked(child):
+                again = not self.to_be_asked(child)
+                if session not in self.up or (again and child in self.timers):
                     child.due = False
                     continue
                 if session in self.paced:
@@ -193,7 +194,7 @@ class Control(Reports):
                 child.due = False
                 self.cancel_child(child)
                 for mass in filter(None, self.masses):
-                    if child in mass.orders:
+                    if child in mass.orders and not again:
                         self.count_cancel(mass)
         self.mass_at_ns = goes_on
         for mass in filter(None, self.masses):

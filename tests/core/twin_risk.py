@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.core.rates import SLOT_NS
-from engine.record.records import Side
+from engine.record.records import Scope, Side
 from engine.run.config import Config
 from engine.run.reference_risk import own
 from tests.core.twin_market import BPS, Market
@@ -174,6 +174,11 @@ class Controls(Market):
         """One message of a child goes out."""
         p = child.parent
         self.messages.append((self.now_ns, self.venue_session(child.venue), p.strategy, p.instrument))
+
+    def count_mass(self, venue: int, scope: int, target: int) -> None:
+        """A MASS_CANCEL goes out: it is nobody's but those whom it names."""
+        named = [target if scope == kind else -1 for kind in (Scope.STRATEGY, Scope.INSTRUMENT)]
+        self.messages.append((self.now_ns, self.venue_session(venue), named[0], named[1]))
 
     def executed(self, child: Child) -> None:
         """A strategy was executed."""

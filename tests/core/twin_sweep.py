@@ -300,6 +300,8 @@ class Routing(Controls):
                 self.gate_replace(k)
             elif kind == "CANCEL":
                 self.count(self.children[self.out[k][1]])
+            elif kind == "MASS_CANCEL":
+                self.count_mass(*self.out[k][1:4])
         self.gated = len(self.out)
 
     def gate_child(self, k: int) -> None:

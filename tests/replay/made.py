@@ -15,6 +15,7 @@ from engine.io.journal_format import LAST, Kind
 from engine.io.journal_writer import JournalWriter
 from engine.record.records import ExecType, OrdStatus, Side, Template, blank
 from engine.run import manifest
+from engine.run.config import Retention
 from replay.watch.chained import ChainedLog
 from tests.replay.desk import config
 
@@ -26,13 +27,25 @@ BASE = (17_533 << 40) | 0
 class Made:
     """A journal being written. `input`, `output`, `stages` append frames; `close` ends it in order."""
 
-    def __init__(self, run_dir: Path, *, clock: str = "monotonic", segment_bytes: int = 1 << 16, **engine: Any) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        clock: str = "monotonic",
+        segment_bytes: int = 1 << 16,
+        host: dict[str, Any] | None = None,
+        retention: Retention | None = None,
+        **engine: Any,
+    ) -> None:
         settings = config(str(run_dir))
         settings = msgspec.structs.replace(
             settings, engine=msgspec.structs.replace(settings.engine, clock=clock, **engine)
         )
         self.run_dir = run_dir
-        self.writer = JournalWriter(run_dir, segment_bytes, manifest.to_bytes(manifest.make(settings, 1, 0)))
+        if retention is not None:
+            settings = msgspec.structs.replace(settings, retention=retention)
+        first = manifest.to_bytes(manifest.make(settings, 1, 0, host=host))
+        self.writer = JournalWriter(run_dir, segment_bytes, first)
         self.seq = -1
 
     def _append(self, kind: Kind, record: np.ndarray, input_seq: int) -> int:

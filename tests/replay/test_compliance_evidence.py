@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from engine.io.journal_reader import JournalReader
 from engine.record.records import ControlAction, Reason, RiskRule, Template
 from engine.run import manifest
+from engine.run.commit import commit
+from engine.run.config import Retention
 from replay.compliance import parts_alerts
 from replay.compliance.beside import ClockLine, excursions
 from replay.compliance.document import Input
@@ -102,6 +104,40 @@ def seconds(folder, count=100):
         made.input(Template.ORDER_NEW, START_NS + n * S, START_NS + n * S - 500, qty=100)
         made.stages(1_000)
     return made.close()
+
+
+def test_the_cover_has_the_hosts_tuning_and_the_commit(tmp_path):
+    for n, cpus in enumerate(("3", "3", "")):
+        host = {"boot": {"isolcpus": cpus, "parameters": {"nohz": "on"}}, "kernel": {"watchdog": None}}
+        made = Made(tmp_path / f"run{n}", host=host)
+        made.input(Template.ORDER_NEW, START_NS + n * 3600 * S, qty=100)
+        made.close()
+    made = Made(tmp_path / "run3")
+    made.input(Template.ORDER_NEW, START_NS + 4 * 3600 * S, qty=100)
+    report = make([tmp_path / f"run{n}" for n in range(3)], "eu-2026", replays=0)
+    rows = [(row["section"], row["fact"], row["value"], row["runs"]) for row in table(report, "0.5")]
+    assert rows == [
+        ("boot", "isolcpus", "3", "R1, R2"), ("boot", "isolcpus", "not set", "R3"),
+        ("boot", "parameters", '{"nohz": "on"}', "all"), ("kernel", "watchdog", "unknown", "all"),
+    ]  # fmt: skip
+    assert {row["commit"] for row in table(report, "0.3")} == {commit() or None}
+    assert not any("how the machine was set up" in text for text in report.parts[0].missing)
+    report = make([made.close()], "eu-2026", replays=0)
+    assert any(text.startswith("R1: how the machine was set up is not on") for text in report.parts[0].missing)
+    assert "0.5" not in {table.id for table in report.parts[0].tables}
+
+
+def test_what_retention_lets_go_is_said(tmp_path):
+    for name, hours in (("all", 0), ("some", 48)):
+        made = Made(tmp_path / name, retention=Retention(hours=hours))
+        made.input(Template.ORDER_NEW, START_NS, qty=100)
+        made.output(Template.ALERT, code=Reason.SEQUENCE_GAP, order_id=17)
+        part = make([made.close()], "eu-2026", replays=0).parts[1]
+        told = [text for text in part.missing if "[retention]" in text]
+        assert len(told) == (hours > 0)
+        assert all("hours = 48" in text and "first frame that is here is 0" in text for text in told)
+    (row,) = table(make([tmp_path / "all"], "eu-2026", replays=0), "1.1")
+    assert row["gaps"] == 1
 
 
 def test_time_without_samples_is_unknown_and_its_latencies_are_marked(tmp_path):
@@ -225,7 +261,16 @@ def test_records_that_are_not_listed_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("peak", "span_ns", "words"),
     [
-        (258, 3_600 * S, ["516 messages/s", "held were 518 messages/s: reached.", "not of six months", "3,600.000 s"]),
+        (
+            258,
+            3_600 * S,
+            [
+                "516 messages/s",
+                "held were 518 messages/s, venues' reports counted: reached.",
+                "not of six months",
+                "3,600.000 s",
+            ],
+        ),
         (260, 3_600 * S, ["520 messages/s", ": not reached."]),
         (258, SIX_MONTHS_NS, [": reached."]),
         (0, 0, ["cannot be said"]),

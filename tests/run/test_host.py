@@ -119,6 +119,21 @@ def test_facts_are_json_and_publishable(tmp_path):
     assert json.loads(real)["machine"]["cpus"] >= 1
 
 
+def test_tuning_is_what_does_not_move_by_itself(tmp_path):
+    root = machine(tmp_path, TUNED)
+    told, facts = host.tuning(3, root), host.host_facts(3, root)
+    assert told["core"] == {"cpu": 3}
+    for section, part in told.items():
+        if section != "core":
+            assert part == {name: facts[section][name] for name in part}
+    left = {name for section, part in facts.items() for name in part if name not in told.get(section, {})}
+    assert left == {
+        "pressure_cpu_percent", "pressure_io_percent", "pressure_memory_percent", "steal_percent", "locked_kib",
+        "synchronised", "offset_ns", "max_error_us", "frequency_ppm", "chrony", "busy_read", "busy_poll",
+    }  # fmt: skip
+    assert json.loads(json.dumps(host.tuning())) == host.tuning(), "plain values, the same twice"
+
+
 def test_every_rule_looks_at_a_fact_that_exists(tmp_path):
     facts = host.host_facts(0, tmp_path)
     names = [rule.fact for rule in checks.RULES]

@@ -1,0 +1,207 @@
+"""Each rule of the risk gate stops an order, and the line that says so is on a real journal: rule, value and limit.
+
+One run; each rule's limit is made tight by a LIMIT_CHANGE, an order breaks it, and the limit is made wide again. The
+journal is read frame by frame.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import msgspec
+import numpy as np
+import pytest
+
+from engine.io.journal_format import FRAME_HEADER, Kind
+from engine.io.journal_reader import JournalReader
+from engine.record.records import (
+    DTYPES,
+    ControlAction,
+    ExecType,
+    OrdType,
+    RiskRule,
+    Scope,
+    Side,
+    Template,
+    Tif,
+    blank,
+    text16,
+)
+from engine.run import config as c
+from tests.replay.desk import DAY, Desk, config
+
+pytestmark = pytest.mark.timeout(900)
+SECOND = 1_000_000_000
+#: 149.00 and 151.00 in price units; the reference is 150.00.
+BID, ASK = 1_490_000, 1_510_000
+WIDE = {
+    RiskRule.MAX_QTY: 20_000, RiskRule.MAX_NOTIONAL: 2_000_000 * SECOND, RiskRule.COLLAR: 5000,
+    RiskRule.PERIOD_COLLAR: 5000, RiskRule.FAT_FINGER: 5000, RiskRule.MAX_POSITION: 10**9,
+    RiskRule.GROSS_NOTIONAL: 10**15, RiskRule.NET_NOTIONAL: 10**15, RiskRule.SESSION_RATE: 10**6,
+    RiskRule.STRATEGY_RATE: 10**6, RiskRule.INSTRUMENT_RATE: 10**6, RiskRule.REPEATED_EXECUTION: 10**6,
+    RiskRule.RESTRICTED: 0, RiskRule.DUPLICATE: 1,
+}  # fmt: skip
+#: Whom a limit is for: the instrument, venues' session 1, strategy 1, account 0.
+WHOM = {
+    RiskRule.SESSION_RATE: (Scope.SESSION, 1), RiskRule.STRATEGY_RATE: (Scope.STRATEGY, 1),
+    RiskRule.REPEATED_EXECUTION: (Scope.STRATEGY, 1), RiskRule.GROSS_NOTIONAL: (Scope.ACCOUNT, 0),
+    RiskRule.NET_NOTIONAL: (Scope.ACCOUNT, 0), RiskRule.DUPLICATE: (Scope.ALL, 0),
+}  # fmt: skip
+#: No strategy of ours sends to a venue whose session is down: tests/core/test_risk.py asks the gate itself.
+ELSEWHERE = {RiskRule.VENUE_DOWN}
+
+
+class House:
+    """A journaled desk, and what is sent to it."""
+
+    def __init__(self, run_dir):
+        settings = config(str(run_dir), sweep=c.Sweep(rest="venue", post_venue="XNYS"))
+        only = c.Permission(client="*", strategy=[0, 1, 2], instrument="*", venue="*")
+        settings = msgspec.structs.replace(settings, risk=msgspec.structs.replace(settings.risk, permission=[only]))
+        self.desk = Desk(settings, run_dir)
+        day = dt.datetime.combine(dt.date.fromisoformat(DAY), dt.time(14, 30), dt.UTC)
+        self.desk.now_ns = int(day.timestamp()) * SECOND
+        self.count = self.feed_seq = 0
+
+    def market(self, template, **fields):
+        self.feed_seq += 1
+        row = blank(template)
+        for name, value in {
+            "stream_id": 0,
+            "venue_id": 0,
+            "stream_epoch": 1,
+            "stream_seq": self.feed_seq,
+            **fields,
+        }.items():
+            row[name] = value
+        self.desk.take(row)
+
+    def limit(self, rule, value):
+        scope, target = WHOM.get(rule, (Scope.INSTRUMENT, 0))
+        row = blank(Template.LIMIT_CHANGE)
+        row["rule"], row["scope"], row["value"], row["old_value"], row["actor_id"] = rule, scope, value, -1, 1000
+        row["instrument_id"] = row["target"] = target
+        row["stream_id"] = -1
+        self.desk.take(row)
+
+    def control(self, action):
+        row = blank(Template.CONTROL)
+        row["action"], row["scope"], row["actor_id"], row["stream_id"] = action, Scope.ALL, 1000, -1
+        self.desk.take(row)
+
+    def order(self, px=BID, qty=100, tif=Tif.DAY, algo=2):
+        """An order of a name of its own; the children that left for it."""
+        self.count += 1
+        self.desk.now_ns += SECOND // 2
+        row = blank(Template.ORDER_NEW)
+        row["cl_ord_id"] = text16(f"P{self.count}")
+        row["side"], row["px"], row["qty"], row["tif"], row["algo_id"] = Side.BUY, px, qty, tif, algo
+        row["ord_type"] = OrdType.LIMIT
+        self.desk.take(row, 0)
+        box = self.desk.outbox
+        slots = [k for k in range(int(box.count[0])) if box.head[k]["template_id"] == Template.ORDER_NEW]
+        return [box.order[k].copy() for k in slots]
+
+    def fill(self, child):
+        row = blank(Template.FILL)
+        row["venue_id"], row["order_id"], row["side"] = child["venue_id"], child["order_id"], child["side"]
+        row["last_qty"], row["last_px"], row["exec_type"] = child["qty"], child["px"], ExecType.TRADE
+        row["exec_id"] = (1, 1)
+        self.desk.take(row, 1)
+
+
+@pytest.fixture(scope="module")
+def blocks(tmp_path_factory):
+    """(rule, value, limit, template of the input behind it) of each RISK_BLOCK on the journal of the run."""
+    run_dir = tmp_path_factory.mktemp("blocks") / "run"
+    house = House(run_dir)
+    for rule, value in WIDE.items():
+        house.limit(rule, value)
+    house.order()  # nothing has been quoted: no reference
+    house.market(Template.QUOTE, bid_px=BID, bid_qty=1000, ask_px=ASK, ask_qty=1000)
+    house.control(ControlAction.KILL_ON)
+    house.order()
+    house.control(ControlAction.KILL_OFF)
+    house.order(algo=5)
+    house.market(Template.INSTRUMENT_STATUS, status=1)
+    house.order()
+    house.market(Template.INSTRUMENT_STATUS, status=0)
+    house.market(Template.QUOTE, bid_px=BID, bid_qty=1000, ask_px=ASK, ask_qty=1000)
+    for rule, tight, order in (
+        (RiskRule.MAX_QTY, 50, {}),
+        (RiskRule.MAX_NOTIONAL, 1000 * SECOND, {}),
+        (RiskRule.RESTRICTED, 1, {}),
+        (RiskRule.COLLAR, 10, {"px": ASK, "tif": Tif.IOC}),
+        (RiskRule.PERIOD_COLLAR, 10, {"px": ASK, "tif": Tif.IOC}),
+        (RiskRule.FAT_FINGER, 10, {}),
+        (RiskRule.MAX_POSITION, 50, {}),
+        (RiskRule.GROSS_NOTIONAL, 100, {}),
+        (RiskRule.NET_NOTIONAL, 100, {}),
+    ):
+        house.limit(rule, tight)
+        house.order(**order)
+        house.limit(rule, WIDE[rule])
+    for rule in (RiskRule.SESSION_RATE, RiskRule.STRATEGY_RATE, RiskRule.INSTRUMENT_RATE):
+        house.desk.now_ns += 2 * SECOND
+        house.limit(rule, 1)
+        house.order(algo=1)
+        house.order(algo=1)
+        house.limit(rule, WIDE[rule])
+    house.limit(RiskRule.DUPLICATE, SECOND)
+    house.order()
+    house.order()
+    house.limit(RiskRule.DUPLICATE, 1)
+    house.limit(RiskRule.REPEATED_EXECUTION, 1)
+    house.fill(house.order(algo=1)[0])
+    house.order(algo=1)
+    house.desk.close()
+    return read(run_dir)
+
+
+def read(run_dir):
+    found, inputs = [], {}
+    with JournalReader(run_dir) as reader:
+        for chunk in reader.chunks(64):
+            for frame in chunk.rows:
+                first = int(frame["offset"]) + FRAME_HEADER
+                raw = chunk.memory[first : first + int(frame["length"])].tobytes()
+                template = int.from_bytes(raw[2:4], "little")
+                if frame["kind"] == Kind.INPUT:
+                    inputs[int(frame["seq"])] = template
+                elif frame["kind"] == Kind.OUTPUT and template == Template.RISK_BLOCK:
+                    row = np.frombuffer(raw, DTYPES[Template.RISK_BLOCK])[0]
+                    cause = inputs[int(frame["input_seq"])]
+                    found.append((RiskRule(int(row["rule"])), int(row["value"]), int(row["limit"]), cause))
+    return found
+
+
+def test_every_rule_has_its_line(blocks):
+    assert {rule for rule, *_ in blocks} == set(RiskRule) - {RiskRule.NONE} - ELSEWHERE
+    assert {cause for *_, cause in blocks} == {Template.ORDER_NEW}
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "limit"),
+    [
+        (RiskRule.KILL, Scope.ALL, 0),
+        (RiskRule.NO_REFERENCE, 0, 0),
+        (RiskRule.PERMISSION, 5, 0),
+        (RiskRule.INSTRUMENT_HALTED, 0, 0),
+        (RiskRule.MAX_QTY, 100, 50),
+        (RiskRule.MAX_NOTIONAL, 14_900 * SECOND, 1000 * SECOND),
+        (RiskRule.RESTRICTED, 1, 0),
+        (RiskRule.COLLAR, 2 * ASK, 3_003_000),
+        (RiskRule.PERIOD_COLLAR, 2 * ASK, 3_003_000),
+        (RiskRule.FAT_FINGER, 2 * BID, 2_997_000),
+        (RiskRule.MAX_POSITION, 100, 50),
+        (RiskRule.GROSS_NOTIONAL, 1_490_000, 100),
+        (RiskRule.NET_NOTIONAL, 1_490_000, 100),
+        (RiskRule.SESSION_RATE, 2, 1),
+        (RiskRule.STRATEGY_RATE, 2, 1),
+        (RiskRule.INSTRUMENT_RATE, 2, 1),
+        (RiskRule.DUPLICATE, SECOND // 2, SECOND),
+        (RiskRule.REPEATED_EXECUTION, 1, 1),
+    ],
+)
+def test_a_line_says_rule_value_and_limit(blocks, rule, value, limit):
+    assert [row[1:3] for row in blocks if row[0] == rule] == [(value, limit)]
