@@ -90,6 +90,15 @@ def stress(
     finally:
         if out is None:
             shutil.rmtree(folder, ignore_errors=True)
+    _tell(screen, found, json, html)
+    if require and (found.headroom or 0.0) < require:
+        raise NoHeadroomError(f"{require:g} times the recorded peak was asked for; {_held(found)}")
+    if found.headroom is None:
+        raise NoHeadroomError(f"no rate held: {found.why}")
+
+
+def _tell(screen: Console, found: Stress, json: str | None, html: Path | None) -> None:
+    """Write and print what was found."""
     if json is not None:
         write_json(json, found)
     if html is not None:
@@ -98,10 +107,6 @@ def stress(
         write_text(html, page(found))
     if json != "-":
         show(screen, found)
-    if require and (found.headroom or 0.0) < require:
-        raise NoHeadroomError(f"{require:g} times the recorded peak was asked for; {_held(found)}")
-    if found.headroom is None:
-        raise NoHeadroomError(f"no rate held: {found.why}")
 
 
 def _rates(text: str) -> list[float]:
