@@ -75,12 +75,14 @@ def test_executions_count_once_whatever_their_order_and_however_often(bench):
     """Idempotent on venue and exec id: each report up to four times, in any order within a venue's stream."""
     it, dice = bench(), random.Random(3)
     it.start()
+    repeated = 0
     for number in range(12):
         it.quote(0, qty=300)
         it.client.send(order(f"A{number}", r.Side.BUY, 300, 1_570_000))
         child = it.take(it.venue, T.ORDER_NEW)[0]
         reports = [fill(child, 10 * number + n, 100) for n in range(3)]
         again = [reports[dice.randrange(3)] for _ in range(dice.randrange(9))]
+        repeated += len(again)
         mixed = [*reports, *again]
         dice.shuffle(mixed)
         for report in mixed:
@@ -93,5 +95,6 @@ def test_executions_count_once_whatever_their_order_and_however_often(bench):
     figures = it.stop()
     assert (figures["fills"], figures["parents_filled"]) == (36, 12)
     state = it.state()
-    assert int(state.counts[0]) >= 0
+    assert repeated > 12
+    assert int(state.refusals[int(r.Reason.DUPLICATE_EXEC)]) == repeated, "each repetition is refused, and counted"
     assert sum(int(x) for x in state.parents["cum_qty"]) == 3600
