@@ -18,8 +18,6 @@ T, S, X = r.Template, r.OrdStatus, r.ExecType
 #: A peer is silent for so long and is down; that is seen within SEEN_S where the loop had its core. How much later that
 #: may be, more often than not, on a busy machine.
 SILENCE_S, SEEN_S, LATE_S = 0.25, 0.3, 0.5
-#: A loop that had its core meanwhile: no stall, and so many cycles a second (it looks at its peers every 64th).
-CYCLES_PER_S = 5000
 #: An order id that nobody has.
 STRAY = 7
 FAST = (("peer_timeout_ms = 500", "peer_timeout_ms = 250"), ("child_timeout_ms = 1000", "child_timeout_ms = 60000"))
@@ -169,10 +167,10 @@ def test_a_venue_that_goes_away_in_each_state_of_an_order_is_reconciled(bench):
                 pass
         ended = bool(told) and told[-1] in (300, S.REJECTED)
         it.wait(lambda: it.gauge("live_children") == (0 if ended else 1))  # noqa: B023  it is called at once
-        stalls, cycles = it.gauge("stalls"), it.gauge("cycles")
+        stalls = it.gauge("stalls")
         it.venue.send(stray())
         it.wait(lambda: it.gauge("sessions_up") == 1, silent=[1])
-        starved.append(it.gauge("stalls") > stalls or it.gauge("cycles") - cycles < CYCLES_PER_S * SILENCE_S)
+        starved.append(it.gauge("stalls") > stalls)
         sent = it.gauge("children_sent")
         assert it.gauge("unknown_children") == (0 if ended else 1), case
         # Nothing goes there, and what it has is not given to anybody else.
@@ -199,7 +197,7 @@ def test_a_venue_that_goes_away_in_each_state_of_an_order_is_reconciled(bench):
     print(f"silence was seen after {1e3 * max(seen):.0f} ms at the most; after {1e3 * max(fair, default=0):.0f} ms in "
           f"the {len(fair)} of {len(seen)} cases in which the loop had its core")  # fmt: skip
     assert all(span < SEEN_S for span in fair)
-    assert min(seen) > SILENCE_S - 0.01
+    assert SILENCE_S - 0.01 < min(seen) < SEEN_S
     assert sorted(seen)[len(seen) // 2] < SEEN_S + LATE_S
     state = it.state()
     assert int(state.core[0].unknown_children) == 0
