@@ -75,9 +75,10 @@ def backtest(
     is in them.
     """
     from replay.backtest.measured import measured, with_latencies
-    from replay.backtest.play import feeds_of, prepare
+    from replay.backtest.play import prepare
     from replay.backtest.results import Result
     from replay.backtest.settings import changed
+    from replay.backtest.terms import feeds_of
 
     screen = wide_console(json)
     settings, listed = _asked(config, out, synthetic)
@@ -180,6 +181,9 @@ def _show(screen: Console, result: Result, summary: dict[str, Any]) -> None:
         screen.print(f"          and {len(several) - _MOST_SYMBOLS:,} more instruments: see --json")
     with_fees = bps(s["shortfall_with_fees_bps"])
     screen.print(f"cost      {bps(s['shortfall_bps'])} against the arrival mid, {with_fees} with fees")
+    if s["without_vwap"]:
+        told = f"vwap      none of {', '.join(s['without_vwap'])}: the feed tells executions by orders, without trades"
+        screen.print(told, markup=False)
     screen.print(f"fees      {money(s['fees'])} {s['currency']} on {money(s['notional'])} traded\n")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for n, head in enumerate(("venue", "children", "routed", "filled", "rate", "fees")):

@@ -607,6 +607,8 @@ class Flag(IntEnum):
     AGGRESSOR_SELL = 128
     #: A trade of an auction or a cross: orders that were not in it had no part of it.
     AUCTION = 256
+    #: An execution of an order that no TRADE tells of: this record alone is its print.
+    PRINT = 512
 
 
 class PositionFlag(IntEnum):

@@ -127,6 +127,8 @@ class Told:
     repeated_orders: int = 0
     #: Touches that were crossed when they changed.
     crossed: int = 0
+    #: Symbols of whose executions orders alone tell, without a trade: what traded is not known from the trades.
+    by_orders: list[str] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
     #: What the file does not say, and what was taken in its place.
@@ -212,14 +214,17 @@ class Fitted:
 
     def without_orders(self) -> list[str]:
         """Symbols of which the file has quotes or levels, and no orders."""
-        slots = (self._has != 0) & (self._has & k.ORDERS == 0)
-        found = {n % self._sizes[1] for n in slots.nonzero()[0]}
-        return [symbol for symbol, at in self.target.symbols.items() if at.instrument_id in found]
+        return self._symbols((self._has != 0) & (self._has & k.ORDERS == 0))
 
     @property
     def prints_alone(self) -> bool:
         """Whether the file has neither quotes nor levels nor orders of the configuration's instruments."""
         return not (self._has & (k.QUOTES | k.BOOK)).any()
+
+    def _symbols(self, slots: k.Array) -> list[str]:
+        """Symbols of some slots."""
+        found = {n % self._sizes[1] for n in slots.nonzero()[0]}
+        return [symbol for symbol, at in self.target.symbols.items() if at.instrument_id in found]
 
     @property
     def follows_levels(self) -> k.Array:
@@ -287,6 +292,7 @@ class Fitted:
             gaps=counts.gaps,
             lost=counts.lost,
             repeated=counts.repeated,
+            by_orders=self._symbols(self._has & k.PRINTS != 0),
             skipped=dict(counts.skipped),
             examples=dict(counts.examples),
             notes=list(counts.notes),

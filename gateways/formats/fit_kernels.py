@@ -19,7 +19,7 @@ import numpy as np
 from engine.io.mapping import aligned_zeros
 from engine.jit import kernel
 from engine.memory import Memory, memory, packed
-from engine.record.records import SBE_HEADER_SIZE, UNIT, Template
+from engine.record.records import SBE_HEADER_SIZE, UNIT, Flag, Template
 from gateways.formats.batch import Batch
 from gateways.formats.ghosts import GHOST, make_ghosts
 from gateways.inbox import table
@@ -35,8 +35,8 @@ MAX_QTY: Final = 1 << 53
 OTHER_VENUE, OTHER_SYMBOL, TOO_FINE, TOO_LARGE, NOT_POSITIVE, NO_TIME, OTHER_KIND, BESIDE = range(8)
 #: Beyond the tables, and records that were given with a quantity rounded down.
 MANY_VENUES, MANY_INSTRUMENTS, ROUNDED = range(8, 11)
-#: Bits of a slot: what the file has of it. ORDERS comes with BOOK.
-QUOTES, BOOK, ORDERS = 1, 2, 4
+#: Bits of a slot: what the file has of it. ORDERS comes with BOOK; PRINTS are executions that orders alone tell of.
+QUOTES, BOOK, ORDERS, PRINTS = 1, 2, 4, 8
 
 LINE: Final = table("""
 records     i8  of the file, so far
@@ -90,6 +90,7 @@ qty_lines   f8
 
 _QUOTE, _TRADE = int(Template.QUOTE), int(Template.TRADE)
 _LEVEL, _DELTA = int(Template.LEVEL), int(Template.ORDER_DELTA)
+_PRINT = int(Flag.PRINT)
 #: `action` of a LEVEL that is gone.
 _DELETE: Final = 2
 
@@ -202,6 +203,8 @@ def look(fit: Fit, batch: Batch) -> None:
                 line.inexact += 1 if why != 0 or rounded else 0
             if ours >= 0 and (template == _LEVEL or template == _DELTA):
                 fit.has[venue * line.instruments + ours] |= BOOK if template == _LEVEL else BOOK | ORDERS
+                if template == _DELTA and int(batch.delta[i]["flags"]) & _PRINT != 0:
+                    fit.has[venue * line.instruments + ours] |= PRINTS
             elif ours >= 0 and template == _QUOTE:
                 fit.has[venue * line.instruments + ours] |= QUOTES
         i += units_of(batch, i)

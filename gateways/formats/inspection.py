@@ -31,6 +31,7 @@ class InstrumentSeen:
     px_decimals: int
     qty_decimals: int
     records: int
+    #: With the executions of orders that no trade tells of (ITCH E and C, LOBSTER 4).
     trades: int
     #: In the instrument's quantity units.
     volume: int

@@ -5,8 +5,8 @@ lies within a message whose length was found right for its type, so nothing beyo
 
 What becomes of the 23 types (specification of 2023, section 1):
   A F   add                  ORDER_DELTA add
-  E     execution            ORDER_DELTA execute; price and side are the order's, and 0 here
-  C     execution at a price ORDER_DELTA execute with exec_px; NOT_PRINTED where the printable flag is N
+  E     execution            ORDER_DELTA execute, PRINT; price and side are the order's, and 0 here
+  C     execution at a price ORDER_DELTA execute with exec_px, PRINT; NOT_PRINTED where the printable flag is N
   X     partial cancel       ORDER_DELTA reduce by the cancelled quantity: what is left only the book knows
   D     delete               ORDER_DELTA delete
   U     replace              ORDER_DELTA replace: venue_order goes, new_order comes at px and qty, side unchanged
@@ -85,7 +85,8 @@ _OPEN, _HALTED, _AUCTION = 0, 1, 3
 #: In `Itch.halts`, beside the status: the market's own halt.
 _OPERATIONAL: Final = 128
 _OF_AUCTION = int(Flag.AUCTION)
-_NOT_PRINTED, _DAY_END = int(Flag.NOT_PRINTED), int(Reason.DAY_END)
+_PRINT, _NOT_PRINTED, _DAY_END = int(Flag.PRINT), int(Flag.NOT_PRINTED), int(Reason.DAY_END)
+_EXECUTE: Final = 3
 _UNMET: Final = -(1 << 31)
 _C, _H, _N, _P, _Q, _R, _S, _T, _h = (ord(c) for c in "CHNPQRSTh")
 
@@ -186,7 +187,9 @@ def _order(itch: Itch, symbols: Symbols, kind: int, address: int, batch: Batch) 
     delta = batch.delta[i]
     delta.side = side
     delta.action = row.action
-    delta.flags = _NOT_PRINTED if load_u8(address + row.print_at) & row.print_mask == _N else 0
+    delta.flags = _PRINT if row.action == _EXECUTE else 0
+    if load_u8(address + row.print_at) & row.print_mask == _N:
+        delta.flags = _NOT_PRINTED
     delta.px = load_u32_be(address + row.px_at) & row.px_mask
     delta.qty = load_u32_be(address + row.qty_at) & row.qty_mask
     delta.venue_order = load_i64_be(address + 11)

@@ -48,7 +48,7 @@ _DAY_NS: Final = 86_400 * 10**9
 _ADD, _DELETE, _EXECUTE, _REDUCE = 0, 2, 3, 4
 _OPEN, _HALTED, _AUCTION = 0, 1, 3
 _OPENING_NUMBER: Final = 1 << 60
-_AUCTION_FLAG = int(Flag.AUCTION)
+_AUCTION_FLAG, _PRINT = int(Flag.AUCTION), int(Flag.PRINT)
 _SNAPSHOT, _MORE = int(Flag.SNAPSHOT), int(Flag.MORE)
 _BUY_FLAG, _SELL_FLAG = int(Flag.AGGRESSOR_BUY), int(Flag.AGGRESSOR_SELL)
 assert (BUY, SELL) == (Side.BUY, Side.SELL)
@@ -133,6 +133,7 @@ def _put(lines: Lines, kind: int, order: int, side: int, px: int, qty: int, time
         delta.px = px
         delta.qty = qty
         delta.venue_order = order
+        delta["flags"] = _PRINT if kind == EXECUTE else 0
         if kind == ADD and opening != NO_BOOK:
             keep(lines, order)
         elif opening == GIVEN and lines.index[_place(lines, order)] == 0:

@@ -46,7 +46,7 @@ _CLEAR, _STATUS = int(Template.CLEAR), int(Template.INSTRUMENT_STATUS)
 NOTHING, TOUCH = 0, 1
 #: A state that no touch has.
 _UNSHOWN: Final = -1
-_MORE, _SNAPSHOT = int(Flag.MORE), int(Flag.SNAPSHOT)
+_MORE, _SNAPSHOT, _PRINT = int(Flag.MORE), int(Flag.SNAPSHOT), int(Flag.PRINT)
 
 SEEN: Final = table("""
 records      i8
@@ -75,8 +75,8 @@ OF_BOOK: Final = table("""
 venue        i8
 instrument   i8
 records      i8  of any kind
-trades       i8
-volume       i8  quantity units traded
+trades       i8  and executions of orders that no trade tells of
+volume       i8  quantity units of both
 crossed      i8
 """)
 
@@ -212,6 +212,9 @@ def _change(w: Watch, b: Books, batch: Batch, i: int, book: int, out: Batch, der
     else:
         delta = batch.delta[i]
         side, px, flags = int(delta.side), int(delta.px), int(delta["flags"])
+        if flags & _PRINT != 0:
+            w.of_book[book].trades += 1
+            w.of_book[book].volume += delta.qty
         if px != 0:
             begin_side(b, 2 * book + (0 if side == _BUY else 1), px)
         of_ghost, ghost = look_for_ghosts(w.ghosts, int(w.seen[0].ghosts), b, batch, i, book)

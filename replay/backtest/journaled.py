@@ -23,6 +23,7 @@ from engine.run.config import Config, ConfigError
 from gateways.feeds.names import Names
 from gateways.formats.fit import Told
 from replay.backtest.merge import Part
+from replay.backtest.terms import by_orders
 from replay.backtest.thinned import quotes_of
 from replay.backtest.window import Array
 
@@ -101,5 +102,5 @@ class JournalFeed:
         return Told(
             file=str(self.run_dir), format="journal", records=self._count, given=self._count, deep=0,
             first_ns=self.first_ns, skew_ns=0, negative=0, clamped=0, most_back_ns=0, beside=0, unfollowed=0,
-            gaps=0, lost=0, repeated=0,
+            gaps=0, lost=0, repeated=0, by_orders=by_orders(self.run_dir),
         )  # fmt: skip

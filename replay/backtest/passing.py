@@ -18,6 +18,7 @@ import pyarrow as pa
 from engine.run.config import Config
 from replay.backtest.quoted import NEEDED, ROW, counted, of_instrument
 from replay.backtest.tape import floats, signs, times_of, touches_of
+from replay.backtest.terms import by_orders
 from replay.report.gather import ROWS, Array, gather_parts
 
 
@@ -43,7 +44,9 @@ def around(
     of_times = np.tile(of_fills, len(horizons_s))
     stale_ns = config.routing.stale_ms * 1_000_000
     touches = {int(n): _Touches(times_ns[of_times == n], len(config.venue), stale_ns) for n in np.unique(of_fills)}
-    of_orders[end_ns == 0] = -1  # nothing was filled
+    untold = set(by_orders(run_dir))
+    untraded = [n for n, row in enumerate(config.instrument) if row.symbol in untold]
+    of_orders[(end_ns == 0) | np.isin(of_orders, untraded)] = -1  # nothing was filled, or trades are not all that was
     traded = {int(n): _Traded(begin_ns[of_orders == n], end_ns[of_orders == n]) for n in np.unique(of_orders) if n >= 0}
     for quotes, trades, until_ns in counted(gather_parts(run_dir, NEEDED, rows=rows)):
         for n, touch in touches.items():

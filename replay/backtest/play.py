@@ -38,9 +38,8 @@ from replay.backtest.journaled import JournalFeed, is_run
 from replay.backtest.merge import merged
 from replay.backtest.settings import Backtest, FeedFile, Settings, time_ns
 from replay.backtest.streams import NO_END, Stream
+from replay.backtest.terms import TERMS_FILE
 
-#: What a backtest played, in its run directory.
-TERMS_FILE: Final = "backtest.json"
 #: A trading day may begin on an evening before a weekend and a holiday; further away it is another day's.
 _FAR_DAYS: Final = 5
 
@@ -218,12 +217,6 @@ def _write_down(
     del told["feed"]
     text = msgspec.json.format(msgspec.json.encode(told), indent=2)
     (host.run_dir / TERMS_FILE).write_bytes(text + b"\n")
-
-
-def feeds_of(run_dir: str | Path) -> list[dict[str, Any]]:
-    """What a backtest played, as its backtest.json has it: `file`, `bytes`, and of fitted files all of `Told`."""
-    told = msgspec.json.decode((Path(run_dir) / TERMS_FILE).read_bytes())
-    return list(told["feeds"])
 
 
 def read(paths: Sequence[str | Path], names: Names) -> tuple[list[Recording], dict[str, dict[str, Any]]]:

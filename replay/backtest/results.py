@@ -30,6 +30,7 @@ from replay.backtest.passing import Around, around, with_vwap
 from replay.backtest.schemas import HORIZONS_S, SCHEMAS
 from replay.backtest.tables import NEEDED, Tables, make
 from replay.backtest.tape import Tape, with_markouts
+from replay.backtest.terms import by_orders
 from replay.report.gather import Array, Gathered, gather
 from replay.report.measure import utc
 from replay.report.orders import Book
@@ -152,6 +153,7 @@ class Result:
             "fees": outcome.fees,
             "currency": outcome.currency,
             **_shortfall(self.tables.orders),
+            "without_vwap": by_orders(self.run_dir),
             "venues": self.venues().to_pylist(),
             "inputs": sum(found.inputs.values()),
             "by_kind": found.inputs,

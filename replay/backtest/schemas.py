@@ -93,7 +93,11 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
                 _F,
                 "avg_px against the national best at arrival, the side that could be taken, in basis points of it",
             ),
-            ("vwap", _F, "average price of the trades on books from its arrival to its last fill"),
+            (
+                "vwap",
+                _F,
+                "average price of trades on books, arrival to last fill; null where orders alone tell of executions",
+            ),
             ("against_vwap_bps", _F, "avg_px against vwap, in basis points of it"),
         ]
     ),

@@ -22,6 +22,7 @@ from engine.record.records import Flag
 from engine.run import manifest
 from replay.backtest.quoted import NEEDED, counted, of_instrument
 from replay.backtest.schemas import HORIZONS_S
+from replay.backtest.terms import by_orders
 from replay.report.gather import Array, gather
 
 
@@ -32,6 +33,8 @@ class Tape:
         found = gather(run_dir, NEEDED)
         self.config = manifest.from_bytes(found.manifest).read_config()
         self._symbols = {row.symbol: n for n, row in enumerate(self.config.instrument)}
+        #: Symbols of whose executions the feed tells by orders alone: they have no VWAP.
+        self.by_orders = by_orders(run_dir)
         self.stale_ns = self.config.routing.stale_ms * 1_000_000
         parts = list(counted([found.tables]))
         self._trades = np.concatenate([trades for _, trades, _ in parts])
@@ -64,7 +67,11 @@ class Tape:
         return np.where(two_sided, bid / scale, np.nan), np.where(two_sided, ask / scale, np.nan)
 
     def vwap(self, instrument: int, from_ns: Array, to_ns: Array) -> Array:
-        """Average price of the trades on books with from <= time <= to, weighted by quantity; NaN where none was."""
+        """Average price of the trades on books with from <= time <= to, weighted by quantity; NaN where none was, and
+        where the feed tells executions by orders, so that trades are not all that was traded.
+        """
+        if self.config.instrument[instrument].symbol in self.by_orders:
+            return np.full(len(from_ns), np.nan)
         rows = self._trades[self._trades["instrument_id"] == instrument]
         scale = 10.0 ** self.config.instrument[instrument].px_decimals
         qty = np.concatenate([[0], np.cumsum(rows["qty"])])

@@ -246,6 +246,8 @@ class Trading(Struct, frozen=True):
     benchmarks: list[Benchmark]
     slippage: Slippage
     markouts: list[Markout]
+    #: Symbols without a VWAP: their feed tells executions by orders, without a trade of each.
+    without_vwap: list[str]
 
 
 class Latencies(Struct, frozen=True):

@@ -82,6 +82,7 @@ def look(run_dir: str | Path, quotes_and_trades: int) -> tuple[Trading, Drawn]:
             **_spread(slippage),
         ),
         markouts=[_markout(n, marked, fills) for n in range(len(HORIZONS_S))] if tape is not None else [],
+        without_vwap=tape.by_orders if tape is not None else [],
     )
     courses, more = _courses(result, fills, tape)
     means = {name: [_error(marked[n][added], n) for n in range(len(marked))] for name, added in _by_kind(fills).items()}

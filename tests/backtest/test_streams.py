@@ -21,8 +21,9 @@ from gateways.formats.convert import convert
 from gateways.formats.known import UNTOLD, Given
 from replay import backtest
 from replay.backtest.merge import Part, merged
-from replay.backtest.play import feeds_of, files_of
+from replay.backtest.play import files_of
 from replay.backtest.settings import load
+from replay.backtest.terms import feeds_of
 from replay.verify import verify
 from tests.backtest.test_merge import _unnumbered
 from tests.feeds_path import feed_path

@@ -83,10 +83,10 @@ class Twin:
         self._delta(self._instrument(locate, stock), ns, side=side, px=px, qty=qty, venue_order=ref)
 
     def _execute(self, locate, ns, ref, qty, match):
-        self._delta(self._instrument(locate, None), ns, action=3, venue_order=ref, qty=qty, match_id=match)
+        self._delta(self._instrument(locate, None), ns, action=3, venue_order=ref, qty=qty, match_id=match, flags=512)
 
     def _execute_at(self, locate, ns, ref, qty, match, printable, px):
-        flags = 16 if printable == b"N" else 0
+        flags = 16 if printable == b"N" else 512
         which = {"action": 3, "venue_order": ref, "qty": qty, "match_id": match, "flags": flags, "exec_px": px}
         self._delta(self._instrument(locate, None), ns, **which)
 

@@ -14,8 +14,10 @@ import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from engine.record.records import Flag, Template
 from gateways.feeds.report import FeedError
 from gateways.formats.batch import taken
+from gateways.formats.inspection import inspect
 from gateways.formats.itch import ItchReader, day_of_name, market_of_name, new_york_midnight_ns
 from gateways.formats.itch_kernels import LENGTHS
 from gateways.formats.known import open_file
@@ -118,6 +120,27 @@ def test_the_recorded_thousand(tmp_path):
     packed = tmp_path / "12302019.zst"
     packed.write_bytes(zstandard.compress(raw))
     assert read(packed, block=100, units=8)[0] == data
+
+
+def test_inspect_counts_what_is_executed_on_the_book_too():
+    """E, C that is to be printed, P and Q, message by message, by symbol."""
+    path = feed_path("itch", "12302019_first1000.NASDAQ_ITCH50")
+    twin = Twin(midnight_ns(DAY))
+    for message in split(path.read_bytes()):
+        twin.take(message)
+    must: dict[str, list[int]] = {symbol: [0, 0] for symbol in twin.symbols}
+    executed = 0
+    for template, instrument, _, *values in twin.records:
+        qty = 0
+        if template == Template.TRADE:
+            qty = values[2]
+        elif template == Template.ORDER_DELTA and values[1] == 3 and values[2] != Flag.NOT_PRINTED:
+            qty, executed = values[4], executed + 1
+        if qty:
+            must[twin.symbols[instrument]][0] += 1
+            must[twin.symbols[instrument]][1] += qty
+    assert executed > 10
+    assert {row.symbol: [row.trades, row.volume] for row in inspect(path).instruments} == must
 
 
 def test_a_cut_at_any_byte_gives_what_was_before_it(tmp_path):

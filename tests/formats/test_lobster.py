@@ -39,13 +39,24 @@ def naive(rows):
         common = (0, 0, MIDNIGHT + int(Decimal(time) * 10**9), 0, 0)
         side = BUY if direction == "1" else SELL
         if kind in ACTION:
-            found.append(("ORDER_DELTA", *common, 0, side, ACTION[kind], int(px), int(size), int(order)))
+            flags = int(Flag.PRINT) if kind == "4" else 0
+            found.append(("ORDER_DELTA", *common, flags, side, ACTION[kind], int(px), int(size), int(order)))
         elif kind == "7":
             found.append(("INSTRUMENT_STATUS", *common, {"-1": 1, "0": 3, "1": 0}[px]))
         else:
             taker = Flag.AGGRESSOR_SELL if side == BUY else Flag.AGGRESSOR_BUY
             found.append(("TRADE", *common, int(taker) if kind == "5" else int(Flag.AUCTION), int(px), int(size)))
     return found
+
+
+def test_inspect_counts_what_orders_tell_of_executions():
+    path = feed_path("lobster", NAME.format("message"))
+    with path.open() as file:
+        rows = [(row[1], int(row[3])) for row in csv.reader(file)]
+    [seen] = inspect(path).instruments
+    traded = [size for kind, size in rows if kind in "456"]
+    assert sum(kind == "4" for kind, _ in rows) == 98
+    assert (seen.trades, seen.volume) == (len(traded), sum(traded))
 
 
 def number_of(side, px):
