@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ import zmq
 
 from cli.demo_config import VENUES, demo_toml
 from cli.demo_processes import Processes
-from engine.io.journal_reader import JournalReader
+from engine.io.journal_reader import Chunk, JournalReader
 from engine.jit import ROOT
 from engine.run import manifest, snapshot
 from engine.run.config import Config, load
@@ -159,6 +160,11 @@ class Day:
             self.at = stop
 
 
+def said(chunk: Chunk) -> dict[int, int]:
+    """A check sum of what each frame of a chunk says, by its number."""
+    return {int(seq): zlib.crc32(chunk.payload(n)) for n, seq in enumerate(chunk.rows["seq"])}
+
+
 class Shadow:
     """An uninterrupted run through the core that follows the journal through all lives."""
 
@@ -170,6 +176,8 @@ class Shadow:
         self.last_seq = -1
         #: Hash of the state behind each last frame of a life, as an uninterrupted run has it.
         self.hashes: dict[int, str] = {}
+        #: Number of each frame that was there once, and a check sum of what it said.
+        self.seen: dict[int, int] = {}
 
     def follow(self) -> None:
         """Take in all that is there; every output must be what the core makes."""
@@ -177,7 +185,14 @@ class Shadow:
             stop = self.run.feed(chunk)
             assert stop is None, f"frame {int(chunk.rows['seq'][stop.row])} is not what an uninterrupted run makes"
             self.watch.look(chunk)
+            self.seen |= said(chunk)
             self.last_seq = int(chunk.rows["seq"][-1])
+
+    def lost(self) -> int:
+        """How many frames that were there once are not in the journal any more, or say something else."""
+        with JournalReader(self.run_dir) as reader:
+            found = {seq: crc for chunk in reader.chunks() for seq, crc in said(chunk).items()}
+        return sum(found.get(seq) != crc for seq, crc in self.seen.items())
 
     def note(self) -> None:
         """A life has ended here."""
@@ -209,6 +224,8 @@ class Kills:
         )
         self.client = OrderClient(self.config.orders.endpoint, "desk", peer_timeout_ms=500)
         self.shadow: Shadow | None = None
+        #: (life, frame, whether the state that it recovered is an uninterrupted run's) of each life that recovered one.
+        self.compared: list[tuple[int, int, bool]] = []
         self._turned_s = time.monotonic()
 
     def __enter__(self) -> Kills:
@@ -260,7 +277,7 @@ class Kills:
         if found.exists():
             seq, state = json.loads(found.read_text())
             assert self.shadow is not None
-            assert self.shadow.hashes[seq] == state, f"life {self.lives} recovered another state at frame {seq}"
+            self.compared.append((self.lives, seq, self.shadow.hashes[seq] == state))
 
     def turn(self, *, orders: bool = True) -> None:
         """A little of the day: records, the parents that are due, and what comes."""
@@ -310,6 +327,7 @@ class Kills:
             assert time.monotonic() < until_s, "the venues do not end"
             time.sleep(0.001)
         assert (self.folder / f"engine-{self.lives}.json").exists(), self.said()
+        assert all(same for *_, same in self.compared), self.compared
         told: dict[str, Any] = json.loads((self.folder / "venues.json").read_text(encoding="utf-8"))
         return told
 

@@ -65,21 +65,23 @@ def desk(folder, hatchery, seed, kills, points=()):
         venues = it.finish()
         settled(it, venues)
         assert it.shadow is not None
-        return {
+        told = {
             "seed": seed,
             "kills": sum(counted.values()),
             "at": dict(counted),
             "lives": it.lives,
             "frames": it.shadow.last_seq + 1,
-            "frames_lost": 0,
+            "frames_lost": it.shadow.lost(),
             "parents": len(it.client.orders),
             "orders_at_venues": venues["orders"],
             "orders_twice": venues["orders"] - venues["distinct_orders"],
             "fills": venues["fills"],
-            "states_compared": len(list(folder.glob("found-*.json"))),
-            "states_that_differ": 0,
+            "states_compared": len(it.compared),
+            "states_that_differ": sum(not same for *_, same in it.compared),
             "seconds": round(time.monotonic() - began_s, 1),
         }
+    assert (told["frames_lost"], told["orders_twice"], told["states_that_differ"]) == (0, 0, 0), told
+    return told
 
 
 def test_kills_under_load_and_at_each_named_point_cost_nothing(tmp_path, hatchery):
