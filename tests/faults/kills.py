@@ -162,7 +162,7 @@ class Day:
 
 def said(chunk: Chunk) -> dict[int, int]:
     """A check sum of what each frame of a chunk says, by its number."""
-    return {int(seq): zlib.crc32(chunk.payload(n)) for n, seq in enumerate(chunk.rows["seq"])}
+    return {int(seq): zlib.crc32(chunk.payload(n).tobytes()) for n, seq in enumerate(chunk.rows["seq"])}
 
 
 class Shadow:
