@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from engine.apart import set_apart
 from engine.core.state import Events, Outbox, State
@@ -38,6 +39,8 @@ __all__ = ("BindError", "Bound", "bind", "declared", "machine_of")
 _HERE = Path(__file__).parent
 _MODULES = ("turn", "bound", "pump", "loop", "drive")
 _TABLES = "engine.workflow.null_tables"
+#: Machines that have verified, by id: a module's is declared once, and a recovery asks for it again and again.
+_verified: WeakValueDictionary[int, OrderMachine] = WeakValueDictionary()
 
 
 class Bound(NamedTuple):
@@ -103,8 +106,10 @@ def _found(strategy: str, sources: dict[str, str] | None) -> Iterator[tuple[Stra
 
 def _machine(strategy: str, module: ModuleType) -> OrderMachine:
     machine = _declared(strategy, module)
-    check_child()
-    check(machine)
+    if _verified.get(id(machine)) is not machine:
+        check_child()
+        check(machine)
+        _verified[id(machine)] = machine
     return machine
 
 
