@@ -94,7 +94,8 @@ def test_parent_that_is_filled_before_its_replace_goes_on_with_the_new_quantity(
 def test_replace_by_terms_that_cannot_be_is_refused(qty, px, reason):
     w = resting()
     outputs = w.replace("a", qty, px)
-    assert kinds(outputs) == ["REFUSAL", "CANCEL_REJECT"]
+    blocked = ["RISK_BLOCK"] if reason == Reason.RISK else []
+    assert kinds(outputs) == [*blocked, "REFUSAL", "CANCEL_REJECT"]
     assert reasons(outputs) == [reason]
     assert (w.parent("a")[0].qty, w.parent("a")[0].px) == (100, 10_000)
 
