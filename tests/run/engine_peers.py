@@ -54,6 +54,7 @@ class Peer:
             self._socket = context.socket(zmq.DEALER)
             self._socket.set(zmq.ROUTING_ID, row.name.encode())
             self._socket.set(zmq.LINGER, 0)
+            self._socket.set(zmq.SNDTIMEO, 30_000)  # an engine that is gone fails a test, and does not hold it up
             self._socket.connect(config.orders.endpoint)
         else:
             path = row.endpoint[6:]
