@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kernel
 #: Seeds of each profile that are run here.
 SEEDS = dict.fromkeys(PROFILES, 2) | {"all": 5, "hostile": 3}
 #: SHA-256 of the journal of seed 4 with all faults, and how many inputs that were.
-JOURNAL = "ec438dc2514923e05d028e41fd6da3dabaa659fc3ce71925ef14bfbca52fa818"
+JOURNAL = "1fcbffdffe2265dc97be07573da79a066fd038cf357be5f6e20cbd19e93d855b"
 INPUTS = 293
 
 
