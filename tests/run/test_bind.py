@@ -11,7 +11,7 @@ STRATEGY = "strategies.sweep"
 
 
 def test_a_machine_is_verified_once(monkeypatch):
-    seen = []
+    seen: list[object] = []
     monkeypatch.setattr(bind, "check", seen.append)
     monkeypatch.setattr(bind, "_verified", type(bind._verified)())
     first = bind.machine_of(STRATEGY)
