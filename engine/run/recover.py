@@ -28,7 +28,7 @@ from engine.io.atomics import monotonic_ns, tsc
 from engine.io.journal import append
 from engine.io.journal_birth import unborn
 from engine.io.journal_format import LAST, Kind
-from engine.io.journal_reader import Chunk, End, Ending, JournalReader
+from engine.io.journal_reader import Chunk, End, Ending, JournalReader, load_kernels
 from engine.io.journal_writer import JournalWriter
 from engine.io.run_lock import RunLock
 from engine.jit import build_hash
@@ -141,6 +141,7 @@ def recover(
     run_dir = Path(config.engine.run_dir)
     if (run_dir / UNFINISHED).exists():
         raise RecoveryError(f"{run_dir}: a repair was cut short; finish it with `tickroute repair {run_dir}`")
+    load_kernels()
     opened = time.perf_counter()
     run = manifest_of(run_dir)
     changed = check_config(run, config)

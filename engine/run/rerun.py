@@ -39,11 +39,11 @@ class Rerun:
         """Build the state of the manifest and bind its strategy."""
         manifest.replayable()
         self.manifest = manifest
-        self.state = manifest.initial_state()
         began = time.perf_counter()
         self.bound = bind(manifest.strategy, manifest.sources)
-        #: What it took to have the kernels loaded, or compiled.
+        #: What it took to have the machine verified, and the kernels loaded or compiled.
         self.kernels_ms = (time.perf_counter() - began) * 1e3
+        self.state = manifest.initial_state()
         self._drive = self.bound.drive.drive
         buffer = aligned_zeros(RECORD_MAX + UNIT, np.dtype(np.uint8))
         self.events, self.outbox = view_events(buffer), make_outbox(OUTBOX)
