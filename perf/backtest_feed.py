@@ -16,7 +16,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -102,7 +102,7 @@ def save(day: Day, folder: Path) -> None:
     told = {"symbol": day.instrument.symbol, "px_decimals": day.instrument.px_decimals}
     told |= {"qty_decimals": day.instrument.qty_decimals, "span_ns": day.span_ns}
     (folder / "day.json").write_text(json.dumps(told), encoding="utf-8")
-    batches = _batches(repeated(day.words, 0, 1))
+    batches = batches_of(repeated(day.words, 0, 1))
     write_npz(folder / "day.npz", batches, px_decimals=day.instrument.px_decimals,
               qty_decimals=day.instrument.qty_decimals)  # fmt: skip
 
@@ -117,7 +117,8 @@ def repeated(words: Array, span_ns: int, times: int) -> Array:
     return laid
 
 
-def _batches(laid: Array) -> Iterator[Batch]:
+def batches_of(laid: Array) -> Iterator[Batch]:
+    """The events of `repeated` as batches over its memory."""
     count = len(laid) // UNIT - 1
     for at in range(0, count, _BATCH):
         part = batch_over(laid[at * UNIT : (min(at + _BATCH, count) + 1) * UNIT])
@@ -130,14 +131,14 @@ class Repetitions(Reader):
 
     format = "memory"
 
-    def __init__(self, path: Path, laid: Array, instrument: Instrument) -> None:
+    def __init__(self, path: Path, parts: Sequence[Batch], instrument: Instrument) -> None:
         super().__init__(path)
         self.venues, self.instruments = ["BINANCE_USDM"], [instrument]
-        self._laid = laid
+        self._batches = parts
 
     def batches(self) -> Iterator[Batch]:
         """Views of the memory."""
-        return _batches(self._laid)
+        return iter(self._batches)
 
 
 def binance_lines(path: Path, updates: int, seed: int = 1) -> None:

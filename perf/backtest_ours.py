@@ -20,6 +20,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -28,10 +29,11 @@ import numpy as np
 
 from engine.record.records import UNIT, OrdType, Side, Template, Tif
 from engine.run import manifest
+from gateways.formats.batch import Batch
 from gateways.formats.fit import Fitted, Target, Wanted
 from gateways.formats.reader import Instrument, Reader
 from gateways.orders.parents import Parent
-from perf.backtest_feed import Repetitions, repeated
+from perf.backtest_feed import Repetitions, batches_of, repeated
 from perf.desk import CONTROLS_OFF
 from replay.backtest.host import Feed, Host, Terms
 from replay.backtest.play import resolved
@@ -98,13 +100,13 @@ def config_text(run_dir: Path, more: str = "") -> str:
 class _Fitted(Fitted):
     """Over events in memory."""
 
-    def __init__(self, laid: Array, instrument: Instrument, target: Target, depth: bool) -> None:
-        self._laid, self._instrument = laid, instrument
+    def __init__(self, parts: Sequence[Batch], instrument: Instrument, target: Target, depth: bool) -> None:
+        self._parts, self._instrument = parts, instrument
         super().__init__("day", target, Wanted(venue="USDM", touch="book"), play=True, depth=depth)
 
     def open(self) -> Reader:
         """The events as a reader gives them."""
-        return Repetitions(Path(os.devnull), self._laid, self._instrument)
+        return Repetitions(Path(os.devnull), self._parts, self._instrument)
 
 
 class _Stream(Stream):
@@ -131,17 +133,17 @@ class Player:
         more = "" if depth else "[simulation]\ndepth = false\n"
         self._toml.write_text(config_text(self._run_dir, more), encoding="utf-8")
         self.settings: Settings = load(self._toml)
-        self.quotes = self._stream(repeated(words, 0, 1)).quotes()
+        self._parts = list(batches_of(self.laid))
+        self.quotes = self._stream(list(batches_of(repeated(words, 0, 1)))).quotes()
 
-    def _stream(self, laid: Array) -> _Stream:
+    def _stream(self, parts: Sequence[Batch]) -> _Stream:
         state = manifest.make(self.settings.config, 1, 0).initial_state()
         target = Target.of(self.settings.config, [int(px) for px in state.instruments["max_px"]])
-        return _Stream(_Fitted(laid, self.instrument, target, self.settings.config.simulation.depth))
+        return _Stream(_Fitted(parts, self.instrument, target, self.settings.config.simulation.depth))
 
     def play(self, most: int = 0) -> dict[str, Any]:
         """The whole day once, or its first `most` events."""
-        laid = self.laid[: (most + 1) * UNIT] if most else self.laid
-        stream = self._stream(laid)
+        stream = self._stream(list(batches_of(self.laid[: (most + 1) * UNIT])) if most else self._parts)
         chunks = stream.chunks()
         chunk = next(chunks)
         first_ns = int(chunk.view("<i8")[3])

@@ -78,10 +78,10 @@ def add(b: Books, side: int, rank: int, qty: int, orders: int) -> bool:
         cell.qty = had + qty
         cell.orders += orders
         if had == 0:
-            _occupy(b, side, level)
+            occupy(b, side, level)
         elif cell.qty == 0:
             cell.orders = 0
-            _vacate(b, side, level)
+            vacate(b, side, level)
         return True
     k = find_far(b, side, rank)
     if k < 0:
@@ -106,9 +106,9 @@ def put(b: Books, side: int, rank: int, qty: int, orders: int) -> bool:
         cell.qty = qty
         cell.orders = orders if qty != 0 else 0
         if had == 0 and qty != 0:
-            _occupy(b, side, level)
+            occupy(b, side, level)
         elif had != 0 and qty == 0:
-            _vacate(b, side, level)
+            vacate(b, side, level)
         return True
     k = find_far(b, side, rank)
     if qty == 0:
@@ -225,12 +225,13 @@ def pull(b: Books, side: int) -> None:
             cell = b.levels[side * (mask + 1) + (level & mask)]
             cell.qty, cell.orders = far.qty, far.orders
             _drop_far(b, k)
-            _occupy(b, side, level)
+            occupy(b, side, level)
         k = following
 
 
 @kernel
-def _occupy(b: Books, side: int, level: int) -> None:
+def occupy(b: Books, side: int, level: int) -> None:
+    """A level of the window, whose quantity was 0, has one now."""
     row = b.sides[side]
     _bit(b, side, level, True)
     if row.near == 0 or level > row.best:
@@ -239,7 +240,8 @@ def _occupy(b: Books, side: int, level: int) -> None:
 
 
 @kernel
-def _vacate(b: Books, side: int, level: int) -> None:
+def vacate(b: Books, side: int, level: int) -> None:
+    """A level of the window has no quantity any more; the window may move for it."""
     row = b.sides[side]
     _bit(b, side, level, False)
     row.near -= 1

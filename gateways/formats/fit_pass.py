@@ -66,6 +66,7 @@ def fit_pass(fit: Fit, b: Books, batch: Batch, out: Batch) -> None:
         if venue >= 0:
             if head.template_id == _LEVEL and line.follows == 0:
                 _give_level(fit, batch, i, venue, instrument, out)
+                units += _give_levels(fit, batch, i + 1, end, i, out) - (i + 1)
             elif head.template_id == _LEVEL or head.template_id == _DELTA:
                 _move(fit, b, batch, i, units, venue, instrument, out)
             else:
@@ -178,6 +179,52 @@ def _give_level(fit: Fit, batch: Batch, i: int, venue: int, instrument: int, out
         level.ts_recv_ns = source_ns if source_ns != 0 else level.ts_event_ns
         line.deep += 1
         out.used[0] = k + 1
+
+
+@kernel
+def _give_levels(fit: Fit, batch: Batch, first: int, end: int, of: int, out: Batch) -> int:
+    """The levels from unit `first` to `end` with the venue and the instrument of unit `of`, as `_give_level` would.
+
+    Returns the unit of the first that it leaves: another record, or one that does not fit, or whose time would have to
+    be changed.
+    """
+    line, head, k = fit.line[0], batch.head[of], int(out.used[0])
+    venue, instrument = head.venue_id, batch.level[of].instrument_id
+    ours_venue = int(fit.venues[venue]) if 0 <= venue < len(fit.venues) else -1
+    ours_instrument = int(fit.of_file[instrument].instrument) if 0 <= instrument < len(fit.of_file) else -1
+    if ours_venue < 0 or ours_instrument < 0 or line.backwards != 0 or line.play == 0:
+        return first
+    ours, skew_ns, last_ns = fit.ours[ours_instrument], int(line.skew_ns), int(line.last_ns)
+    px_mul, px_div, px_lines, most_px = int(ours.px_mul), int(ours.px_div), ours.px_lines, int(ours.most_px)
+    qty_mul, qty_div, qty_lines, most_qty = int(ours.qty_mul), int(ours.qty_div), ours.qty_lines, int(ours.most_qty)
+    i, timed = first, 0
+    while i < end:
+        level = batch.level[i]
+        if level.template_id != _LEVEL or level.venue_id != venue or level.instrument_id != instrument:
+            break
+        event_ns, recv_ns, px, qty = int(level.ts_event_ns), int(level.ts_recv_ns), int(level.px), int(level.qty)
+        ours_ns = recv_ns + skew_ns if recv_ns != 0 else event_ns
+        if ours_ns <= 0 or ours_ns < last_ns or ours_ns < event_ns or px < 0 or qty < 0:
+            break
+        our_px, our_qty = int(px * px_lines + 0.5), int(qty * qty_lines + 0.5)
+        if our_px * px_div != px or our_qty * qty_div != qty or our_px > most_px or our_qty > most_qty:
+            break
+        copy(address_of(out.words) + UNIT * k, address_of(batch.words) + UNIT * i, UNIT)
+        given = out.level[k]
+        given.venue_id, given.instrument_id = ours_venue, ours_instrument
+        given.px, given.qty = our_px * px_mul, our_qty * qty_mul
+        given.ts_event_ns, given.ts_recv_ns = ours_ns, event_ns if event_ns != 0 else ours_ns
+        timed += 1 if event_ns != 0 and recv_ns != 0 else 0
+        last_ns = ours_ns
+        k += 1
+        i += 1
+    line.records += i - first
+    line.moves += i - first
+    line.deep += i - first
+    line.timed += timed
+    line.last_ns = last_ns
+    out.used[0] = k
+    return i
 
 
 @kernel

@@ -25,9 +25,9 @@ from engine.jit import kernel
 from engine.record.records import Flag, Side
 from gateways.inbox import Inbox
 from gateways.venues.fills import trades
-from gateways.venues.queue import after_fall, after_leaving, first_at, trade_through
+from gateways.venues.queue import after_fall, after_leaving, trade_through
 from gateways.venues.state import LEVELS, ORDERS, UNSHOWN, Exchange
-from gateways.venues.taken import open_at, restore, taken_row
+from gateways.venues.taken import open_at, restore
 
 _BUY, _SELL = int(Side.BUY), int(Side.SELL)
 _DELETE, _EXECUTE, _REPLACE = 2, 3, 5
@@ -92,32 +92,6 @@ def set_level(ex: Exchange, side: int, px: int, action: int, qty: int) -> None:
     keep_grid(ex.books, side)
     after, _ = level_at(ex.books, side, rank)
     _changed(ex, side, rank, int(before), max(int(before) - int(after), 0))
-
-
-@kernel
-def set_unwatched(ex: Exchange, inbox: Inbox, at: int) -> bool:
-    """What a LEVEL says of a price at which nothing of ours rests, and of which nothing was taken; False for others.
-
-    It is what `on_level` does, without the calls: most records of a feed of depth come this way.
-    """
-    level, core = inbox.level[at], ex.core[0]
-    venue, instrument, px = int(level.venue_id), int(level.instrument_id), int(level.px)
-    if venue < 0 or venue >= len(ex.venues) or instrument < 0 or instrument >= core.instruments or px <= 0:
-        return False
-    if core.deep == 0 or ex.venues[venue].served == 0 or (level.side != _BUY and level.side != _SELL):
-        return False
-    pair_index = int(venue * core.instruments + instrument)
-    pair = ex.pairs[pair_index]
-    side = 2 * pair_index + (0 if level.side == _BUY else 1)
-    if ex.taken_of[side] >= 0 and taken_row(ex, side, rank_of(side, px)) >= 0:
-        return False
-    if (pair.bids if side & 1 == 0 else pair.asks) >= 0 and first_at(ex, side, px) >= 0:
-        return False
-    pair.told_by = LEVELS
-    begin_side(ex.books, side, px)
-    apply_level(ex.books, pair_index, int(level.side), int(level.action), px, int(level.qty), 0)
-    keep_grid(ex.books, side)
-    return True
 
 
 @kernel

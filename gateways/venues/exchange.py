@@ -20,9 +20,10 @@ from __future__ import annotations
 from engine.jit import kernel
 from engine.record.records import ExecType, Flag, Reason, Template, Tif
 from gateways.inbox import Array, Inbox, units_of
-from gateways.venues.depth import clear_depth, on_delta, on_level, on_touch, on_trade, set_unwatched
+from gateways.venues.depth import clear_depth, on_delta, on_level, on_touch, on_trade
 from gateways.venues.fills import end, unrest
 from gateways.venues.flight import arrival_ns, dequeue, enqueue, give_slot, room, take_slot
+from gateways.venues.levels import take_levels
 from gateways.venues.mass import begin_mass, go_on, write_mass
 from gateways.venues.matching import cross, show
 from gateways.venues.orders import live, on_cancel, on_new, on_replace, on_status
@@ -357,13 +358,17 @@ def ingest_depth(ex: Exchange, inbox: Inbox, first: int, stop: int, until_ns: in
         template, at_ns = int(head.template_id), int(head.ts_event_ns)
         if not _LEVEL <= template <= _DELTA or at_ns < core.clock_ns or at_ns > until_ns or next_due(ex) <= at_ns:
             break
-        core.clock_ns = at_ns
-        marks = int(inbox.level[at]["flags"]) if template == _LEVEL else int(inbox.delta[at]["flags"])
-        if template != _LEVEL or not set_unwatched(ex, inbox, at):
+        end = take_levels(ex, inbox, at, stop, min(until_ns, next_due(ex) - 1), whole) if template == _LEVEL else at
+        if end > at:
+            marks = int(inbox.level[end - 1]["flags"])
+            if marks & _MORE == 0:
+                _cross(ex, int(inbox.level[end - 1].venue_id * core.instruments + inbox.level[end - 1].instrument_id))
+        else:
+            core.clock_ns = at_ns
+            marks = int(inbox.level[at]["flags"]) if template == _LEVEL else int(inbox.delta[at]["flags"])
             _apply(ex, inbox, at)
-        elif marks & _MORE == 0:
-            _cross(ex, int(inbox.level[at].venue_id * core.instruments + inbox.level[at].instrument_id))
-        at += units_of(inbox, at)
+            end = at + units_of(inbox, at)
+        at = end
         if whole != 0 and marks & _MORE == 0:
             break
     return at
