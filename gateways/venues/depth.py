@@ -32,7 +32,7 @@ from gateways.venues.taken import open_at, restore
 _BUY, _SELL = int(Side.BUY), int(Side.SELL)
 _DELETE, _EXECUTE, _REPLACE = 2, 3, 5
 _AGGRESSOR_BUY, _AGGRESSOR_SELL = int(Flag.AGGRESSOR_BUY), int(Flag.AGGRESSOR_SELL)
-_AUCTION, _NOT_PRINTED = int(Flag.AUCTION), int(Flag.NOT_PRINTED)
+_AUCTION, _NOT_PRINTED, _PRINT = int(Flag.AUCTION), int(Flag.NOT_PRINTED), int(Flag.PRINT)
 
 
 @kernel
@@ -160,13 +160,16 @@ def on_delta(ex: Exchange, inbox: Inbox, at: int, pair_index: int, now_ns: int) 
 @kernel
 def _executed(ex: Exchange, inbox: Inbox, at: int, pair_index: int, side: int, px: int, qty: int, now_ns: int) -> None:
     """An order of the record is executed. What a TRADE told already fills none; nor does a cross, which is executed at
-    another price or not printed. An execution with a number of its own (ITCH) is its own print, no TRADE is it.
+    another price or not printed. With the flag PRINT an execution is its own print, which no TRADE tells; recordings
+    that are older than the flag say so by a match number.
     """
     pair, delta = ex.pairs[pair_index], inbox.delta[at]
-    if int(delta["flags"]) & _NOT_PRINTED != 0:
+    marks = int(delta["flags"])
+    if marks & _NOT_PRINTED != 0:
         return
     exec_px = int(delta.exec_px) if delta.exec_px > 0 else px
-    if delta.match_id == 0 and pair.print_ns == delta.ts_event_ns and pair.print_px == exec_px:
+    own = marks & _PRINT != 0 or delta.match_id != 0
+    if not own and pair.print_ns == delta.ts_event_ns and pair.print_px == exec_px:
         told = min(int(pair.print_qty), qty)
         pair.print_qty -= told
         qty -= told

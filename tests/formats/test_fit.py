@@ -241,6 +241,22 @@ def test_fitting_is_the_slow_account(made, seed, levels):
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize("seed", range(4))
+def test_levels_fitted_in_runs_are_those_fitted_one_by_one(made, seed):
+    """Without the derived touches: a batch of one record has no run."""
+    rows, dice, found = some_rows(seed, levels=True), random.Random(seed), []
+    rows = [row for row in rows for _ in range(dice.choice((1, 1, 2, 9)))]
+    for size in (1, 13, len(rows)):
+        made(rows, size)
+        file = Fitted("made.bin", TARGET, Wanted(skew="auto"), play=True, depth=True)
+        given = [record.tobytes() for batch in file.batches(follow=False) for record in records_of(batch)]
+        file.told.examples.clear()  # their names are met with the batches
+        found.append((b"".join(given), file.told))
+    assert found[0] == found[1] == found[2]
+    assert found[0][1].clamped > 0 < len(found[0][1].skipped)
+
+
+@pytest.mark.kernel
 def test_a_level_that_is_finer_than_the_units_is_rounded_down_and_never_left_as_it_was(made):
     """BB has 5 decimals of quantity in the file, and 3 here: 250 is 2, and 60 is nothing."""
     rows = [("level", 0, 1, T0 + n, 0, (BUY, 40, qty, 0)) for n, qty in enumerate((500, 250, 60, 300))]

@@ -89,7 +89,7 @@ DELTA: dict[str, list[int]] = {
     "new_order": [8, 9, 3],
     "exec_px": [0, 0, 0, 0, 100],
     "match_id": [0, 0, 5],
-    "flags": [0, 0, 0, 0, Flag.MORE, Flag.NOT_PRINTED],
+    "flags": [0, 0, 0, 0, Flag.MORE, Flag.NOT_PRINTED, Flag.PRINT],
 }
 PRINT = {**TRADE, "flags": [0, 0, 0, Flag.AGGRESSOR_BUY, Flag.AGGRESSOR_SELL, Flag.OFF_BOOK, Flag.AUCTION]}
 #: (how often in the long days, kind, fields)

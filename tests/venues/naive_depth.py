@@ -90,7 +90,8 @@ class NaiveDepth:
         if row["action"] != EXECUTE or order is None or row["flags"] & Flag.NOT_PRINTED:
             return None
         qty, px = min(int(row["qty"]), order["qty"]), int(row["exec_px"]) or order["px"]
-        if not row["match_id"] and self.last_print[:2] == (px, int(row["ts_event_ns"])):
+        own = row["match_id"] or row["flags"] & Flag.PRINT
+        if not own and self.last_print[:2] == (px, int(row["ts_event_ns"])):
             told = min(self.last_print[2], qty)
             self.last_print = (*self.last_print[:2], self.last_print[2] - told)
             qty -= told

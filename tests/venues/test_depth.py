@@ -122,12 +122,13 @@ def test_an_execution_that_is_not_printed_fills_nobody():
     assert fills(v.send(delta(3, 2, 40 * MS, qty=5))) == [(100, 5)]  # the 20 before it are gone
 
 
-def test_a_hidden_trade_is_not_the_execution_of_an_order():
-    """ITCH: P and E of one time and price are two prints, and E has a match number."""
+@pytest.mark.parametrize("own", [{"flags": Flag.PRINT}, {"match_id": 4}, {"flags": Flag.PRINT, "match_id": 4}])
+def test_a_hidden_trade_is_not_the_execution_of_an_order(own):
+    """ITCH: P and E of one time and price are two prints; LOBSTER: 5 and 4. Old recordings have the number alone."""
     v = venues("exact")
     v.send(add(1, Side.BUY, 100, 20, 10 * MS), order(9, 101, 30, **REST))
     told = [trade(101, 5, 30 * MS, flags=Flag.AGGRESSOR_SELL), add(2, Side.BUY, 101, 7, 30 * MS)]
-    told += [delta(3, 2, 30 * MS, qty=7, match_id=4)]
+    told += [delta(3, 2, 30 * MS, qty=7, **own)]
     assert fills(v.send(*told)) == [(101, 5), (101, 7)]
 
 
@@ -337,7 +338,13 @@ def test_levels_in_a_run_do_what_each_by_itself_does():
         side = dice.choice((Side.BUY, Side.SELL))
         px = 100 + dice.randrange(-4, 4) if side == Side.BUY else 101 + dice.randrange(-3, 5)
         more = Flag.MORE if dice.random() < 0.6 else 0
-        rows.append(level(side, px, 10 * dice.randrange(5), now, flags=more))
+        more |= Flag.SNAPSHOT if dice.random() < 0.1 else 0
+        away = dice.choice((-5_000, 70, 4_000, 900_000)) if dice.random() < 0.2 else 0
+        what = {"instrument_id": dice.choice((0, 0, 0, 0, 0, 0, 1, 5)), "venue_id": dice.choice((0, 0, 0, 0, 0, 1, 7))}
+        side = side if dice.random() < 0.97 else 0
+        rows.append(level(side, px + away, 10 * dice.randrange(5), now, flags=more, **what))
+        if dice.random() < 0.02:
+            rows.append(level(Side.BUY, 99, 10, now - 700))
     inbox, units = packed(rows)
     for in_runs, whole in ((False, 0), (True, 0), (True, 1)):
         ex = create(config(Simulation(orders=64, queue="proportional")), epoch=1, depth=SMALL)
