@@ -12,7 +12,7 @@ from engine.record.records import DTYPES, Template
 from gateways.formats.batch import taken
 from gateways.formats.known import open_file
 from perf import backtest
-from perf.backtest_feed import Repetitions, binance_lines, read_day, repeated, save
+from perf.backtest_feed import Repetitions, batches_of, binance_lines, read_day, repeated, save
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -56,7 +56,7 @@ def test_both_sides_get_the_same_events(day, tmp_path):
 
 def test_a_repetition_begins_where_the_one_before_ended(day):
     laid = repeated(day.words, day.span_ns, 3)
-    with Repetitions(Path("/dev/null"), laid, day.instrument) as reader:
+    with Repetitions(Path("/dev/null"), list(batches_of(laid)), day.instrument) as reader:
         found = [taken(batch).copy() for batch in reader.batches()]
     rows = np.concatenate(found).view("<i8").reshape(3, *day.words.shape)
     assert np.all(np.diff(rows[:, :, 3].reshape(-1)) >= 0)

@@ -341,8 +341,9 @@ def test_levels_in_a_run_do_what_each_by_itself_does():
         more |= Flag.SNAPSHOT if dice.random() < 0.1 else 0
         away = dice.choice((-5_000, 70, 4_000, 900_000)) if dice.random() < 0.2 else 0
         what = {"instrument_id": dice.choice((0, 0, 0, 0, 0, 0, 1, 5)), "venue_id": dice.choice((0, 0, 0, 0, 0, 1, 7))}
-        side = side if dice.random() < 0.97 else 0
-        rows.append(level(side, px + away, 10 * dice.randrange(5), now, flags=more, **what))
+        rows.append(
+            level(side if dice.random() < 0.97 else 0, px + away, 10 * dice.randrange(5), now, flags=more, **what)
+        )
         if dice.random() < 0.02:
             rows.append(level(Side.BUY, 99, 10, now - 700))
     inbox, units = packed(rows)
