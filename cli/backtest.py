@@ -202,14 +202,9 @@ def _show(screen: Console, result: Result, summary: dict[str, Any]) -> None:
 
 def _show_losses(screen: Console, found: dict[str, Any]) -> None:
     """What the venues could not do; nothing where they could do all."""
-    whats = {
-        "curbed": "orders took fewer levels than there were",
-        "postponed": "fills of resting orders had to wait for a message slot",
-        "refused": "requests could not be answered",
-        "ignored": "records were of no concern",
-    }
-    parts = [f"{found[name]:,} {what}" for name, what in whats.items() if found[name]]
-    if parts:
+    from replay.backtest.outcome import Losses
+
+    if parts := Losses(**found).told:
         screen.print(f"at venues {'; '.join(parts)}", soft_wrap=True, markup=False)
     names = found["broken"]
     if names:

@@ -130,6 +130,7 @@ def _told(done: Swept, out: Path) -> dict[str, Any]:
     rows = []
     for row in done.rows:
         told = {name: value for name, value in row._asdict().items() if name not in ("values", "figures", "histograms")}
+        told["losses"] = row.losses._asdict()
         spreads = {name: told[name]._asdict() if told[name] else None for name in ("cost", "difference")}
         rows.append({"values": dict(zip(keys, row.values, strict=True))} | told | spreads)
     return {
@@ -173,6 +174,7 @@ def _show(screen: Console, done: Swept, out: Path) -> None:
     screen.print(table)
     if len(done.rows) > 40:
         screen.print(f"and {len(done.rows) - 40:,} more in sweep.parquet")
+    _show_losses(screen, done)
     if done.retries:
         screen.print(f"[yellow]{done.retries} cells were begun again: a worker died[/]")
     for number, day, seed, why in done.failed[:20]:
@@ -180,3 +182,18 @@ def _show(screen: Console, done: Swept, out: Path) -> None:
     if done.failed:
         screen.print(f"[bold red]{len(done.failed)} of {done.plan.size} cells failed[/]")
     screen.print(f"\ntable    {out / 'sweep.parquet'}\npage     {out / 'sweep.html'}", soft_wrap=True, markup=False)
+
+
+def _show_losses(screen: Console, done: Swept) -> None:
+    """What the venues of all cells could not do; nothing where they could do all."""
+    from functools import reduce
+
+    from replay.backtest.outcome import Losses
+
+    found = reduce(Losses.with_those_of, (row.losses for row in done.rows), Losses())
+    if found.told:
+        screen.print(f"at venues {'; '.join(found.told)}", soft_wrap=True, markup=False)
+    if found.broken:
+        more = f" and {len(found.broken) - 6:,} more" if len(found.broken) > 6 else ""
+        screen.print("[bold red]capacity[/]  a venue had no room for all orders and levels of these books:")
+        screen.print(f"          {', '.join(found.broken[:6])}{more}; the column broken has the cells", markup=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from engine.run.config import Config
 from gateways.venues.state import Exchange
@@ -22,6 +22,30 @@ class Losses(NamedTuple):
     refused: int = 0
     ignored: int = 0
     broken: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> list[str]:
+        """What is not zero, in words, but for `broken`."""
+        return [f"{count:,} {what}" for name, what in WHATS.items() if (count := getattr(self, name))]
+
+    def with_those_of(self, other: Losses) -> Losses:
+        """Both together; a broken book is named once."""
+        return Losses(
+            curbed=self.curbed + other.curbed,
+            postponed=self.postponed + other.postponed,
+            refused=self.refused + other.refused,
+            ignored=self.ignored + other.ignored,
+            broken=tuple(dict.fromkeys(self.broken + other.broken)),
+        )
+
+
+#: What each count of `Losses` says.
+WHATS: Final = {
+    "curbed": "orders took fewer levels than there were",
+    "postponed": "fills of resting orders had to wait for a message slot",
+    "refused": "requests could not be answered",
+    "ignored": "records were of no concern",
+}
 
 
 class Outcome(NamedTuple):

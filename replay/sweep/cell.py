@@ -29,6 +29,7 @@ from engine.io import histogram
 from engine.jit import ROOT, source_hash
 from engine.run.config import Config
 from replay.backtest.host import Progress
+from replay.backtest.outcome import Losses
 from replay.backtest.play import prepare
 from replay.backtest.results import Result
 from replay.backtest.settings import Backtest, Settings
@@ -126,6 +127,7 @@ def _figures(result: Result) -> tuple[dict[str, float | int | str | None], dict[
     histograms = _histograms(result.tables.orders, result.fills())
     times = histogram.summary(dense(histograms["order_to_fill"]), (50.0, 99.0)).rows
     done = result.outcome
+    losses = done.losses if done is not None else Losses()
     figures: dict[str, float | int | str | None] = {
         "inputs": told["inputs"],
         "parents": sum(told["parents"].values()),
@@ -140,6 +142,8 @@ def _figures(result: Result) -> tuple[dict[str, float | int | str | None], dict[
         "shortfall_with_fees_bps": told["shortfall_with_fees_bps"],
         "rejects": sum(venues["rejects"].to_pylist()),
         "timeouts": sum(venues["timeouts"].to_pylist()),
+        **losses._asdict(),
+        "broken": ", ".join(losses.broken) or None,
         "order_to_fill_p50_ns": times[0].value_ns if times else None,
         "order_to_fill_p99_ns": times[1].value_ns if times else None,
         "journal_hash": result.journal_hash(),

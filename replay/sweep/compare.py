@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, Final, NamedTuple
 
 from engine.io import histogram
+from replay.backtest.outcome import WHATS, Losses
 from replay.sweep.cell import HISTOGRAMS, PER_BPS, Done, dense
 
 #: What combinations are held against each other by.
@@ -48,6 +50,7 @@ class Row(NamedTuple):
     difference: Spread | None
     figures: tuple[tuple[str, int, float], ...]
     histograms: dict[str, Any]
+    losses: Losses
 
 
 def spread(values: Sequence[float]) -> Spread | None:
@@ -95,7 +98,15 @@ def _row(number: int, values: tuple[Any, ...], cells: Sequence[tuple[str, int, D
         difference=None,
         figures=known,
         histograms=merged,
+        losses=reduce(Losses.with_those_of, (_losses(done) for _, _, done in good), Losses()),
     )
+
+
+def _losses(done: Done) -> Losses:
+    """What the venues of a cell could not do."""
+    counts = {name: int(done.figures.get(name) or 0) for name in WHATS}
+    broken = done.figures.get("broken")
+    return Losses(broken=tuple(str(broken).split(", ")) if broken else (), **counts)
 
 
 def _mean(cells: Sequence[tuple[str, int, Done]], name: str) -> float | None:

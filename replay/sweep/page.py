@@ -52,6 +52,7 @@ def page(axes: Sequence[Axis], rows: Sequence[Row], facts: Facts) -> str:
         left_out=max(len(rows) - MOST_ROWS, 0),
         facts=facts,
         cells=sum(row.cells for row in rows),
+        broken=sum(1 for row in rows if row.losses.broken),
         lines=[(key, picture) for key, picture in lines if picture],
         fields=[(key, picture) for key, picture in fields if picture],
     )

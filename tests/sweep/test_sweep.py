@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hdrh.histogram import HdrHistogram
@@ -17,9 +18,14 @@ from hdrh.log import HistogramLogReader
 
 from cli.main import main
 from engine.jit import ROOT
+from engine.record.records import Side, Template, blank
+from gateways.feeds.recording import build, load
 from replay import backtest
 from replay.sweep import local
+from replay.sweep.cell import Done
 from replay.sweep.compare import rows
+from replay.sweep.grid import Axis
+from replay.sweep.page import Facts, page
 from replay.sweep.run import plan, sweep
 from replay.sweep.table import COLUMNS, TIMING
 from tests.sweep import desk
@@ -95,6 +101,42 @@ def test_a_cell_is_the_backtest_that_it_says(swept, asked, tmp_path):
         for at, parent in zip(fills["time"].cast("int64").to_pylist(), fills["parent_id"].to_pylist(), strict=True)
     )
     assert row["order_to_fill_p99_ns"] == pytest.approx(waits[round(0.99 * len(waits) + 0.5) - 1], rel=0.01)
+
+
+def test_what_the_venues_could_not_do_is_told(asked, tmp_path, capsys):
+    """Levels in a recording are of no concern to venues that have touches alone."""
+    day = load(asked[1][0])
+    levels = np.repeat(blank(Template.LEVEL, 1), 7)
+    levels["venue_id"], levels["instrument_id"], levels["side"] = 0, 0, Side.BUY
+    levels["px"], levels["qty"] = 1_000_000, 100
+    levels["ts_event_ns"] = day.first_ns
+    build([day.records(Template.QUOTE), levels], day.names).save(tmp_path / "day.rec")
+    config = desk.written(tmp_path, ('trading_day = "2018-01-02"', ""))
+    more = ["--grid=simulation.depth=true,false", "--out", str(tmp_path / "out"), "--json", str(tmp_path / "told.json")]
+    assert main(["sweep", str(config), str(tmp_path / "day.rec"), "--workers", "1", *more]) == 0
+    told = json.loads((tmp_path / "told.json").read_bytes())["combinations"]
+    ignored = {row["values"]["simulation.depth"]: row["losses"]["ignored"] for row in told}
+    assert ignored == {True: 0, False: 7}
+    table = pq.read_table(tmp_path / "out" / "sweep.parquet").to_pylist()
+    assert [(row["ignored"], row["curbed"], row["broken"]) for row in table] == [(0, 0, None), (7, 0, None)]
+    page = (tmp_path / "out" / "sweep.html").read_text(encoding="utf-8")
+    assert "7 records were of no concern" in page
+    assert "at venues 7 records were of no concern" in capsys.readouterr().out
+
+
+def test_books_without_room_are_named():
+    """Of two cells of a combination; the same book once."""
+    figures = dict.fromkeys(("shortfall_with_fees_bps", "shortfall_bps", "fill_rate", "fees", "fills"))
+    cells = [
+        (0, "a", n, Done(n, figures=figures | {"curbed": 2, "broken": broken}))
+        for n, broken in enumerate(("XNAS AA, XNYS BB", "XNYS BB, XNYS CC", None))
+    ]
+    found = rows([(1,)], cells)[0]
+    assert found.losses == (6, 0, 0, 0, ("XNAS AA", "XNYS BB", "XNYS CC"))
+    text = page([Axis("k", (1,), ((),))], [found], Facts("c", "s", ("a",), (0,), (), 0, ""))
+    assert "books without room in 1 combination<" in text
+    assert "6 orders took fewer levels than there were" in text
+    assert "XNAS AA, XNYS BB, XNYS CC" in text
 
 
 def test_the_number_of_workers_does_not_matter(swept, asked, tmp_path):
