@@ -127,9 +127,10 @@ class Recording:
         partial.replace(path)
 
 
-def build(parts: Sequence[np.ndarray], names: Names) -> Recording:
+def build(parts: Sequence[np.ndarray], names: Names, after: np.ndarray | None = None) -> Recording:
     """Merge structured arrays of records (each with venue_id and ts_event_ns set) into a day and number its streams.
 
+    after: last numbers of the streams by venue, where the day is the continuation of another one (int64).
     Records with equal time and venue keep the order of `parts`, and within a part their own. ValueError where a
     venue_id is not in `names` or a part's records are not 64 or 128 bytes long.
     """
@@ -156,7 +157,7 @@ def build(parts: Sequence[np.ndarray], names: Names) -> Recording:
         rows = np.ascontiguousarray(part).view("<i8").reshape(-1, width)
         words[starts[first : first + len(part)][:, None] + np.arange(width)] = rows
         first += len(part)
-    return _finish(data, offsets, times[order], names)
+    return _finish(data, offsets, times[order], names, after)
 
 
 def from_records(records: np.ndarray, names: Names) -> Recording:
@@ -171,8 +172,10 @@ def from_records(records: np.ndarray, names: Names) -> Recording:
     return _finish(data, offsets, data.view("<i8")[offsets[:-1] // 8 + _TIME].copy(), names)
 
 
-def _finish(data: np.ndarray, offsets: np.ndarray, times: np.ndarray, names: Names) -> Recording:
-    """Number the streams: stream_id is the venue, stream_seq dense from 1, stream_epoch 0."""
+def _finish(
+    data: np.ndarray, offsets: np.ndarray, times: np.ndarray, names: Names, after: np.ndarray | None = None
+) -> Recording:
+    """Number the streams: stream_id is the venue, stream_seq dense from 1 or what comes `after`, stream_epoch 0."""
     starts = offsets[:-1]
     halves, words = data.view("<i2"), data.view("<i8")
     venues = halves[starts // 2 + 7]
@@ -180,7 +183,7 @@ def _finish(data: np.ndarray, offsets: np.ndarray, times: np.ndarray, names: Nam
     data.view("<i4")[starts // 4 + 2] = 0
     for venue in np.unique(venues):
         where = starts[venues == venue] // 8 + _SEQ
-        words[where] = np.arange(1, len(where) + 1)
+        words[where] = np.arange(1, len(where) + 1) + (int(after[venue]) if after is not None else 0)
     for array in (data, offsets, times):
         array.flags.writeable = False
     return Recording(data, offsets, times, names)

@@ -15,7 +15,8 @@ Decisions that one could make otherwise:
 - A row whose CORR is not 0 (cancelled, corrected) is skipped and counted: the file does not say when it was corrected.
 - A quote that crosses or locks itself is passed on and counted: what to do with it is the book's business.
 
-Worst case: a day is held in memory whole (about 200 bytes a row); a damaged file is read up to the damage.
+Worst case: `read_day` holds a day in memory whole (about 200 bytes a row), `blocks_of` some megabytes; a damaged file
+is read up to the damage.
 """
 
 from __future__ import annotations
@@ -82,23 +83,33 @@ def read_day(
 
 def _read(path: Path, template: Template, names: Names, report: ReadReport, lot: int) -> np.ndarray:
     """All records of one file, in its order."""
+    return np.concatenate([blank(template, 0), *blocks_of(path, template, names, report, lot)])
+
+
+def blocks_of(
+    path: Path, template: Template, names: Names, report: ReadReport, lot: int = ROUND_LOT
+) -> Iterator[np.ndarray]:
+    """The records of one file (QUOTE or TRADE, in its order), some ten thousand rows at a time, so that a day of any
+    length takes the same memory. `report` has the file's rows and what was skipped when they are at an end.
+
+    lot: shares a unit of a quote's size; a trade's is shares. FeedError as of `read_day`, behind the good part.
+    """
     report.files.append(str(path))
+    lot = lot if template == Template.QUOTE else 1
     scan = k.new_scan(names, OFF_BOOK_CODES, lot)
     parse = k.parse_quotes if template == Template.QUOTE else k.parse_trades
     columns = QUOTE_COLUMNS if template == Template.QUOTE else TRADE_COLUMNS
-    parts = [blank(template, 0)]
     scan.cursor[k.LINE] = 1
     for text in _blocks(path, columns, scan.cursor):
         rows = blank(template, int(np.count_nonzero(text == ord("\n"))))
         seen = scan.tally[:, k.COUNT].copy()
         n = parse(text, scan, rows)
         _explain(path, text, scan, seen, report)
-        parts.append(rows[:n])
+        yield rows[:n]
     report.rows += int(scan.cursor[k.LINE]) - 1
     for code, reason in SKIPS.items():
         if scan.tally[code, k.COUNT]:
             report.skipped[reason] = report.skipped.get(reason, 0) + int(scan.tally[code, k.COUNT])
-    return np.concatenate(parts)
 
 
 def _explain(path: Path, text: np.ndarray, scan: k.Scan, seen: np.ndarray, report: ReadReport) -> None:

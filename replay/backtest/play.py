@@ -1,7 +1,7 @@
 """From settings to a run directory: reads the feed, takes or draws the parents, and plays them.
 
-Recordings, TAQ files and synthetic days are in memory whole. Files of the other formats are read as they are played, in
-bounded memory.
+Recordings of version 1 and synthetic days are in memory whole. All other files are read as they are played, in bounded
+memory.
 Between records of one time and venue in several files, files of prints alone come first (what prints at a time was
 there before the next quote), then the file's name decides: how files are listed decides nothing.
 """
@@ -38,6 +38,7 @@ from replay.backtest.journaled import JournalFeed, is_run
 from replay.backtest.merge import merged
 from replay.backtest.settings import Backtest, FeedFile, Settings, time_ns
 from replay.backtest.streams import NO_END, Stream
+from replay.backtest.taq import TaqFeed
 from replay.backtest.terms import TERMS_FILE
 
 #: A trading day may begin on an evening before a weekend and a holiday; further away it is another day's.
@@ -80,7 +81,8 @@ def prepare(
     if isinstance(sole, Stream):
         chunks, follows = sole.chunks(), sole.follows  # nothing to merge: no copies, and one book for engine and venues
     else:
-        chunks = merged([*days, *(stream.parts() for stream in streams)], ranks=names.ranks())
+        recorded = (day if isinstance(day, Recording) else day.parts() for day in days)
+        chunks = merged([*recorded, *(stream.parts() for stream in streams)], ranks=names.ranks())
     chunk = next(chunks, None)
     if chunk is None:
         raise _nothing(backtest, f"it begins {dt.datetime.fromtimestamp(began_ns / 1e9, dt.UTC)}")
@@ -88,7 +90,8 @@ def prepare(
     config = resolved(settings, first_ns, run_dir)
     if parents is None:
         parents = _parents(config, backtest, days, streams, first_ns, signal)
-    size = sum(int(day.offsets[-1]) for day in days) + sum(stream.size for stream in streams)
+    size = sum(day.size if isinstance(day, TaqFeed) else int(day.offsets[-1]) for day in days)
+    size += sum(stream.size for stream in streams)
     feed = Feed(chain([chunk], chunks), first_ns, size, follows)
     terms = Terms(backtest.feed_latency_us * 1000, backtest.tail_s * 10**9)
     if backtest.feed_latency:
@@ -121,9 +124,9 @@ def files_of(backtest: Backtest, feeds: Sequence[str | Path] = ()) -> list[FeedF
 
 def _opened(
     settings: Settings, files: list[FeedFile], names: Names
-) -> tuple[list[Recording], list[Stream | JournalFeed], dict[str, dict[str, Any]]]:
-    """Recordings and TAQ files whole, all others to be read as they are played, each in the order in which ties are
-    decided: files of prints alone first, then by name. Also what became of the rows of the former, by file.
+) -> tuple[list[Recording | TaqFeed], list[Stream | JournalFeed], dict[str, dict[str, Any]]]:
+    """Recordings and TAQ files, which have this configuration's names, and all others, each in the order in which ties
+    are decided: files of prints alone first, then by name. Also what became of the rows of the former, by file.
     """
     kinds = [_kind(row.file) for row in files]
     for row, kind in zip(files, kinds, strict=True):
@@ -159,7 +162,7 @@ def _by_name(path: str | Path) -> tuple[str, str]:
     return Path(path).name, str(Path(path).resolve())
 
 
-def _synthetic(config: Config, names: Names, seed: int) -> tuple[list[Recording], dict[str, dict[str, Any]]]:
+def _synthetic(config: Config, names: Names, seed: int) -> tuple[list[Recording | TaqFeed], dict[str, dict[str, Any]]]:
     """The synthetic day of a seed, on the configuration's trading day, and what is told of it."""
     what, start_ns = f"synthetic day, seed {seed}", synthetic_day.OPEN_NS
     _needs_orders(config, what, ["quotes and trades"])
@@ -219,32 +222,49 @@ def _write_down(
     (host.run_dir / TERMS_FILE).write_bytes(text + b"\n")
 
 
-def read(paths: Sequence[str | Path], names: Names) -> tuple[list[Recording], dict[str, dict[str, Any]]]:
-    """Each file as a recording, TAQ trades before all others: what prints at a time was there before the next quote.
+def read(paths: Sequence[str | Path], names: Names) -> tuple[list[Recording | TaqFeed], dict[str, dict[str, Any]]]:
+    """Recordings and TAQ files, TAQ trades before all others: what prints at a time was there before the next quote.
 
     Also what became of the rows of each. FeedError as the readers raise it, and where none of a file's can be used.
     """
     kinds = {str(path): kind_of(path) for path in paths}
     ordered = sorted(paths, key=lambda path: kinds[str(path)] != "taq trades")
-    days, told = [], {}
+    days: list[Recording | TaqFeed] = []
+    told = {}
     for path in ordered:
-        day, report = read_files([path], names)
-        row = {"format": kinds[str(path)], "records": report.rows, "given": report.records}
+        kind = kinds[str(path)]
+        if kind == "recording":
+            day, report = read_files([path], names)
+            days.append(day)
+        else:
+            days.append(feed := TaqFeed(path, kind, names))
+            report = feed.report
+        row = {"format": kind, "records": report.rows, "given": report.records}
         told[str(path)] = row | {"skipped": report.skipped, "examples": report.examples, "crossed": report.crossed}
-        if report.rows and not day.count:
+        if report.rows and not days[-1].count:
             why = "; ".join(f"{reason}, first {report.examples.get(reason, '?')}" for reason in report.skipped)
             remedy = "name the file's venues and instruments in the configuration, or another file"
             raise FeedError(path, 0, "", f"none of its {report.rows:,} rows can be used: {why}", remedy)
-        days.append(day)
     return [day for day in days if day.count] or days[:1], told
 
 
-def parts_of(days: Sequence[Recording], backtest: Backtest, began_ns: int | None = None) -> list[Recording]:
-    """What is to be played of recordings. ConfigError where nothing is left, unless other files began at `began_ns`."""
+def parts_of(
+    days: Sequence[Recording | TaqFeed], backtest: Backtest, began_ns: int | None = None
+) -> list[Recording | TaqFeed]:
+    """What is to be played of recordings. ConfigError where nothing is left, unless other files began at `began_ns`.
+
+    A TAQ file is given its part to play, and left out where it ends before that or begins after it.
+    """
     first_ns, last_ns = min(day.first_ns for day in days), max(day.last_ns for day in days)
-    span_ns = _span(backtest, first_ns if began_ns is None else began_ns)
-    cut = [_part(day, *(int(n) for n in np.searchsorted(day.times, span_ns))) for day in days]
-    found = [day for day in cut if day.count]
+    begin_ns, end_ns = _span(backtest, first_ns if began_ns is None else began_ns)
+    found: list[Recording | TaqFeed] = []
+    for day in days:
+        if isinstance(day, TaqFeed):
+            day.begin_ns, day.end_ns = begin_ns, end_ns
+            if day.count and day.first_ns < end_ns and day.last_ns >= begin_ns:
+                found.append(day)
+        elif (part := _part(day, *(int(n) for n in np.searchsorted(day.times, [begin_ns, end_ns])))).count:
+            found.append(part)
     if not found and began_ns is None:
         span = " to ".join(str(dt.datetime.fromtimestamp(ns / 1e9, dt.UTC)) for ns in (first_ns, last_ns))
         raise _nothing(backtest, f"it has {sum(day.count for day in days)} records, {span}")
@@ -302,7 +322,7 @@ def resolved(settings: Settings, first_ns: int, run_dir: str | Path | None) -> C
 def _parents(
     config: Config,
     backtest: Backtest,
-    days: list[Recording],
+    days: list[Recording | TaqFeed],
     streams: list[Stream | JournalFeed],
     first_ns: int,
     signal: pa.Table | None,
@@ -313,9 +333,10 @@ def _parents(
         return read_parents(backtest.parents, config, first_ns)
     if not backtest.orders:
         return []
-    if len(days) == 1 and not streams:
+    if len(days) == 1 and not streams and isinstance(days[0], Recording):
         return generate_parents(days[0], config, backtest.orders, config.simulation.seed)
-    quotes = [day.records(Template.QUOTE) for day in days] + [stream.quotes() for stream in streams]
+    quotes = [day.records(Template.QUOTE) if isinstance(day, Recording) else day.quotes() for day in days]
+    quotes += [stream.quotes() for stream in streams]
     return generate_parents(build(quotes, Names.of(config)), config, backtest.orders, config.simulation.seed)
 
 

@@ -21,23 +21,23 @@ MOST: Final = 1 << 16
 class Thinned:
     """The rows that were taken, or every `stride`-th of them; `seen` is how many there were."""
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
+    def __init__(self, dtype: np.dtype[Any], most: int = 0) -> None:
         self.rows: Array = np.zeros(0, dtype=dtype)
-        self.seen, self.stride = 0, 1
+        self.seen, self.stride, self.most = 0, 1, most or MOST
 
     def take(self, rows: Array) -> None:
         """Take the next rows."""
         number = np.arange(self.seen, self.seen + len(rows))
         self.seen += len(rows)
         self.rows = np.concatenate((self.rows, rows[number % self.stride == 0]))
-        while len(self.rows) > MOST:
+        while len(self.rows) > self.most:
             self.rows, self.stride = self.rows[::2].copy(), 2 * self.stride
 
 
-def quotes_of(parts: Iterable[Part]) -> Array:
-    """The QUOTE records of a feed, thinned."""
+def quotes_of(parts: Iterable[Part], most: int = 0) -> Array:
+    """The QUOTE records of a feed, thinned to `most` at the most (0: MOST)."""
     dtype = DTYPES[Template.QUOTE]
-    found = Thinned(dtype)
+    found = Thinned(dtype, most)
     for part in parts:
         kinds = part.data.view("<u2")[part.offsets[:-1] // 2 + 1]
         starts = part.offsets[:-1][kinds == Template.QUOTE] // 8

@@ -7,7 +7,7 @@ import pytest
 
 from engine.record.records import Template
 from gateways.feeds.names import Names
-from gateways.feeds.recording import build
+from gateways.feeds.recording import Recording, build
 from gateways.feeds.synthetic import generate
 from replay.backtest.merge import merged
 from replay.backtest.play import parts_of
@@ -48,4 +48,4 @@ def test_a_part_of_the_time():
     late = parts_of(days, Backtest(begin="16:00:00"))
     assert sum(day.count for day in early + late) == 700
     assert max(day.last_ns for day in early) < min(day.first_ns for day in late)
-    assert all(int(day.offsets[-1]) == len(day.data) for day in early + late)
+    assert all(isinstance(day, Recording) and int(day.offsets[-1]) == len(day.data) for day in early + late)
