@@ -325,13 +325,14 @@ def test_the_order_of_declaration_decides_nothing(files, queue, day):
     assert named(mine, 1) == named(theirs, -1)
 
 
-def test_levels_in_a_run_do_what_each_by_itself_does():
+@pytest.mark.parametrize("seed", range(4))
+def test_levels_in_a_run_do_what_each_by_itself_does(seed):
     """`ingest_depth`, which a backtest takes, beside `ingest`: orders of ours rest and have taken among the levels."""
-    dice, exchanges = random.Random(5), []
+    dice, exchanges = random.Random(seed), []
     rows, now = [], 1_000_000
     for n in range(400):
         now += dice.randrange(1_500)
-        if n % 40 == 20:
+        if n % 20 == 10:
             side, px = dice.choice(((Side.BUY, 99), (Side.SELL, 102), (Side.BUY, 103), (Side.SELL, 98)))
             tif = dice.choice((Tif.DAY, Tif.IOC))
             rows.append(order(n, px, 30, now, side=side, tif=tif, display_qty=10 if tif == Tif.DAY else 0))
