@@ -28,7 +28,7 @@ LOG: Final = "control.log"
 #: What stops something.
 URGENT: Final = frozenset({"halt", "cancel-all"})
 #: Outcomes of which so many a second are logged, and at once; all others are commands, which have rates already.
-_BOUNDED: Final = ("refused", "error")
+_BOUNDED: Final = ("refused", "error", "dropped")
 _LINES_A_S: Final = 50
 _IDS: Final = 65_536
 _PEERS: Final = 1024

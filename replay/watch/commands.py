@@ -19,6 +19,7 @@ _REFUSED: Final = "refused: "
 #: Other outcomes that are told.
 _TROUBLE: Final = {
     "error": ("CONTROL_ERROR", Severity.WARNING),
+    "dropped": ("CONNECTION_DROPPED", Severity.WARNING),
     "thread ended": ("CONTROL_THREAD_ENDED", Severity.CRITICAL),
 }
 
