@@ -29,6 +29,7 @@ from engine.run.rerun import Rerun, Stop
 from replay import verify_older
 from replay.decode import decode
 from replay.state.peaks import peaks
+from replay.state.sizes import Sizes
 from replay.state.structs import Peak
 
 _CHUNK: Final = 16384
@@ -100,7 +101,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     #: The core's own counters after the last input: those of its last trading day, and how often that had rolled over.
     counters: dict[str, int]
     rolls: int = 0
-    #: How far rates and exposures came towards their limits.
+    #: How far rates, positions, exposures and single orders came towards their limits.
     peaks: list[Peak] = []
     difference: Difference | None = None
     #: Closed segments whose SHA-256 is that of the chain, the hash of the chain's last line, and what is wrong with it.
@@ -130,12 +131,14 @@ def verify(run_dir: str | Path, progress: Progress | None = None) -> Verdict:
         chain = journal_chain.check(Path(run_dir), reader.run_id, reader.manifest)
         began = time.perf_counter()
         last_seq, difference = -1, None
+        sizes = Sizes(run.read_config())
         before: Chunk | None = None
         while (chunk := reader.read(_CHUNK)) is not None:
             stop = rerun.feed(chunk)
             if stop is not None:
                 difference = _difference(reader, rerun, chunk, stop)
                 break
+            sizes.take(chunk)
             last_seq = int(chunk.rows["seq"][-1])
             before = chunk
             if progress is not None:
@@ -171,7 +174,7 @@ def verify(run_dir: str | Path, progress: Progress | None = None) -> Verdict:
         events_per_s=int(rerun.inputs / seconds),
         counters={name: int(value) for name, value in zip(COUNTERS, rerun.state.counts, strict=True)},
         rolls=int(rerun.state.core[0].rolls),
-        peaks=list(peaks(rerun.state, run.read_config())),
+        peaks=[*peaks(rerun.state, run.read_config()), *sizes.peaks(rerun.state)],
         difference=difference,
         chained_segments=chain.segments,
         chain_head=chain.head,

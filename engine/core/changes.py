@@ -97,9 +97,10 @@ def on_change(state: State, events: Events, i: int, outbox: Outbox) -> None:
     _succeed(state, e, venue, word0, word1, qty, px, liquidity)
     state.counts[C_CORRECTS if template == _CORRECT else C_BUSTS] += 1
     alert(state, outbox, _R_CORRECTED if template == _CORRECT else _R_BUSTED, instrument, order_id, more)
+    _change_orders(state, outbox, c, p, template, more, money - was, fee - was_fee)
+    # After the child has given back what it reserved of it, like a fill: no quantity counts twice at any moment.
     move_position(state, place, side, more, money - was, fee - was_fee, 0 if template == _CORRECT else -1)
     revalue(state, place, px)
-    _change_orders(state, outbox, c, p, template, more, money - was, fee - was_fee)
     if p != NONE:
         k = _tell(state, outbox, p, template, seq)
         out = outbox.change[k]

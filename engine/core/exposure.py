@@ -8,7 +8,8 @@ holds both after each step. Nothing is reserved within a strategy's step: the ga
 A position is worth its quantity at the price of its last execution, bust or correction; no market data moves it. For
 an account in an instrument, `worst` is the larger of |value + working buys| and |value - working sells|: an order that
 closes a position adds nothing. An account's gross is the sum of `worst` over the instruments of a currency; `long` and
-`short` are the sums of value + working buys and of value - working sells.
+`short` are the sums of value + working buys and of value - working sells. The furthest that each of these has been is
+kept, and of a position with its working orders, long and short.
 
 Worst case: one multiplication and one division for each child that changes; the sums are kept, never summed again.
 """
@@ -119,6 +120,9 @@ def _renew_worst(state: State, place: int) -> None:
     account.gross += worst - row.worst
     row.worst = worst
     account.gross_peak = max(int(account.gross_peak), int(account.gross))
+    held = int(state.positions[place].qty)
+    row.buy_peak = max(int(row.buy_peak), held + int(row.buy_qty))
+    row.sell_peak = max(int(row.sell_peak), int(row.sell_qty) - held)
 
 
 @kernel

@@ -193,7 +193,8 @@ EXECUTION: Final = np.dtype(
 
 #: What of an account in an instrument could be executed (working orders at venues), and what it holds; money in cents
 #: (see exposure.py).
-EXPOSURE: Final = ints("buy_qty sell_qty buy_money sell_money value worst")
+#: `buy_peak`, `sell_peak`: the furthest that the position with its working orders has been, long and short.
+EXPOSURE: Final = ints("buy_qty sell_qty buy_money sell_money value worst buy_peak sell_peak")
 #: The sums of that over the instruments of a currency, and the furthest that each has been.
 ACCOUNT: Final = ints("gross long short gross_peak long_peak short_peak")
 #: How many there were within a period: a slot's number and its count for each sixteenth, see rates.py. `latched` is for

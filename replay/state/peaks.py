@@ -1,6 +1,6 @@
-"""How far rates and exposures have come towards their limits: what the core keeps beside each sum.
+"""How far rates, positions and exposures have come towards their limits: what the core keeps beside each sum.
 
-Worst case: a row for each session, strategy, instrument and account that was ever used.
+Worst case: a row for each session, strategy, instrument, account, and account with instrument that was ever used.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from engine.core.rule_limits import limit_of
 from engine.core.rules import (
     CURRENCIES,
     GROSS,
+    L_MAX_POSITION,
     L_RATE,
     NET,
     OFF,
@@ -41,6 +42,12 @@ def peaks(state: State, config: Config) -> Iterator[Peak]:
             if peak:
                 limit = limit_of(state, n, L_RATE) if limits is None else int(state.limits[limits + n])
                 yield Peak(rule=rule, whom=name, peak=peak, limit=_known(limit))
+    for place, row in enumerate(state.exposures):
+        account, n = divmod(place, len(state.instruments))
+        peak = max(int(row["buy_peak"]), int(row["sell_peak"]))
+        if peak > 0:
+            whom, limit = f"account {account} {symbols[n]}", limit_of(state, n, L_MAX_POSITION)
+            yield Peak(rule="MAX_POSITION", whom=whom, peak=peak, limit=_known(limit), instrument=n)
     currencies = list(dict.fromkeys(row.currency for row in config.instrument))
     for place, row in enumerate(state.accounts):
         account, slot = divmod(place, CURRENCIES)

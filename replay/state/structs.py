@@ -166,6 +166,8 @@ class Peak(Struct, frozen=True):
     whom: str
     peak: int
     limit: int | None
+    #: The instrument whose quantities both are in; -1 of other rules.
+    instrument: int = -1
 
 
 class Limits(Struct, frozen=True):

@@ -29,7 +29,7 @@ from engine.core.state import (
     State,
 )
 from engine.record.records import Liquidity, OrdStatus, Side, Template, Tif
-from tests.core.invariants_risk import exposures, overrides, rates
+from tests.core.invariants_risk import exposures, furthest, overrides, rates
 
 UNANSWERED = {
     OrdStatus.PENDING_NEW, OrdStatus.PENDING_CANCEL, OrdStatus.PENDING_REPLACE, OrdStatus.UNKNOWN,
@@ -43,6 +43,8 @@ class Booked:
     def __init__(self) -> None:
         self.rows: dict[tuple[int, int], Counter[str]] = {}
         self.fills = 0
+        #: By place in `exposures`: the furthest long and short that a step ended at, see `invariants_risk.furthest`.
+        self.reached: dict[int, tuple[int, int]] = {}
         #: Executions that stand, by venue and ExecID: (account, instrument, side, venue, price, quantity, liquidity).
         self.stand: dict[tuple[int, ...], tuple[int, ...]] = {}
         #: The ExecID of what stands for an execution now, by that of what it was before.
@@ -153,6 +155,7 @@ def validate(state: State, booked: Booked | None = None) -> Facts:
         rule(facts)
     if booked is not None:
         positions(facts, booked)
+        furthest(facts, booked.reached)
     return facts
 
 

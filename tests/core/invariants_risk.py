@@ -54,6 +54,14 @@ def exposures(f: Any) -> None:
         assert row.short_peak <= row.short
 
 
+def furthest(f: Any, reached: dict[int, tuple[int, int]]) -> None:
+    """Positions with what works at venues: the furthest of all steps so far (`reached`, by place) is what is kept."""
+    for place, row in enumerate(f.state.exposures):
+        held, (long, short) = int(f.state.positions[place].qty), reached.get(place, (0, 0))
+        reached[place] = max(long, held + int(row.buy_qty)), max(short, int(row.sell_qty) - held)
+        assert (row.buy_peak, row.sell_peak) == reached[place]
+
+
 def rates(f: Any) -> None:
     """A rate's total is what its slots hold."""
     for row in f.state.rates:
