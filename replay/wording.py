@@ -96,6 +96,8 @@ def block_texts(config: Config, row: Any) -> tuple[str, str]:
     if rule == RiskRule.DUPLICATE:
         age = "too many orders to know" if value < 0 else amount_of(rule, value, 0)
         return age, amount_of(rule, limit, 0)
+    if rule == RiskRule.CANCELS_FIRST:
+        return f"{value:,} cancels wait", ""
     if rule == RiskRule.PERMISSION:
         return f"strategy {value}", ""
     if rule == RiskRule.KILL:

@@ -6,11 +6,12 @@ Room is the caller's affair: `step` stops its work while a whole turn still fits
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from engine.core.state import C_ALERTS, C_CANCELS_SENT, C_REFUSALS, FAILED, Outbox, State
 from engine.jit import kernel
 from engine.record.records import (
+    NOBODY,
     RECORD_MAX,
     SBE_HEADER_SIZE,
     SCHEMA_ID,
@@ -33,6 +34,8 @@ _ORDER_NEW = int(Template.ORDER_NEW)
 _BY_CLIENT, _BY_INSTRUMENT = int(Scope.CLIENT), int(Scope.INSTRUMENT)
 _X_REJECTED = int(ExecType.REJECTED)
 _S_REJECTED = int(OrdStatus.REJECTED)
+#: The time that a session's limit (`messages_per_s`) counts.
+PACE_NS: Final = 1_000_000_000
 _FILLED = int(OrdStatus.FILLED)
 _CANCELED = int(OrdStatus.CANCELED)
 _EXPIRED = int(OrdStatus.EXPIRED)
@@ -62,7 +65,9 @@ def new_record(state: State, outbox: Outbox, template: int, length: int) -> int:
 def seal(state: State, outbox: Outbox) -> None:
     """Number the step's records on their sessions' outgoing streams, once nothing can be blocked any more.
 
-    A report of ours gets its ExecID here: the stream's epoch and number, which are unique together.
+    A report of ours gets its ExecID here: the stream's epoch and number, which are unique together. What others send
+    beyond a session's limit keeps the cancels that are paced to it from leaving for a second at the most: a limit of
+    so many a second counts no older messages.
     """
     for k in range(outbox.count[0]):
         head = outbox.head[k]
@@ -70,7 +75,8 @@ def seal(state: State, outbox: Outbox) -> None:
             line = state.sessions[int(head.stream_id)]
             line.seq_out += 1
             if line.pace_ns > 0:
-                line.paced_ns = max(int(line.paced_ns), int(state.core[0].now_ns)) + line.pace_ns
+                now_ns = int(state.core[0].now_ns)
+                line.paced_ns = min(max(int(line.paced_ns), now_ns) + line.pace_ns, now_ns + line.burst_ns + PACE_NS)
             head.stream_epoch = state.params[0].stream_epoch
             head.stream_seq = line.seq_out
             if _ACK <= head.template_id <= _CANCEL_REJECT:
@@ -121,7 +127,8 @@ def refusal(state: State, outbox: Outbox, template: int, reason: int, value: int
 def control_report(state: State, outbox: Outbox, action: int, scope: int, target: int, reason: int) -> int:
     """Answer a command of the control link, journaled (128 bytes); `reason` 0: it was done. Returns the slot.
 
-    The caller adds request_id, actors and what else it knows, and sets `finished` to 0 where a final report follows.
+    The caller adds request_id, actors (nobody until then) and what else it knows, and sets `finished` to 0 where a
+    final report follows.
     """
     k = new_record(state, outbox, _CONTROL_REPORT, RECORD_MAX)
     report = outbox.control_report[k]
@@ -131,6 +138,8 @@ def control_report(state: State, outbox: Outbox, action: int, scope: int, target
     report.target = target
     report.reason = reason
     report.finished = 1
+    report.actor_id = NOBODY
+    report.actor_2 = NOBODY
     return k
 
 
@@ -167,6 +176,7 @@ def mass_request(state: State, outbox: Outbox, venue: int, scope: int, target: i
     request.instrument_id = target if scope == _BY_INSTRUMENT else -1
     request.target = 0 if scope == _BY_CLIENT or scope == _BY_INSTRUMENT else target
     request.request_id = request_id
+    request.actor_id = NOBODY
     outbox.head[k].venue_id = venue
     outbox.head[k].stream_id = int(state.venues[venue].session)
     state.counts[C_CANCELS_SENT] += 1

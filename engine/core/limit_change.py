@@ -1,8 +1,9 @@
 """Limits that change while the engine runs: by a journaled LIMIT_CHANGE of the control link, and by nothing else.
 
 A change names the rule, whom it is for (`scope`, and `instrument_id` or `target`), the new value, the value that it
-replaces (`old_value`; -1: whatever it is) and who asks. One with `expires_ns` is an override: two persons must have
-asked, and at that time of the engine's clock the limit is what it was, journaled as an ALERT OVERRIDE_EXPIRED. A
+replaces (`old_value`; -1: whatever it is) and who asks: nobody (-1) changes no limit. One with `expires_ns` is an
+override: two persons must have asked, neither of them root (0), and at that time of the engine's clock the limit is
+what it was, journaled as an ALERT OVERRIDE_EXPIRED. A
 change that stays ends an override of the same limit. Each is answered with a CONTROL_REPORT, refused ones as well.
 
 ENABLE lets a strategy trade again that its throttle has latched; a named person must ask for it.
@@ -81,6 +82,8 @@ def admit_limit_change(state: State, events: Events, i: int) -> tuple[int, int, 
         return _R_UNSUPPORTED, scope, int(_SCOPE[rule])
     if change["flags"] != 0:
         return _R_UNSUPPORTED, int(change["flags"]), 0
+    if change.actor_id < 0:
+        return _R_NOT, int(change.actor_id), 0
     target = target_of(state, events, i)
     reason, most = _known(state, scope, target)
     if reason != 0:

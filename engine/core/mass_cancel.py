@@ -7,7 +7,8 @@
     at last           CONTROL_REPORT: cancels sent, orders ended, executions after the command, times
 
 A session with a limit (`pace_ns`) gets its cancels no faster than that, by the engine's clock: the next is due when the
-limit allows it, and a TIMER comes then. All that leaves on a session uses its limit, cancels are never blocked by it.
+limit allows it, and a TIMER comes then. All that leaves on a session uses its limit, cancels are never blocked by it,
+and as long as some are due the risk gate lets no new order and no replace out there (CANCELS_FIRST).
 Cancels that timers send on such a session (an order's venue is silent) wait in the same line: they are marked M_DUE.
 A venue whose session offers mass cancels gets one MASS_CANCEL in the place of its orders' cancels, where the scope is
 one that it can know. Immediate orders end by themselves; what is asked to be cancelled already is not asked again,
@@ -31,7 +32,7 @@ from engine.core.parents import ending
 from engine.core.scopes import in_scope, target_of
 from engine.core.state import NEVER, NONE, W_CANCEL, Events, Outbox, State
 from engine.jit import kernel
-from engine.record.records import ControlAction, OrdStatus, Reason, Scope, SessionFlag
+from engine.record.records import NOBODY, ControlAction, OrdStatus, Reason, Scope, SessionFlag
 
 _CANCEL = int(ControlAction.CANCEL)
 _ALL, _VENUE, _SESSION = int(Scope.ALL), int(Scope.VENUE), int(Scope.SESSION)
@@ -61,7 +62,7 @@ def on_mass_cancel(state: State, events: Events, i: int, outbox: Outbox) -> None
 def cancel_session(state: State, outbox: Outbox, session: int) -> None:
     """Cancel all that a client session has, because it went down: as a MASS_CANCEL that nobody gave."""
     _wake_parents(state, _SESSION, session, NONE)
-    _begin(state, outbox, _SESSION, session, 0, 0)
+    _begin(state, outbox, _SESSION, session, 0, NOBODY)
 
 
 @kernel

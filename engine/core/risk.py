@@ -1,10 +1,11 @@
 """The risk gate: every order that is about to leave passes here, whatever strategy made it. Hard blocks only.
 
 Rules, in the order in which they are tried: kill flag, quantity, notional, latched strategy, permission, restricted,
-halted, venue down, reference price, collar, collar over a period, fat finger, position, gross and net exposure, rates.
+halted, venue down, reference price, collar, collar over a period, fat finger, position, gross and net exposure, cancels
+first (paced cancels wait for the session), rates.
 docs/controls.md has each one's unit, key and block. What passes is reserved (exposure.py) and counted (rates.py) before
 it leaves. A replace passes here like a new order where it raises the quantity or comes closer to the other side; one
-that does neither only has to be within the rates. A cancel is counted, and never blocked.
+that does neither only has to be within the rates, and to wait for cancels. A cancel is counted, and never blocked.
 
 A blocked order's record in the outbox becomes a RISK_BLOCK record in place, so the journal holds what was stopped, by
 which rule, with value and limit; the child is rejected, and its parent's workflow hears of it. A blocked replace leaves
@@ -57,6 +58,7 @@ _COLLAR, _NO_REFERENCE, _VENUE_DOWN = _RULES["COLLAR"], _RULES["NO_REFERENCE"], 
 _PERIOD_COLLAR, _FAT_FINGER, _DUPLICATE = _RULES["PERIOD_COLLAR"], _RULES["FAT_FINGER"], _RULES["DUPLICATE"]
 _REPEATED, _PERMISSION = _RULES["REPEATED_EXECUTION"], _RULES["PERMISSION"]
 _RESTRICTED, _HALTED = _RULES["RESTRICTED"], _RULES["INSTRUMENT_HALTED"]
+_CANCELS_FIRST = _RULES["CANCELS_FIRST"]
 _MONEY_MAX = (1 << 63) - 1
 
 
@@ -199,7 +201,8 @@ def _killed(state: State, outbox: Outbox, k: int) -> tuple[int, int, int]:
 
 @kernel
 def _check(state: State, outbox: Outbox, k: int, bold: bool) -> tuple[int, int, int]:
-    """(rule, value, limit) of the first rule that order record k breaks; one that is not bold only has the rates."""
+    """(rule, value, limit) of the first rule that order record k breaks; one that is not bold only has the pace and the
+    rates."""
     order = outbox.order[k]
     instrument, venue, strategy = int(order.instrument_id), int(order.venue_id), int(order.algo_id)
     line = int(state.venues[venue].session)
@@ -218,6 +221,8 @@ def _check(state: State, outbox: Outbox, k: int, bold: bool) -> tuple[int, int, 
             rule, value, limit = check_price(state, instrument, int(order.side), px)
         if rule == 0:
             rule, value, limit = check_exposure(state, c)
+    if rule == 0 and state.sessions[line].pace_ns > 0 and state.sessions[line].due > 0:
+        rule, value, limit = _CANCELS_FIRST, int(state.sessions[line].due), 0
     if rule == 0:
         rule, value, limit = check_rates(state, line, strategy, instrument)
     return rule, value, limit

@@ -24,6 +24,9 @@ SCHEMA_ID: Final = 7717
 SCHEMA_VERSION: Final = 2
 SBE_HEADER_SIZE: Final = 8
 RECORD_MAX: Final = 128
+#: Fields that say who gave a command, and what they say where no person did. Root is 0.
+ACTORS: Final = ("actor_id", "actor_2")
+NOBODY: Final = -1
 #: Granularity of records in a message and in the receive buffer, in bytes.
 UNIT: Final = 64
 
@@ -269,7 +272,7 @@ client_id     i2  client; -1 is all
 instrument_id i4  instrument; -1 is all
 request_id    i8  given back in the answer
 target        i4  what the scope means: venue, session, strategy, trader or account; 0 otherwise
-actor_id      i4  who: the peer's uid, set by the driver; 0 from a client
+actor_id      i4  who: the peer's uid (0 is root), set by the driver; -1 is no person: a client's session, the engine
 """),
     Template.ACK: _REPORT,
     Template.FILL: _REPORT,
@@ -314,11 +317,11 @@ scope         i2  see Scope
 client_id     i2  client; -1 is all
 flags         i2  zero
 instrument_id i4  instrument; -1 is all
-actor_id      i4  who: the peer's uid, set by the driver
+actor_id      i4  who: the peer's uid (0 is root), set by the driver; -1 is no person: a client's session, the engine
 value         i8  argument of the action
 request_id    i8  given back in the answer
 target        i4  what the scope means: venue, session, strategy, trader or account; 0 otherwise
-actor_2       i4  the second person's uid where two are needed, set by the driver; 0 otherwise
+actor_2       i4  the second person's uid where two are needed, set by the driver; -1 otherwise
 expires_ns    i8  engine time at which it ends by itself; 0 is never
 reserved      i8x2  zero
 """),
@@ -328,12 +331,12 @@ scope         i2  see Scope
 instrument_id i4  instrument; -1 is all
 value         i8  the new limit in the rule's unit
 old_value     i8  the limit that it replaces
-actor_id      i4  who: the peer's uid, set by the driver
+actor_id      i4  who: the peer's uid (0 is root), set by the driver; -1 is no person: a client's session, the engine
 client_id     i2  client; -1 is all
 flags         i2  zero
 request_id    i8  given back in the answer
 target        i4  what the scope means: venue, session, strategy, trader or account; 0 otherwise
-actor_2       i4  the second person's uid where two are needed, set by the driver; 0 otherwise
+actor_2       i4  the second person's uid where two are needed, set by the driver; -1 otherwise
 expires_ns    i8  engine time at which an override ends; 0 is a change that stays
 reserved      i8x4  zero
 """),
@@ -437,8 +440,8 @@ reason        i2  why it was refused, see Reason; 0 where it was done
 finished      i2  1: nothing follows; 0: the final report comes once all those orders have ended
 target        i4  what the scope means: venue, session, strategy, trader, client, account or instrument
 rule          i4  see RiskRule, for a change of a limit
-actor_id      i4  who: the peer's uid
-actor_2       i4  the second person's uid; 0 where one was enough
+actor_id      i4  who: the peer's uid (0 is root); -1 is no person
+actor_2       i4  the second person's uid; -1 where one was enough
 """),
     Template.STAGES: _f("""
 input_seq     i8  journal sequence of the input
@@ -679,6 +682,8 @@ class RiskRule(IntEnum):
     RESTRICTED = 17
     INSTRUMENT_HALTED = 18
     FAT_FINGER = 19
+    #: Cancels wait for the session's pace (`messages_per_s`): nothing new leaves there before them.
+    CANCELS_FIRST = 20
 
 
 class Outcome(IntEnum):
@@ -801,7 +806,7 @@ def from_text16(words: object) -> str:
 
 
 def blank(template: Template, count: int = 1) -> np.ndarray:
-    """`count` records of one kind with the SBE header filled in and all else zero (stream and venue -1)."""
+    """`count` records of one kind with the SBE header filled in and all else zero (stream, venue and actors -1)."""
     rows = np.zeros(count, dtype=DTYPES[template])
     rows["block_length"] = rows.dtype.itemsize - SBE_HEADER_SIZE
     rows["template_id"] = template
@@ -809,4 +814,7 @@ def blank(template: Template, count: int = 1) -> np.ndarray:
     rows["version"] = SCHEMA_VERSION
     rows["stream_id"] = -1
     rows["venue_id"] = -1
+    for name in ACTORS:
+        if name in (rows.dtype.names or ()):
+            rows[name] = NOBODY
     return rows

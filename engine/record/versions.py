@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from engine.errors import TickrouteError
-from engine.record.records import DTYPES, FIELDS, PREFIX, SCHEMA_VERSION, Field, Template, dtype_of
+from engine.record.records import DTYPES, FIELDS, NOBODY, PREFIX, SCHEMA_VERSION, Field, Template, dtype_of
 
 T = Template
 #: The first version that was released.
@@ -43,7 +43,15 @@ CHANGES: Final[dict[int, Change]] = {
         absent=frozenset({T.SEQUENCE_RESET, T.ROLL, T.FAILURE, T.HALTED}),
         names={T.RECOVERED: {"skip": "reserved"}},
         # What led to a decision was a bit of the parent's wake: started, children done, quote.
-        values={(T.DECISION, "event"): {1: 0, 2: 1, 4: 2}},
+        # Version 1 had 0 for root and for nobody alike: what it does not tell, it is not made to tell.
+        values={
+            (T.DECISION, "event"): {1: 0, 2: 1, 4: 2},
+            (T.MASS_CANCEL, "actor_id"): {0: NOBODY},
+            (T.CONTROL, "actor_id"): {0: NOBODY},
+            (T.CONTROL, "actor_2"): {0: NOBODY},
+            (T.LIMIT_CHANGE, "actor_id"): {0: NOBODY},
+            (T.LIMIT_CHANGE, "actor_2"): {0: NOBODY},
+        },
     ),
 }
 assert sorted(CHANGES) == list(range(OLDEST, SCHEMA_VERSION)), "each earlier version has its change"

@@ -3,8 +3,8 @@
     RUN_DIR/control.ring   commands to the loop      both are the engine's user's alone (0600), and the producer's side
     RUN_DIR/answers.ring   CONTROL_REPORTs from it   of the first is held for the engine's life
 
-Who gives a command is known before it is a record: `actor_id` is the peer's uid as the control server found it, or the
-engine's own where the engine acts by itself. No field that a sender fills says who it is.
+Who gives a command is known before it is a record: `actor_id` is the peer's uid as the control server found it (0 is
+root), or NOBODY (-1) where the engine acts by itself. No field that a sender fills says who it is.
 
 Worst case: the loop takes no records (it waits for the disk): the ring holds some thousands, then a push is an error.
 """
@@ -22,7 +22,7 @@ from engine.errors import TickrouteError
 from engine.io.atomics import realtime_ns
 from engine.io.mapping import try_lock
 from engine.io.ring import PRODUCER, Ring, ring_push
-from engine.record.records import ControlAction, RiskRule, Scope, Template, blank
+from engine.record.records import NOBODY, ControlAction, RiskRule, Scope, Template, blank
 from engine.run.links import CONTROL_RING
 
 #: `old_value` of a change of a limit that does not say what it replaces.
@@ -35,18 +35,18 @@ class ControlError(TickrouteError):
 
 def control_record(
     action: ControlAction, scope: Scope = Scope.ALL, target: int = 0, *, value: int = 0, request_id: int = 0,
-    actor: int | None = None,
+    actor: int = NOBODY,
 ) -> np.ndarray:  # fmt: skip
-    """CONTROL of a scope; of KILL_ON `value` is the Reason, 0 where a person asks. `actor` None: the engine itself."""
+    """CONTROL of a scope; of KILL_ON `value` is the Reason, 0 where a person asks, whose uid is `actor`."""
     record = blank(Template.CONTROL)
     record["action"], record["value"] = action, value
     return _filled(record, scope, target, request_id, actor)
 
 
 def mass_cancel_record(
-    scope: Scope = Scope.ALL, target: int = 0, *, request_id: int = 0, actor: int | None = None
+    scope: Scope = Scope.ALL, target: int = 0, *, request_id: int = 0, actor: int = NOBODY
 ) -> np.ndarray:
-    """A mass cancel of a scope."""
+    """A mass cancel of a scope; `actor` is the uid of who gave it."""
     return _filled(blank(Template.MASS_CANCEL), scope, target, request_id, actor)
 
 
@@ -54,19 +54,22 @@ def limit_record(
     rule: RiskRule, scope: Scope, target: int, value: int, *, request_id: int, actors: tuple[int, int],
     expires_ns: int = 0,
 ) -> np.ndarray:  # fmt: skip
-    """LIMIT_CHANGE: another limit from now on, or (`expires_ns`, with two actors) an override until then."""
+    """LIMIT_CHANGE: another limit from now on, or (`expires_ns`, with two actors) an override until then.
+
+    `actors`: the uids of who asked and of who approved, NOBODY where one is enough.
+    """
     record = blank(Template.LIMIT_CHANGE)
     record["rule"], record["value"], record["old_value"] = rule, value, ANY_VALUE
     record["actor_2"], record["expires_ns"] = actors[1], expires_ns
     return _filled(record, scope, target, request_id, actors[0])
 
 
-def _filled(record: np.ndarray, scope: Scope, target: int, request_id: int, actor: int | None) -> np.ndarray:
+def _filled(record: np.ndarray, scope: Scope, target: int, request_id: int, actor: int) -> np.ndarray:
     record["scope"], record["request_id"] = scope, request_id
     record["client_id"] = target if scope is Scope.CLIENT else -1
     record["instrument_id"] = target if scope is Scope.INSTRUMENT else -1
     record["target"] = 0 if scope in (Scope.CLIENT, Scope.INSTRUMENT) else target
-    record["actor_id"] = os.getuid() if actor is None else actor
+    record["actor_id"] = actor
     return record
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.core.limits import MAX_STRATEGIES
 from engine.core.rules import CHANGEABLE, EXPOSURE_DECIMALS
-from engine.record.records import ControlAction, RiskRule, Scope
+from engine.record.records import NOBODY, ControlAction, RiskRule, Scope
 from engine.record.units import MONEY_DECIMALS, UnitError, to_units
 from engine.run.amounts import MS_DECIMALS, amount_of
 from engine.run.config import Config
@@ -93,7 +93,7 @@ class Commands:
     def records(self, actor: Actor, request: Request) -> list[np.ndarray]:
         """The records of a command that one person gives; Refused where it means nothing here."""
         if request.command in ("limits", "override"):
-            return [self._limit(actor, 0, request)]
+            return [self._limit(actor, NOBODY, request)]
         scope = SCOPES[request.scope]
         target = self.target(scope, request.target)
         uid = actor.uid
@@ -117,7 +117,7 @@ class Commands:
         self._forget()
         if request.lasts_s <= 0:
             raise Refused(Why.MALFORMED, "an override must end; say when with --for")
-        terms = self._terms(self._limit(actor, 0, request))
+        terms = self._terms(self._limit(actor, NOBODY, request))
         if len(self.waiting) == _WAITING:
             raise Refused(Why.TOO_MANY, f"{_WAITING} overrides wait for their second person already")
         if sum(row.by.uid == actor.uid for row in self.waiting.values()) == _OF_ONE:

@@ -5,7 +5,8 @@ state is the core's to say. What cannot be walked, or comes from a link that may
 a MALFORMED record that is journaled and counted like every refusal.
 
 A record is stamped in place: `ts_recv_ns` from the cycle's clock and, on an order link, `stream_id` from the session
-that the link belongs to, whatever its sender wrote. Heartbeats and the feed's clock samples stop here.
+that the link belongs to, whatever its sender wrote; a peer's command names no person (-1). Heartbeats and the feed's
+clock samples stop here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from engine.io import ring, zmq
 from engine.io.atomics import monotonic_ns
 from engine.jit import kernel
 from engine.record.records import (
+    NOBODY,
     RECORD_MAX,
     SBE_HEADER_SIZE,
     UNIT,
@@ -40,6 +42,7 @@ from engine.run.wiring import (
 
 _HEARTBEAT, _CLOCK_SAMPLE, _MALFORMED = int(Template.HEARTBEAT), int(Template.CLOCK_SAMPLE), int(Template.MALFORMED)
 _SESSION_UP, _SESSION_DOWN = int(Template.SESSION_UP), int(Template.SESSION_DOWN)
+_MASS_CANCEL, _CONTROL = int(Template.MASS_CANCEL), int(Template.CONTROL)
 _R_LENGTH, _R_DIRECTION, _R_SESSION, _R_GAP = (
     int(Reason.WRONG_LENGTH),
     int(Reason.WRONG_DIRECTION),
@@ -147,6 +150,8 @@ def take_in(state: State, events: Events, w: Wiring, at: int) -> bool:
             _follow_feed(events, w, at // UNIT, template)
         return template != _CLOCK_SAMPLE
     head.stream_id = link.session
+    if link.session >= 0:
+        _name_nobody(events, at // UNIT, template)
     link.heard_ns = monotonic_ns()
     if link.source == FROM_VENUE and template != _SESSION_UP:
         if link.broken == 1:
@@ -167,6 +172,16 @@ def take_in(state: State, events: Events, w: Wiring, at: int) -> bool:
         link.up = 0
         go_live(w, int(line.sender))
     return True
+
+
+@kernel
+def _name_nobody(events: Events, i: int, template: int) -> None:
+    """Who a peer's command says gave it is nobody's word: its session says it."""
+    if template == _MASS_CANCEL:
+        events.mass_cancel[i].actor_id = NOBODY
+    elif template == _CONTROL and events.head[i].block_length == RECORD_MAX - SBE_HEADER_SIZE:
+        events.control[i].actor_id = NOBODY
+        events.control[i].actor_2 = NOBODY
 
 
 @kernel

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from engine.io.journal_format import Kind
-from engine.record.records import Reason, RiskRule, Scope, Template
+from engine.record.records import NOBODY, Reason, RiskRule, Scope, Template
 from engine.run.amounts import amount_of
 from engine.run.config import Config
 from engine.run.control import ANY_VALUE
@@ -115,7 +115,12 @@ _UNIT: Final = column("unit", "unit", "text", "the unit of both, where they have
 _WHOM: Final[list[Column]] = [
     column("scope", "scope", "text", "whom it concerns"),
     column("target", "target", "text", "what the scope means: a MIC, a symbol, a session's name, or a number"),
-    column("actor", "actor", "text", "who gave it, as the driver saw it: the name in the configuration, and the uid"),
+    column(
+        "actor",
+        "actor",
+        "text",
+        "who gave it, as the driver saw it: the name in the configuration and the uid, a session, the engine",
+    ),
     column("second", "second person", "text", "the second person, where two are needed"),
     column("target_index", "target", RAW, "the index of the target, as the record has it"),
     column("actor_uid", "actor", RAW, "uid of who gave it"),
@@ -127,13 +132,14 @@ def _whom(config: Config, row: Any) -> list[Cell]:
     """Cells of _WHOM."""
     scope, target, actor = int(row["scope"]), target_of(row), int(row["actor_id"])
     fields = row.dtype.names or ()
-    second = int(row["actor_2"]) if "actor_2" in fields else 0
-    who: str | None = person(config, actor) if actor else None
-    if not actor and int(row["stream_id"]) >= 0:  # a client's own, over its session
+    second = int(row["actor_2"]) if "actor_2" in fields else NOBODY
+    who = "the engine" if actor == NOBODY else person(config, actor)
+    if int(row["stream_id"]) >= 0:  # a client's own, over its session
         who = f"session {session_name(config, int(row['stream_id']))}"
     return [
         reason_name(scope, Scope), target_name(config, scope, target) or None, who,
-        person(config, second) if second else None, target if scope else None, actor, second or None,
+        None if second == NOBODY else person(config, second), target if scope else None,
+        None if actor == NOBODY else actor, None if second == NOBODY else second,
     ]  # fmt: skip
 
 
@@ -304,13 +310,13 @@ def _peaks(c: Context) -> Table:
             continue
         source.append(of(r))
         for peak in replayed.peaks:
-            rule = RiskRule[peak.rule]
-            limit = amount_of(rule, peak.limit, 0) if peak.limit is not None else "off"
+            rule, digits = RiskRule[peak.rule], qty_decimals(r.config, peak.instrument)
+            limit = amount_of(rule, peak.limit, digits) if peak.limit is not None else "off"
             share = peak.peak / peak.limit if peak.limit else None
             rows.append(
                 [
-                    r.label, rule_name(rule), peak.whom, amount_of(rule, peak.peak, 0), limit, unit_of(rule), share,
-                    peak.peak, peak.limit,
+                    r.label, rule_name(rule), peak.whom, amount_of(rule, peak.peak, digits), limit, unit_of(rule),
+                    share, peak.peak, peak.limit,
                 ]
             )  # fmt: skip
     return Table(
@@ -319,7 +325,7 @@ def _peaks(c: Context) -> Table:
         columns=[
             column("run", "run", "text", "the run"),
             column("rule", "rule", "text", "the rule"),
-            column("whom", "whom", "text", "session, strategy, instrument, or account and currency"),
+            column("whom", "whom", "text", "session, strategy, instrument, or account and instrument or currency"),
             column("peak", "peak", "text", "the most at any time, with what worked at venues counted before the send"),
             column("limit", "limit", "text", "the limit at the run's end; off: there was none"),
             _UNIT,

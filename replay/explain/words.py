@@ -161,8 +161,9 @@ class Speaker:
     def _limit(self, row: Any) -> str:
         """A limit's change, or an override, and who is behind it."""
         rule = int(row["rule"])
-        second = int(row["actor_2"])
-        people = f"uid {int(row['actor_id'])}" + (f" and uid {second}" if second else "")
+        first, second = int(row["actor_id"]), int(row["actor_2"])
+        people = "nobody" if first == r.NOBODY else f"uid {first}"
+        people += f" and uid {second}" if second != r.NOBODY else ""
         ends = f" until {clock_text(int(row['expires_ns']))}" if int(row["expires_ns"]) else ""
         limit = self.amount_of(rule, int(row["value"]))
         return f"{people} set the limit {rule_name(rule)} of {self.scope(row)} to {limit}{ends}"
@@ -324,6 +325,8 @@ class Speaker:
             if value < 0:
                 return f"{name}: too many orders within {limit / 1e6:g} ms to know"
             return f"{name}: the same order came {value / 1e6:g} ms before, within {limit / 1e6:g} ms"
+        if rule == r.RiskRule.CANCELS_FIRST:
+            return f"{name}: {value:,} cancels wait for the session's messages_per_s"
         if rule == r.RiskRule.PERMISSION:
             return f"{name}: strategy {value} may not trade this instrument there for this client"
         return name

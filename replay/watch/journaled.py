@@ -81,7 +81,10 @@ _ALERT_KINDS: Final = {
     R.ORDER_TERMINAL: ("late fill", _WARNING),
 }
 #: Rules that limit how fast something may be done.
-_RATES: Final = {RiskRule.SESSION_RATE, RiskRule.STRATEGY_RATE, RiskRule.INSTRUMENT_RATE, RiskRule.REPEATED_EXECUTION}
+_RATES: Final = {
+    RiskRule.SESSION_RATE, RiskRule.STRATEGY_RATE, RiskRule.INSTRUMENT_RATE, RiskRule.REPEATED_EXECUTION,
+    RiskRule.CANCELS_FIRST,
+}  # fmt: skip
 #: What stops an engine, or lets it go on; other controls are of one order, or of a strategy.
 _KILLS: Final = {ControlAction.KILL_ON, ControlAction.KILL_OFF, ControlAction.STOP}
 #: What counts as market data among the causes of an alert.

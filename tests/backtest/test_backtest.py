@@ -20,7 +20,7 @@ from tests.backtest import desk
 from tests.backtest.naive import Naive
 
 #: SHA-256 over all frames of the seeded backtest: it changes with what the engine or the venues do, and says why then.
-JOURNAL = "b6615e6091c989575729cd2e23a3897083b8dea8bb2c29477ac6af0083028612"
+JOURNAL = "53cd9357264aebbc865cef604cd151a2b53ce905e39fcc8e7920e4ce20c9c9b0"
 
 
 @pytest.fixture(scope="module")

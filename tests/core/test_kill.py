@@ -349,7 +349,7 @@ def test_a_client_that_goes_takes_its_orders_along_where_that_is_said(cancels):
     if cancels:
         (report,) = reports(outputs)
         told = (report.scope, report.target, report.actor_id, report.request_id, report.live_children)
-        assert told == (Scope.SESSION, 0, 0, 0, 4)
+        assert told == (Scope.SESSION, 0, -1, 0, 4)
         for child in placed:
             w.done(child)
         assert w.parent(1)[1].ord_status == OrdStatus.CANCELED

@@ -41,6 +41,14 @@ def test_change_is_answered_and_in_force():
     assert RiskRule.MAX_QTY not in [rule for rule, _, _ in blocks(w.new("b", qty=51, instrument_id=1))]
 
 
+def test_root_is_told_from_nobody():
+    w = world()
+    (row,) = of(change(w, value=50, actor_id=0), Template.CONTROL_REPORT)
+    assert (row.actor_id, row.actor_2, row.reason) == (0, -1, 0)
+    (row,) = of(change(w, value=60, actor_id=-1), Template.CONTROL_REPORT)
+    assert (row.actor_id, row.actor_2, row.reason) == (-1, -1, Reason.NOT_AUTHORISED)
+
+
 def test_old_value_is_compared():
     w = world()
     outputs = change(w, value=50, old_value=99)
@@ -75,6 +83,8 @@ def test_a_client_changes_no_limit():
         ({"expires_ns": 1 << 62}, Reason.SECOND_PERSON),
         ({"expires_ns": 1 << 62, "actor_2": 1001}, Reason.SECOND_PERSON),
         ({"expires_ns": 1 << 62, "actor_2": 1002, "actor_id": 0}, Reason.SECOND_PERSON),
+        ({"expires_ns": 1 << 62, "actor_2": 0}, Reason.SECOND_PERSON),
+        ({"actor_id": -1}, Reason.NOT_AUTHORISED),
         ({"expires_ns": 1, "actor_2": 1002}, Reason.NOT_IN_ORDER),
     ],
 )

@@ -202,6 +202,13 @@ class Control(Reports):
                 mass.due_ns = max(mass.due_ns, goes_on + self.patience())
         self.note_due()
 
+    def cancels_due(self, session: int) -> int:
+        """How many cancels wait for the limit of a session."""
+        if session not in self.paced:
+            return 0
+        waiting = [child for child in self.children.values() if child.due and child.live]
+        return sum(self.venue_session(child.venue) == session for child in waiting)
+
     def note_due(self) -> None:
         """When the next of them stops waiting for its orders."""
         self.mass_due_ns = min([NEVER, *(mass.due_ns for mass in filter(None, self.masses))])
@@ -241,7 +248,9 @@ class Control(Reports):
                 session = words[0]
             if session in self.paced:
                 every_ns = -(-1_000_000_000 // self.config.session[session].messages_per_s)
-                self.paced[session] = max(self.paced[session], self.now_ns) + every_ns
+                burst_ns = every_ns * (self.config.session[session].burst - 1)
+                most = self.now_ns + burst_ns + 1_000_000_000  # what is older than a second counts no more
+                self.paced[session] = min(max(self.paced[session], self.now_ns) + every_ns, most)
 
     def said_hello(self, e: dict[str, Any]) -> None:
         """What a peer says that it can do."""

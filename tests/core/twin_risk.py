@@ -22,6 +22,7 @@ class Controls(Market):
     up: set[int]
     #: What a kill has to do with an order, see twin_control.
     kill_of: Any
+    cancels_due: Any
     children: dict[int, Child]
     out: list[tuple[Any, ...]]
     positions: dict[tuple[int, int], list[int]]
@@ -213,4 +214,6 @@ class Controls(Market):
             if not broken and session not in self.up:
                 broken = ("VENUE_DOWN", child.venue, 0)
             broken = broken or self.price(p.instrument, p.side, px) or self.exposure(child, before)
+        if not broken and (due := self.cancels_due(session)):
+            broken = ("CANCELS_FIRST", due, 0)
         return broken or self.rates(session, p.strategy, p.instrument)

@@ -56,6 +56,8 @@ class House:
 
     def __init__(self, run_dir):
         settings = config(str(run_dir), sweep=c.Sweep(rest="venue", post_venue="XNYS"))
+        slow = [msgspec.structs.replace(row, messages_per_s=int(row.role == "venue")) for row in settings.session]
+        settings = msgspec.structs.replace(settings, session=slow)
         only = c.Permission(client="*", strategy=[0, 1, 2], instrument="*", venue="*")
         settings = msgspec.structs.replace(settings, risk=msgspec.structs.replace(settings.risk, permission=[only]))
         self.desk = Desk(settings, run_dir)
@@ -87,6 +89,16 @@ class House:
     def control(self, action):
         row = blank(Template.CONTROL)
         row["action"], row["scope"], row["actor_id"], row["stream_id"] = action, Scope.ALL, 1000, -1
+        self.desk.take(row)
+
+    def cancel_all(self):
+        row = blank(Template.MASS_CANCEL)
+        row["scope"], row["actor_id"], row["stream_id"] = Scope.ALL, 1000, -1
+        self.desk.take(row)
+
+    def timer(self):
+        row = blank(Template.TIMER)
+        row["deadline_ns"], row["cancels_only"] = self.desk.now_ns, 1
         self.desk.take(row)
 
     def order(self, px=BID, qty=100, tif=Tif.DAY, algo=2):
@@ -151,6 +163,13 @@ def blocks(tmp_path_factory):
     house.order()
     house.order()
     house.limit(RiskRule.DUPLICATE, 1)
+    house.desk.now_ns += 2 * SECOND
+    house.cancel_all()
+    house.order()
+    for _ in range(20):
+        house.desk.now_ns += SECOND
+        house.timer()
+    house.market(Template.QUOTE, bid_px=BID, bid_qty=1000, ask_px=ASK, ask_qty=1000)
     house.limit(RiskRule.REPEATED_EXECUTION, 1)
     house.fill(house.order(algo=1)[0])
     house.order(algo=1)
@@ -200,6 +219,7 @@ def test_every_rule_has_its_line(blocks):
         (RiskRule.STRATEGY_RATE, 2, 1),
         (RiskRule.INSTRUMENT_RATE, 2, 1),
         (RiskRule.DUPLICATE, SECOND // 2, SECOND),
+        (RiskRule.CANCELS_FIRST, 3, 0),  # of four that rest one has left
         (RiskRule.REPEATED_EXECUTION, 1, 1),
     ],
 )

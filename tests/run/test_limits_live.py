@@ -14,13 +14,14 @@ import pytest
 
 from cli.main import main
 from engine.core.rules import OFF
+from engine.io.journal_format import Kind
 from engine.io.journal_reader import JournalReader
 from engine.io.ring import Ring
 from engine.jit import JIT
 from engine.record import records as r
 from engine.run import links
 from engine.run.config_control import ROLES
-from engine.run.control import control_record
+from engine.run.control import control_record, mass_cancel_record
 from engine.run.control_people import Actor, Peer
 from replay.verify import verify
 from replay.watch.chained import check
@@ -110,6 +111,62 @@ def test_a_latched_strategy_trades_when_it_was_enabled(house, be):
     assert house.give("limits", "repeated-execution", "1000", "--strategy", "0")[0] == 0
     executed(house, "E3", 100)
     assert house.give("enable", "--strategy", "16")[1]["why"] == "unknown"
+
+
+def commanded(run_dir):
+    """(template, stream, actor_id, actor_2) of each command on the journal, in their order; -2 where there is none."""
+    found = []
+    with JournalReader(run_dir) as reader:
+        for frame in reader.frames():
+            template = int.from_bytes(frame.payload[2:4].tobytes(), "little")
+            if frame.kind == Kind.INPUT and template in (T.MASS_CANCEL, T.CONTROL, T.LIMIT_CHANGE):
+                row = frame.payload.view(r.DTYPES[T(template)])[0]
+                second = int(row["actor_2"]) if "actor_2" in row.dtype.names else -2
+                found.append((T(template), int(row["stream_id"]), int(row["actor_id"]), second))
+    return found
+
+
+def test_each_command_on_the_journal_names_who_gave_it_and_root_is_not_nobody(tmp_path, sockets, monkeypatch):
+    """By root, by two persons, by the engine, and by a client that says it is somebody."""
+    house = House(tmp_path / "run", sockets)
+    people = house.engine.server.people
+
+    def be(actor):
+        monkeypatch.setattr(people, "on_host", lambda pid, uid: Peer(f"uid {actor.uid}", actor.name, actor))
+
+    try:
+        be(Actor("root", 0, frozenset(ROLES)))
+        code, told = house.give("limits", "max-qty", "90000", "--symbol", "XXX")
+        assert (code, told["reports"][0]["actor_id"], told["reports"][0]["actor_2"]) == (0, 0, -1)
+        assert house.give("halt", "--strategy", "7")[0] == 0
+        assert house.give("resume", "--strategy", "7")[0] == 0
+        code, told = house.give("override", "max-qty", "300", "--symbol", "XXX", "--for", "1h")
+        be(BOB)
+        code, told = house.give("override", "--approve", str(told["number"]))
+        assert (code, told["reports"][0]["reason"]) == (1, "SECOND_PERSON"), "root is no named person"
+        house.engine.control(mass_cancel_record())
+        assert house.give("resume", "--strategy", "7")[0] == 0
+        mass = r.blank(T.MASS_CANCEL)
+        mass["scope"], mass["client_id"], mass["instrument_id"], mass["actor_id"] = r.Scope.ALL, -1, -1, ANN.uid
+        house.client.send(mass)
+        pause = r.blank(T.CONTROL)
+        pause["action"], pause["cl_ord_id"], pause["scope"] = r.ControlAction.PAUSE, r.text16("none"), r.Scope.ORDER
+        pause["actor_id"], pause["actor_2"] = ANN.uid, BOB.uid
+        house.client.send(pause)
+        house.take(house.client, T.CANCEL_REJECT)
+    finally:
+        house.stop()
+    assert commanded(house.engine.run_dir)[:9] == [
+        (T.LIMIT_CHANGE, -1, 0, -1),
+        (T.CONTROL, -1, 0, -1),
+        (T.MASS_CANCEL, -1, 0, -2),
+        (T.CONTROL, -1, 0, -1),
+        (T.LIMIT_CHANGE, -1, 0, BOB.uid),
+        (T.MASS_CANCEL, -1, -1, -2),
+        (T.CONTROL, -1, BOB.uid, -1),
+        (T.MASS_CANCEL, 0, -1, -2),
+        (T.CONTROL, 0, -1, -1),
+    ]
 
 
 def test_a_control_thread_that_ended_is_started_again_by_whoever_looks_after_the_engine(house, be):
