@@ -56,6 +56,7 @@ def test_a_killed_scope_sends_nothing_new_and_its_cancels_leave(scope, target):
     (report,) = reports(w.send(Template.CONTROL, action=ControlAction.KILL_ON, **scoped(scope, target)))
     told = (report.request_id, report.actor_id, report.scope, report.target, report.value, report.finished)
     assert told == (77, 1000, scope, target, 1, 1)
+    assert report.actor_2 == -1
     outputs = w.new("b", px=10_000, qty=10, **WHO)
     (block,) = of(outputs, Template.RISK_BLOCK)[:1]
     assert (block.rule, block.value, block.limit) == (RiskRule.KILL, scope, target)
