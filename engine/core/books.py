@@ -2,8 +2,9 @@
 
 A quote is fresh while it is valid and not older than `stale_ns` by the engine's clock. What we have sent against a
 quote is remembered (`bid_taken`, `ask_taken`) until its venue's next quote, so that two parents never chase the same
-displayed shares. A gap in a venue's stream, a restart of its publisher, a CLEAR, or a quote that is crossed in itself
-makes its quotes invalid until the next; a halt, until the venue says that the instrument is open, and quotes it again.
+displayed shares; where a venue's quotes show our own resting orders, these are no liquidity either (`own`). A gap in a
+venue's stream, a restart of its publisher, a CLEAR, or a quote that is crossed in itself makes its quotes invalid until
+the next; a halt, until the venue says that the instrument is open, and quotes it again.
 
 The reference price is the mid-point of the last national best bid and offer over fresh quotes that was two-sided and
 not crossed, taken at each quote, order and decision; where that is older than `reference_age_ns`, the last trade on a
@@ -17,6 +18,7 @@ from __future__ import annotations
 from engine.core import undo
 from engine.core.emit import alert
 from engine.core.limits import MAX_STREAM_SEQ
+from engine.core.own import set_own_apart
 from engine.core.periods import note_reference
 from engine.core.state import (
     C_CROSSED_QUOTES,
@@ -25,6 +27,7 @@ from engine.core.state import (
     C_PUBLISHER_RESTARTS,
     C_QUOTES,
     C_TRADES,
+    NONE,
     Events,
     Outbox,
     State,
@@ -137,13 +140,16 @@ def on_quote(state: State, events: Events, i: int) -> None:
     """Take a venue's new best bid and offer into its slot, then move the reference where they allow it."""
     quote = events.quote[i]
     instrument = int(quote.instrument_id)
-    slot = state.quotes[instrument * state.params[0].venue_stride + int(quote.venue_id)]
+    place = instrument * int(state.params[0].venue_stride) + int(quote.venue_id)
+    slot = state.quotes[place]
     slot.bid_px = quote.bid_px
     slot.bid_qty = quote.bid_qty
     slot.ask_px = quote.ask_px
     slot.ask_qty = quote.ask_qty
     slot.bid_taken = 0
     slot.ask_taken = 0
+    if state.own_head[place] != NONE:
+        set_own_apart(state, place)
     slot.ts_ns = state.core[0].now_ns
     state.counts[C_QUOTES] += 1
     crossed = quote.bid_qty > 0 and quote.ask_qty > 0 and quote.bid_px > quote.ask_px

@@ -31,6 +31,7 @@ from engine.core.lifecycle import (
 )
 from engine.core.limits import MAX_CHILDREN_A_TURN
 from engine.core.masses import count_ended
+from engine.core.own import enlist, strike_off
 from engine.core.state import C_CHILDREN_SENT, C_TIMEOUTS, NONE, W_CHILDREN_DONE, Outbox, State
 from engine.jit import kernel
 from engine.record.records import OrdStatus, Reason, Template, Tif
@@ -127,6 +128,8 @@ def new_child(state: State, outbox: Outbox, p: int, venue: int, px: int, qty: in
     state.counts[C_CHILDREN_SENT] += 1
     if immediate(tif):
         take(state, quote_slot(state, c), int(order.side), qty)
+    elif state.venues[venue].shows_own != 0:
+        enlist(state, quote_slot(state, c), c)
     arm_child(state, c, 1)
     child_order(state, outbox, c)
     return c
@@ -219,6 +222,9 @@ def finish_child(state: State, outbox: Outbox, c: int, status: int, reason: int)
     if status == _S_REJECTED:
         parent.excluded = parent.excluded | (1 << int(state.child_orders[c].venue_id))
     _unlink(state, p, c)
+    order = state.child_orders[c]
+    if state.venues[int(order.venue_id)].shows_own != 0 and not immediate(int(order.tif)):
+        strike_off(state, quote_slot(state, c), c)
     timers.disarm(state, len(state.parents) + c)
     state.core[0].live_children -= 1
     if parent.live_children == 0 and is_open(state, p):

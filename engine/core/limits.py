@@ -43,10 +43,10 @@ MAX_PARAMETERS: Final = 16
 #: Rows of one table that a step may change: itself, its children, the neighbours of each in their lists.
 UNDO_ROWS: Final = 4 * (MAX_CHILDREN_A_TURN + 2)
 #: Words of the timer heap and the work queue that a step may change: each child arms one timer, which moves four words
-#: at each of 24 levels of the heap, twice.
+#: at each of 24 levels of the heap, twice. A child that rests changes four links when it begins, and five at its end.
 UNDO_WORDS: Final = 8192
 
-assert UNDO_WORDS >= (MAX_CHILDREN_A_TURN + 4) * 24 * 2 * 8
+assert UNDO_WORDS >= (MAX_CHILDREN_A_TURN + 4) * (24 * 2 * 8 + 12), "and is in a list of what rests at its venue"
 assert TURN_OUTPUTS * 7 <= OUTBOX
 assert TIMERS_A_STEP * 3 + TURN_OUTPUTS <= OUTBOX, "each fired timer emits at most an alert and two messages"
 assert MAX_VENUES <= 62, "venue sets are int64 masks"

@@ -84,6 +84,7 @@ VENUE: Final = np.dtype(
             ("feed_seq", "<i8"),
             ("feed_gaps", "<i8"),
             ("feed_lost", "<i8"),
+            ("shows_own", "<i8"),  # 1: its quotes have the size in them that our own resting orders show
         ],
     )
 )

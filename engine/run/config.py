@@ -213,6 +213,9 @@ class Venue(Struct, frozen=True):
     lot: Decimal = "1"
     tick_table: str = ""
     odd_lots: bool = False
+    #: Its quotes have our own resting orders' size in them, as a real venue's have and a recorded day's have not: what
+    #: is ours there is not routed to.
+    shows_own: bool = False
     #: Faults of this venue when it is simulated; absent are those of [simulation].
     simulation: Faults | None = None
 

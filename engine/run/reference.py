@@ -151,6 +151,7 @@ def _set_venues(config: Config, state: State) -> None:
         line.rank = by_mic.index(venue.mic)
         line.session = sessions[venue.session]
         line.tick_table = _table_index(config, venue.tick_table)
+        line.shows_own = int(venue.shows_own)
 
 
 def _set_lots(config: Config, state: State) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from engine.core import state as codes
 from engine.core.state import NONE, Event
 from engine.core.step import next_deadline
@@ -67,12 +69,14 @@ SOON = {"day_end": "14:30:15"}
 SLOW = {"v1": {"messages_per_s": 3, "burst": 2}, "v2": {"messages_per_s": 2}}
 CAUTIOUS = {"c1": {"cancel_on_disconnect": True}}
 POST_XC = {"rest": "venue", "post_venue": "XC"}
+#: Venues whose quotes have our own size in them.
+SHOWN = [msgspec.structs.replace(venue, shows_own=True) for venue in VENUES]
 CONFIGS = (
     make_config(VENUES, capacity=ROOM, routing=SOON),
     make_config(FEES, capacity=ROOM, routing=SOON, sweep={"max_rounds": 2}),
     make_config(FEES, capacity=ROOM, sweep={"rest": "venue", "max_rounds": 1}, risk=TIGHT, sessions=CAUTIOUS),
     make_config(VENUES, capacity=ROOM, sweep=POST_XC, routing={"max_cancels": 1, **SOON}, sessions=SLOW),
-    make_config(VENUES, capacity=ROOM, sweep=POST_XC, routing=SOON, risk=CONTROLLED, sessions=SLOW),
+    make_config(SHOWN, capacity=ROOM, sweep=POST_XC, routing=SOON, risk=CONTROLLED, sessions=SLOW),
     make_config(FEES, capacity=ROOM, routing={"stale_ms": 5000}, risk=COUNTED),
 )
 #: State of the workflow -> the twin's (phase, pending request).

@@ -150,7 +150,7 @@ def validate(state: State, booked: Booked | None = None) -> Facts:
     facts = Facts(state)
     for rule in (
         live_counts, family, ids, quantities, terms, work_queue, timer_heap, timer_cover, cancels_due, rest_lists,
-        quotes, progress, executions, exposures, rates, overrides,
+        quotes, own, progress, executions, exposures, rates, overrides,
     ):  # fmt: skip
         rule(facts)
     if booked is not None:
@@ -357,6 +357,25 @@ def rest_lists(f: Facts) -> None:
     for p in f.used:
         if f.parents[p]["phase"] < OWN_STATES:  # a strategy's own states may watch quotes, too
             assert bool(f.parents[p]["resting"]) == (f.parents[p]["phase"] == RESTING)
+
+
+def own(f: Facts) -> None:
+    """What rests at a venue that shows it is in its instrument's list there, once, and nothing else is."""
+    stride, state = f.params["venue_stride"], f.state
+    for slot, head in enumerate(state.own_head.tolist()):
+        mine, before, c = [], NONE, head
+        while c != NONE:
+            assert state.own_prev[c] == before
+            mine.append(c)
+            before, c = c, int(state.own_next[c])
+            assert len(mine) <= len(f.children)
+        there = [
+            n for n in f.live
+            if f.child_orders[n]["instrument_id"] * stride + f.child_orders[n]["venue_id"] == slot
+            and f.child_orders[n]["tif"] not in (Tif.IOC, Tif.FOK)
+            and state.venues[f.child_orders[n]["venue_id"]]["shows_own"]
+        ]  # fmt: skip
+        assert sorted(mine) == there
 
 
 def quotes(f: Facts) -> None:

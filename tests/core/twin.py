@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.record.records import Scope, Template
+from engine.record.records import Scope, Side, Template
 from engine.run.config import Config
 from tests.core.twin_control import Control
 from tests.core.twin_market import Market, opposite
@@ -33,6 +33,15 @@ class Twin(Control, Market):
         self.old_execs = False  # whether executions of an earlier day are remembered
         self.sessions = [session.name for session in config.session]
         self.out: list[tuple[Any, ...]] = []
+
+    def own_shown(self, instrument: int, venue: int, side: str, px: int) -> int:
+        """What our own resting orders display at a price there."""
+        return sum(
+            min(child.display or child.leaves, child.leaves)
+            for child in self.children.values()
+            if child.live and child.tif != "IOC" and (child.parent.instrument, child.venue) == (instrument, venue)
+            if (side, child.px) == ("bid" if child.parent.side == Side.BUY else "ask", px)
+        )
 
     # ---- the frame of a step
 

@@ -62,8 +62,16 @@ class Market:
         """A QUOTE."""
         crossed = e["bid_qty"] and e["ask_qty"] and e["bid_px"] > e["ask_px"]
         sides = (e["bid_px"], e["bid_qty"], e["ask_px"], e["ask_qty"])
-        self.quotes[e["instrument_id"], e["venue_id"]] = Quote(*sides, self.now_ns, not crossed)
+        quote = self.quotes[e["instrument_id"], e["venue_id"]] = Quote(*sides, self.now_ns, not crossed)
+        if self.config.venue[e["venue_id"]].shows_own:
+            for side in ("bid", "ask"):
+                mine = self.own_shown(e["instrument_id"], e["venue_id"], side, quote.px[side])
+                quote.taken[side] = min(mine, quote.qty[side])
         self.best(e["instrument_id"])
+
+    def own_shown(self, instrument: int, venue: int, side: str, px: int) -> int:
+        """What our own resting orders display there; orders are the next class's."""
+        raise NotImplementedError
 
     def left(self, quote: Quote, side: int) -> int:
         """What an order of `side` can still take."""

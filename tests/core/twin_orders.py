@@ -87,6 +87,7 @@ class Child:
     def __init__(self, order_id: int, parent: Parent, venue: int, px: int, qty: int, tif: str) -> None:
         self.order_id, self.parent, self.venue = order_id, parent, venue
         self.px, self.qty, self.tif = px, qty, tif
+        self.display = 0  # of its quantity; 0 is all
         self.leaves, self.cum, self.busted, self.cancels = qty, 0, 0, 0
         self.status = "PENDING_NEW"
         self.accepted = self.canceling = self.asked = False

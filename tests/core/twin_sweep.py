@@ -176,6 +176,7 @@ class Routing(Controls):
         """Make a child and send it."""
         child = Child(self.id_base + (1 << 39) + len(self.children) + 1, p, venue, px, qty, tif)
         self.children[child.order_id] = child
+        child.display = display_qty
         p.family.insert(0, child)
         if tif == "IOC":
             self.quotes[p.instrument, venue].taken[opposite(p.side)] += qty
