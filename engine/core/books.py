@@ -18,7 +18,7 @@ from __future__ import annotations
 from engine.core import undo
 from engine.core.emit import alert
 from engine.core.limits import MAX_STREAM_SEQ
-from engine.core.own import set_own_apart
+from engine.core.own import first_own, set_own_apart
 from engine.core.periods import note_reference
 from engine.core.state import (
     C_CROSSED_QUOTES,
@@ -148,7 +148,7 @@ def on_quote(state: State, events: Events, i: int) -> None:
     slot.ask_qty = quote.ask_qty
     slot.bid_taken = 0
     slot.ask_taken = 0
-    if state.own_head[place] != NONE:
+    if first_own(state, place) != NONE:
         set_own_apart(state, place)
     slot.ts_ns = state.core[0].now_ns
     state.counts[C_QUOTES] += 1

@@ -5,7 +5,8 @@ has not ([[venue]] shows_own says which). Where it has, a quote's sizes at our o
 the start (`bid_taken`, `ask_taken`), as what we go after does. An order counts from its sending to its end, and with
 what it displays at most: less than all may be seen as ours in between, never more than is displayed is taken.
 
-The lists are threaded through three tables of integers, and a step that fails has its links put back. Worst case: a
+The lists are threaded through one table of integers: heads by slot, then each child's next, then each one's previous. A
+step that fails has its links put back. Worst case: a
 quote walks our orders that rest at its venue in its instrument.
 """
 
@@ -20,49 +21,59 @@ _BUY, _SELL = int(Side.BUY), int(Side.SELL)
 
 
 @kernel
+def first_own(state: State, slot: int) -> int:
+    """The child of ours that came last of those that rest at the venue and in the instrument of a slot; NONE."""
+    return int(state.own[slot])
+
+
+@kernel
+def _next(state: State, c: int) -> int:
+    return len(state.quotes) + c
+
+
+@kernel
+def _prev(state: State, c: int) -> int:
+    return len(state.quotes) + len(state.children) + c
+
+
+@kernel
+def _set(state: State, place: int, c: int) -> None:
+    undo.keep_word(state, undo.OWN, place, int(state.own[place]))
+    state.own[place] = c
+
+
+@kernel
 def enlist(state: State, slot: int, c: int) -> None:
     """Child c rests at the venue and in the instrument of a slot from now on, as far as we know."""
-    first = int(state.own_head[slot])
-    undo.keep_word(state, undo.OWN_HEAD, slot, first)
-    undo.keep_word(state, undo.OWN_NEXT, c, int(state.own_next[c]))
-    undo.keep_word(state, undo.OWN_PREV, c, int(state.own_prev[c]))
-    state.own_head[slot] = c
-    state.own_next[c] = first
-    state.own_prev[c] = NONE
+    first = first_own(state, slot)
+    _set(state, slot, c)
+    _set(state, _next(state, c), first)
+    _set(state, _prev(state, c), NONE)
     if first != NONE:
-        undo.keep_word(state, undo.OWN_PREV, first, int(state.own_prev[first]))
-        state.own_prev[first] = c
+        _set(state, _prev(state, first), c)
 
 
 @kernel
 def strike_off(state: State, slot: int, c: int) -> None:
     """Child c has ended."""
-    before, after = int(state.own_prev[c]), int(state.own_next[c])
-    undo.keep_word(state, undo.OWN_NEXT, c, after)
-    undo.keep_word(state, undo.OWN_PREV, c, before)
-    if before != NONE:
-        undo.keep_word(state, undo.OWN_NEXT, before, c)
-        state.own_next[before] = after
-    else:
-        undo.keep_word(state, undo.OWN_HEAD, slot, int(state.own_head[slot]))
-        state.own_head[slot] = after
+    before, after = int(state.own[_prev(state, c)]), int(state.own[_next(state, c)])
+    _set(state, slot if before == NONE else _next(state, before), after)
     if after != NONE:
-        undo.keep_word(state, undo.OWN_PREV, after, c)
-        state.own_prev[after] = before
-    state.own_next[c] = NONE
-    state.own_prev[c] = NONE
+        _set(state, _prev(state, after), before)
+    _set(state, _next(state, c), NONE)
+    _set(state, _prev(state, c), NONE)
 
 
 @kernel
 def own_shown(state: State, slot: int, side: int, px: int) -> int:
     """What our own orders of `side` display at price `px` at the venue and in the instrument of a slot."""
-    total, c = 0, int(state.own_head[slot])
+    total, c = 0, first_own(state, slot)
     while c != NONE:
         order, child = state.child_orders[c], state.children[c]
         if (order.side == _BUY) == (side == _BUY) and order.px == px:
             shown, leaves = int(order.display_qty), int(child.leaves_qty)
             total += leaves if shown == 0 else min(shown, leaves)
-        c = int(state.own_next[c])
+        c = int(state.own[_next(state, c)])
     return total
 
 

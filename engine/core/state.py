@@ -123,9 +123,7 @@ class State(Memory):
     ticks: np.ndarray
     quotes: np.ndarray
     lots: np.ndarray
-    own_head: np.ndarray
-    own_next: np.ndarray
-    own_prev: np.ndarray
+    own: np.ndarray
     parent_orders: np.ndarray
     parents: np.ndarray
     child_orders: np.ndarray
@@ -177,9 +175,7 @@ class State(Memory):
         ticks=TICK_ROW,
         quotes=QUOTE_SLOT,
         lots="<i8",
-        own_head="<i4",
-        own_next="<i4",
-        own_prev="<i4",
+        own="<i4",
         parent_orders=r.ORDER,
         parents=PARENT,
         child_orders=r.ORDER,
@@ -324,9 +320,7 @@ def allocate(limits: Limits) -> State:
         ticks=aligned(TICK_ROWS, TICK_ROW),
         quotes=aligned(limits.instruments * limits.venues, QUOTE_SLOT),
         lots=aligned(limits.instruments * limits.venues, np.dtype("<i8")),
-        own_head=aligned(limits.instruments * limits.venues, np.dtype("<i4")),
-        own_next=aligned(children, np.dtype("<i4")),
-        own_prev=aligned(children, np.dtype("<i4")),
+        own=aligned(limits.instruments * limits.venues + 2 * children, np.dtype("<i4")),
         parent_orders=aligned(parents, r.ORDER),
         parents=aligned(parents, PARENT),
         child_orders=aligned(children, r.ORDER),
@@ -350,8 +344,7 @@ def allocate(limits: Limits) -> State:
     )
     state.core["mass_at_ns"] = NEVER
     state.core["mass_due_ns"] = NEVER
-    state.timer_pos[:] = NONE
-    state.own_head[:] = state.own_next[:] = state.own_prev[:] = NONE
+    state.timer_pos[:] = state.own[:] = NONE
     state.id_index[:] = NONE
     state.exec_index[:] = NONE
     for name in ("first_child", "rest_next", "rest_prev"):

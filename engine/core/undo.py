@@ -17,7 +17,7 @@ from engine.core.state import Outbox, State
 from engine.jit import kernel
 
 # Tables of words.
-TIMER_AT, TIMER_ARM, TIMER_OWNER, TIMER_POS, WORK, OWN_HEAD, OWN_NEXT, OWN_PREV = range(8)
+TIMER_AT, TIMER_ARM, TIMER_OWNER, TIMER_POS, WORK, OWN = range(6)
 # Where each table's row numbers begin in `undo_at`.
 _PARENTS, _CHILDREN, _INSTRUMENTS, _QUOTES = 0, UNDO_ROWS, 2 * UNDO_ROWS, 3 * UNDO_ROWS
 
@@ -85,12 +85,8 @@ def _put_word(state: State, k: int) -> None:
         state.timer_pos[place] = value
     elif table == WORK:
         state.work[place] = value
-    elif table == OWN_HEAD:
-        state.own_head[place] = value
-    elif table == OWN_NEXT:
-        state.own_next[place] = value
     else:
-        state.own_prev[place] = value
+        state.own[place] = value
 
 
 @kernel
@@ -149,7 +145,7 @@ def keep_quote(state: State, slot: int) -> None:
 
 @kernel
 def keep_word(state: State, table: int, place: int, value: int) -> None:
-    """Keep a word of a table of integers (TIMER_AT .. OWN_PREV) before it changes; `value` is what it holds."""
+    """Keep a word of a table of integers (TIMER_AT .. OWN) before it changes; `value` is what it holds."""
     log = state.undo[0]
     if log.active == 0:
         return

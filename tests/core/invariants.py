@@ -361,13 +361,14 @@ def rest_lists(f: Facts) -> None:
 
 def own(f: Facts) -> None:
     """What rests at a venue that shows it is in its instrument's list there, once, and nothing else is."""
-    stride, state = f.params["venue_stride"], f.state
-    for slot, head in enumerate(state.own_head.tolist()):
+    stride, state, slots = f.params["venue_stride"], f.state, len(f.state.quotes)
+    heads, after, ahead = np.split(state.own, [slots, slots + len(f.children)])
+    for slot, head in enumerate(heads.tolist()):
         mine, before, c = [], NONE, head
         while c != NONE:
-            assert state.own_prev[c] == before
+            assert ahead[c] == before
             mine.append(c)
-            before, c = c, int(state.own_next[c])
+            before, c = c, int(after[c])
             assert len(mine) <= len(f.children)
         there = [
             n for n in f.live

@@ -20,8 +20,8 @@ TIFS = (Tif.DAY, Tif.IOC, Tif.DAY, Tif.FOK, Tif.GTC, Tif.IOC, Tif.DAY, Tif.DAY)
 SIDES = (Side.BUY, Side.SELL, Side.BUY, Side.SELL_SHORT)
 #: A kind of event, as often as it is named.
 EVENTS = (
-    "quote quote quote quote quote quote new new new fill fill fill partial partial ended ended accepted status reject "
-    "cancel_reject again overfill cancel replace pause resume ask time time time down up mass kill trade clear "
+    "quote quote quote quote quote shown quote new new new fill fill fill partial partial ended ended accepted status "
+    "reject cancel_reject again overfill cancel replace pause resume ask time time time down up mass kill trade clear "
     "bust bust correct correct enable amend amend amend amend replaced replaced restated refused roll load"
 ).split()
 
@@ -39,6 +39,18 @@ class Both(SideBySide):
         ask = bid + (5, 1, 10, 0, 3, 7, -1, 2)[d]
         qtys = {"bid_qty": QTYS[(a + b) % 8], "ask_qty": QTYS[(b + d + 1) % 8]}
         self.do("QUOTE", venue_id=a % 3, instrument_id=a // 6, bid_px=bid, ask_px=ask, **qtys)
+
+    def shown(self, a: int, b: int, d: int) -> None:
+        """A quote whose best is the price of an order of ours that rests there, if there is one."""
+        posted = [child for child in self.twin.children.values() if child.live and child.tif != "IOC"]
+        if not posted:
+            self.quote(a, b, d)
+            return
+        child = posted[-1 - a % len(posted)]
+        bid = child.px if child.parent.side == Side.BUY else child.px - 5
+        qtys = {"bid_qty": QTYS[(a + b) % 8], "ask_qty": QTYS[(b + d + 1) % 8]}
+        where = {"venue_id": child.venue, "instrument_id": child.parent.instrument}
+        self.do("QUOTE", **where, bid_px=bid, ask_px=bid + 5, **qtys)
 
     def trade(self, a: int, b: int, d: int) -> None:
         """A trade."""
@@ -324,8 +336,8 @@ STORY = st.lists(st.tuples(st.sampled_from(EVENTS), DIGIT, DIGIT, DIGIT), min_si
 
 #: What may happen to a child that rests at a venue, and is replaced again and again.
 POSTED = (
-    "amend amend amend amend replaced replaced refused refused mass status status accepted partial partial fill ended "
-    "bust correct restated cancel_reject down up enable overfill time time time cancel pause resume reject kill again"
+    "amend amend amend amend replaced replaced refused refused shown shown new mass status status accepted "
+    "partial partial fill ended bust correct restated cancel_reject down up enable overfill time time time cancel pause resume reject kill again"
 ).split()
 POSTED_STORY = st.lists(st.tuples(st.sampled_from(POSTED), DIGIT, DIGIT, DIGIT), min_size=10, max_size=40)
 
