@@ -337,7 +337,8 @@ STORY = st.lists(st.tuples(st.sampled_from(EVENTS), DIGIT, DIGIT, DIGIT), min_si
 #: What may happen to a child that rests at a venue, and is replaced again and again.
 POSTED = (
     "amend amend amend amend replaced replaced refused refused shown shown new mass status status accepted "
-    "partial partial fill ended bust correct restated cancel_reject down up enable overfill time time time cancel pause resume reject kill again"
+    "partial partial fill ended bust correct restated cancel_reject down up enable overfill time "
+    "time time cancel pause resume reject kill again"
 ).split()
 POSTED_STORY = st.lists(st.tuples(st.sampled_from(POSTED), DIGIT, DIGIT, DIGIT), min_size=10, max_size=40)
 
