@@ -29,6 +29,7 @@ from engine.core.state import (
     State,
 )
 from engine.record.records import Liquidity, OrdStatus, Side, Template, Tif
+from tests.core.invariants_own import own
 from tests.core.invariants_risk import exposures, furthest, overrides, rates
 
 UNANSWERED = {
@@ -357,26 +358,6 @@ def rest_lists(f: Facts) -> None:
     for p in f.used:
         if f.parents[p]["phase"] < OWN_STATES:  # a strategy's own states may watch quotes, too
             assert bool(f.parents[p]["resting"]) == (f.parents[p]["phase"] == RESTING)
-
-
-def own(f: Facts) -> None:
-    """What rests at a venue that shows it is in its instrument's list there, once, and nothing else is."""
-    stride, state, slots = f.params["venue_stride"], f.state, len(f.state.quotes)
-    heads, after, ahead = np.split(state.own, [slots, slots + len(f.children)])
-    for slot, head in enumerate(heads.tolist()):
-        mine, before, c = [], NONE, head
-        while c != NONE:
-            assert ahead[c] == before
-            mine.append(c)
-            before, c = c, int(after[c])
-            assert len(mine) <= len(f.children)
-        there = [
-            n for n in f.live
-            if f.child_orders[n]["instrument_id"] * stride + f.child_orders[n]["venue_id"] == slot
-            and f.child_orders[n]["tif"] not in (Tif.IOC, Tif.FOK)
-            and state.venues[f.child_orders[n]["venue_id"]]["shows_own"]
-        ]  # fmt: skip
-        assert sorted(mine) == there
 
 
 def quotes(f: Facts) -> None:
