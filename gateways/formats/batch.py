@@ -36,8 +36,15 @@ assert [DTYPES[t].itemsize for t in (Template.TRADE, Template.LEVEL, Template.CL
     UNIT
 ] * 4
 #: Where the prefix's words are: the first holds epoch, stream and venue.
-_VENUE_AT, _EVENT_AT, _RECV_AT = 8, 24, 32
+_VENUE_AT, _SEQ_AT, _EVENT_AT, _RECV_AT = 8, 16, 24, 32
 assert HEAD.names[4:] == ("stream_epoch", "stream_id", "venue_id", "stream_seq", "ts_event_ns", "ts_recv_ns")  # type: ignore[index]
+
+# Where `put_delta` has the words of an ORDER_DELTA behind the prefix.
+_PLACES = {name: place[1] for name, place in DTYPES[Template.ORDER_DELTA].fields.items()}  # type: ignore[union-attr]
+assert [_PLACES[name] for name in ("instrument_id", "side", "action", "flags")] == [40, 44, 45, 46]
+assert [_PLACES[name] for name in ("px", "qty", "venue_order", "new_order", "exec_px", "match_id", "reserved")] == [
+    *range(48, 97, 8)
+]
 
 
 @memory
@@ -139,6 +146,46 @@ def new_delta(batch: Batch, venue: int, instrument: int, event_ns: int, recv_ns:
     i = _begin(batch, _DELTA, _DELTA_UNITS, venue, event_ns, recv_ns)
     batch.delta[i].instrument_id = instrument
     return i
+
+
+@kernel
+def put_delta(
+    batch: Batch,
+    venue: int,
+    seq: int,
+    event_ns: int,
+    recv_ns: int,
+    what: int,
+    px: int,
+    qty: int,
+    order: int,
+    new_order: int,
+    exec_px: int,
+    match_id: int,
+) -> None:
+    """A whole ORDER_DELTA, each of its words stored once: as `new_delta` and its fields one by one, in less time.
+
+    `what` is instrument_id | side << 32 | action << 40 | flags << 48.
+    """
+    i = int(batch.used[0])
+    batch.used[0] = i + _DELTA_UNITS
+    address = address_of(batch.words) + UNIT * i
+    store_i64(address, _DELTA)
+    store_i64(address + _VENUE_AT, venue << 48 | venue << 32)
+    store_i64(address + _SEQ_AT, seq)
+    store_i64(address + _EVENT_AT, event_ns)
+    store_i64(address + _RECV_AT, recv_ns)
+    store_i64(address + 40, what)
+    store_i64(address + 48, px)
+    store_i64(address + 56, qty)
+    store_i64(address + 64, order)
+    store_i64(address + 72, new_order)
+    store_i64(address + 80, exec_px)
+    store_i64(address + 88, match_id)
+    store_i64(address + 96, 0)
+    store_i64(address + 104, 0)
+    store_i64(address + 112, 0)
+    store_i64(address + 120, 0)
 
 
 @kernel

@@ -31,7 +31,7 @@ from engine.io.atomics import address_of, load_i32, load_i64, load_i64_be, load_
 from engine.jit import inlined, kernel
 from engine.memory import Memory, memory, packed
 from engine.record.records import Flag, Reason, Side
-from gateways.formats.batch import Batch, new_clear, new_delta, new_status, new_trade, room
+from gateways.formats.batch import Batch, new_clear, new_status, new_trade, put_delta, room
 from gateways.formats.symbols import Symbols, add_nameless, instrument_of, named, set_lot
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -76,7 +76,8 @@ _STATE = np.dtype(
 _KIND = np.dtype(
     (
         np.record,
-        [("length", "<i8"), ("action", "<i8")] + [(f"{f}{end}", "<i8") for f in _FIELDS for end in ("_at", "_mask")],
+        [(name, "<i8") for name in ("length", "action", "what", "unprinted")]
+        + [(f"{f}{end}", "<i8") for f in _FIELDS for end in ("_at", "_mask")],
     )
 )
 _NS48: Final = 0xFFFF_FFFF_FFFF
@@ -124,6 +125,9 @@ def make_itch(sessions: int, market: str) -> Itch:
     for letter, (action, *places) in _ORDERS.items():
         row = kinds[ord(letter)]
         row.action = action
+        # The word of a record's action and flags: as it is, and where the message says that it is not printed.
+        row.what = action << 40 | (_PRINT << 48 if action == _EXECUTE else 0)
+        row.unprinted = action << 40 | _NOT_PRINTED << 48
         for name, place in zip(_FIELDS, places, strict=True):
             row[f"{name}_at"], row[f"{name}_mask"] = place, -1 if place else 0
     sides = np.full(256, -1, dtype="<i8")
@@ -182,20 +186,23 @@ def _order(itch: Itch, symbols: Symbols, kind: int, address: int, batch: Batch) 
     if side < 0:
         return BAD_VALUE
     event_ns = state.midnight_ns + (load_i64_be(address + 3) & _NS48)
-    i = new_delta(batch, state.venue, instrument, event_ns, state.recv_ns)
-    batch.head[i].stream_seq = state.seq
-    delta = batch.delta[i]
-    delta.side = side
-    delta.action = row.action
-    delta.flags = _PRINT if row.action == _EXECUTE else 0
+    what = row.what
     if load_u8(address + row.print_at) & row.print_mask == _N:
-        delta.flags = _NOT_PRINTED
-    delta.px = load_u32_be(address + row.px_at) & row.px_mask
-    delta.qty = load_u32_be(address + row.qty_at) & row.qty_mask
-    delta.venue_order = load_i64_be(address + 11)
-    delta.new_order = load_i64_be(address + row.new_at) & row.new_mask
-    delta.exec_px = load_u32_be(address + row.own_px_at) & row.own_px_mask
-    delta.match_id = load_i64_be(address + row.match_at) & row.match_mask
+        what = row.unprinted
+    put_delta(
+        batch,
+        state.venue,
+        state.seq,
+        event_ns,
+        state.recv_ns,
+        what | side << 32 | instrument,
+        load_u32_be(address + row.px_at) & row.px_mask,
+        load_u32_be(address + row.qty_at) & row.qty_mask,
+        load_i64_be(address + 11),
+        load_i64_be(address + row.new_at) & row.new_mask,
+        load_u32_be(address + row.own_px_at) & row.own_px_mask,
+        load_i64_be(address + row.match_at) & row.match_mask,
+    )
     return TAKEN
 
 
