@@ -122,11 +122,22 @@ def replace_order(b: Books, book: int, number: int, new_number: int, px: int, qt
 
 @kernel
 def fetch_level(b: Books, book: int, side: int, number: int, px: int) -> None:
-    """Have the level that an order's change will touch in the cache soon; its place should be there already."""
+    """Have the levels that an order's change will touch in the cache soon; its place should be there already.
+
+    Where the change does not say price or side, they are the order's; one that says a price and no side is a replace,
+    which leaves the order's level for that of the price.
+    """
     row = 2 * book + (0 if side == _BUY else 1)
-    if px == 0:
+    if px == 0 or side == 0:
         order = b.orders[(number + b.books[book].home) & b.core[0].order_mask]
-        row, px = int(order.side), int(order.px)
+        row = int(order.side)
+        _fetch(b, row, int(order.px))
+    if px != 0:
+        _fetch(b, row, px)
+
+
+@kernel
+def _fetch(b: Books, row: int, px: int) -> None:
     mask = b.core[0].width_mask
     level = level_of(b.sides[row], rank_of(row, px))
     prefetch_write(address_of(b.levels) + _LEVEL_BYTES * (row * (mask + 1) + (level & mask)))

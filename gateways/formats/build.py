@@ -26,7 +26,10 @@ def build(books: Books, batch: Batch) -> None:
     used, i = int(batch.used[0]), 0
     while i < used:
         if batch.head[i].template_id == _DELTA:
-            fetch(books, int(batch.delta[i].instrument_id), int(batch.delta[i].venue_order))
+            d = batch.delta[i]
+            fetch(books, int(d.instrument_id), int(d.venue_order))
+            if d.new_order != 0:
+                fetch(books, int(d.instrument_id), int(d.new_order))
         i += _units(batch, i)
     i, ahead = 0, 0
     for _ in range(_AHEAD):
