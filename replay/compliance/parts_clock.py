@@ -7,13 +7,13 @@ from typing import Final
 
 import numpy as np
 
-from engine.io.journal_format import Kind
-from engine.record.records import Template
 from replay.compliance import tally as y
 from replay.compliance.context import SPREAD_COLUMNS, Context, spread_cells
 from replay.compliance.document import Cell, Figure, Line, Part, Table, column, span
 from replay.compliance.parts_latency import SEGMENTS
 from replay.compliance.quantiles import at, spread
+from replay.compliance.rare import CLOCKS
+from replay.compliance.rare import MOST as KEPT
 from replay.compliance.runs import RunFacts
 from replay.compliance.tally import Array
 from replay.compliance.texts import listed, said
@@ -49,6 +49,7 @@ def clock(c: Context) -> Part:
                 for key, runs in series
                 if len(runs) > LINES
             ),
+            *([said("p6.thinned", most=f"{KEPT:,}", n=f"{thinned:,}")] if (thinned := thinned_samples(c)) else []),
         ],
         tables=[table for table in tables if table.rows],
         figures=figures,
@@ -213,11 +214,16 @@ def _offset_figure(c: Context) -> Figure | None:
 
 def _pairs(r: RunFacts) -> Array | None:
     """A run's samples of both clocks; None where they are fewer than two, or the feed was the clock."""
-    kept = r.kept(Kind.OBSERVATION, Template.CLOCK_SAMPLE)
+    kept = r.kept(*CLOCKS)
     if kept is None or r.config.engine.clock == "feed":
         return None
-    rows: Array = kept.rows[kept.rows["realtime_ns"] > 0]
-    return rows if len(rows) >= 2 else None
+    return kept.rows if len(kept.rows) >= 2 else None
+
+
+def thinned_samples(c: Context) -> int:
+    """Samples of both clocks between those that figure 6.b looks at."""
+    found = [r.kept(*CLOCKS) for r in drift_runs(c)]
+    return sum(kept.total - len(kept.rows) for kept in found if kept is not None)
 
 
 def drift_runs(c: Context) -> list[RunFacts]:

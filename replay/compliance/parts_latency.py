@@ -8,6 +8,7 @@ from replay.compliance import tally as y
 from replay.compliance.context import SPREAD_COLUMNS, Context, spread_cells
 from replay.compliance.document import Cell, Column, Figure, Line, Part, Table, column, moment
 from replay.compliance.quantiles import Histogram, at, corrected, curve, spread
+from replay.compliance.rare import CLOCKS
 from replay.compliance.texts import listed, said
 
 SEGMENTS = (
@@ -195,17 +196,13 @@ def omission(c: Context) -> Part:
 
 
 def _interval_ns(c: Context) -> int:
-    """Mean real time between inputs, from the clock samples of the journals; 0 where there are none."""
-    from engine.io.journal_format import Kind
-    from engine.record.records import Template
-
+    """Mean real time between inputs, of each run from its first to its last sample of both clocks; 0 where there are
+    none."""
     span_ns = inputs = 0
     for r in c.runs:
-        kept = r.kept(Kind.OBSERVATION, Template.CLOCK_SAMPLE)
-        times = [int(t) for t in kept.rows["realtime_ns"] if t > 0] if kept is not None else []
-        if len(times) >= 2 and kept is not None:
-            # The first MOST samples are kept: inputs are taken in proportion.
-            share = (int(kept.seq[-1]) - int(kept.seq[0])) / max(r.last_seq - r.first_seq, 1)
-            span_ns += times[-1] - times[0]
-            inputs += int(sum(r.inputs.values()) * share)
+        kept = r.kept(*CLOCKS)
+        if kept is not None:
+            times = kept.rows["realtime_ns"]
+            span_ns += int(times[-1]) - int(times[0])
+            inputs += int(kept.inputs[-1]) - int(kept.inputs[0])
     return span_ns // inputs if inputs else 0

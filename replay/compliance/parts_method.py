@@ -9,7 +9,7 @@ from replay.compliance import tally as y
 from replay.compliance.context import Context
 from replay.compliance.document import Part, Table, column
 from replay.compliance.quantiles import at
-from replay.compliance.rare import MOST
+from replay.compliance.rare import CLOCKS, MOST
 from replay.compliance.texts import list_said
 
 
@@ -59,11 +59,12 @@ def _cuts(c: Context) -> list[tuple[str, int]]:
     offsets, drifts = len(parts_clock.offset_runs(c)), len(parts_clock.drift_runs(c))
     blocks = [len(kept.rows) for r in c.runs if (kept := r.kept(Kind.OUTPUT, Template.RISK_BLOCK)) is not None]
     refused = [len(parts_controls.refusals(r)) for r in c.runs]
-    rare = sum(kept.total - len(kept.rows) for r in c.runs for kept in r.tables.values())
+    rare = sum(kept.total - len(kept.rows) for r in c.runs for key, kept in r.tables.items() if key != CLOCKS)
     breaks = sum(len(r.beside.breaks) for r in c.runs)
     return [
         ("runs that figure 6.a does not draw", beyond(offsets, parts_clock.LINES)),
         ("runs that figure 6.b does not draw", beyond(drifts, parts_clock.LINES)),
+        ("samples of both clocks that figure 6.b does not look at", parts_clock.thinned_samples(c)),
         ("stretches that table 6.2 does not list", beyond(parts_clock.listed_stretches(c), parts_clock.MOST)),
         ("negative latencies that table 6.4 does not list", parts_clock.unlisted_negatives(c)),
         (f"records beyond the first {MOST:,} of a kind a run, not listed in parts 7 and 8", rare),

@@ -65,7 +65,7 @@ def _rare(t: Tally, at: int, seq: int, input_seq: int, kind: int, template: int)
     row = t.rare[run.rare]
     row.offset, row.seq, row.input_seq, row.kind, row.template = at, seq, input_seq, kind, template
     row.clock_ns = t.now[0].recv_ns
-    row.live = 0
+    row.live, row.inputs = 0, run.inputs
     run.rare += 1
 
 

@@ -80,8 +80,9 @@ RUN: Final = _row(
     "run strategy instruments live_clock first_parent first_child parents children overflow "
     "rare listed begin_ns end_ns bin_origin_ns bin_ns rate_slot rate_sum excursion excursions inputs"
 )
-#: A record that is looked at one by one: where it is in its segment, and what was live then at its session.
-RARE: Final = _row("offset seq input_seq kind template live clock_ns")
+#: A record that is looked at one by one: where it is in its segment, what was live then at its session, and how many
+#: inputs the run had had.
+RARE: Final = _row("offset seq input_seq kind template live clock_ns inputs")
 #: Something that is listed: what, its frame, the order or histogram, and the value.
 LISTING: Final = _row("kind run seq what value")
 TALLIED_BYTES: Final = 18 + 20

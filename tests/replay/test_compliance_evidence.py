@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,9 +20,10 @@ from replay.compliance.beside import ClockLine, excursions
 from replay.compliance.document import Input
 from replay.compliance.make import make
 from replay.compliance.profile import load, names
+from replay.compliance.rare import Thinned
 from replay.compliance.runs import Pass
 from replay.compliance.stressed import SIX_MONTHS_NS, Recorded, Stressed, texts
-from replay.compliance.tally import OUTSIDE, UNKNOWN
+from replay.compliance.tally import OUTSIDE, RARE, UNKNOWN
 from replay.stress.structs import Stress
 from replay.watch.journaled import JournalAlerts
 from replay.watch.names import Names, UtcClock
@@ -253,6 +255,53 @@ def test_records_that_are_not_listed_are_counted(tmp_path):
     found = left_out(make([made.close()], "uk", replays=0))
     assert found["records beyond the first 2,000 of a kind a run, not listed in parts 7 and 8"] == 3
     assert found["blocks that table 8.2 does not list"] == 1_800
+
+
+def test_clock_samples_are_thinned_and_not_cut(tmp_path):
+    made = Made(tmp_path / "run")
+    count = 4_501
+    for n in range(count):
+        at_ns = START_NS + n * S
+        # An input a second at first, then three: the first 2,000 samples know nothing of those.
+        for k in range(1 if n < 2_000 else 3):
+            made.input(Template.ORDER_NEW, at_ns + k, qty=100)
+        if n % 50 == 0:
+            made.stages(1_000)
+        made.observe(Template.CLOCK_SAMPLE, clock_ns=at_ns, realtime_ns=0)  # not sampled: in no figure
+        made.observe(Template.CLOCK_SAMPLE, clock_ns=at_ns, realtime_ns=at_ns + 7 * n)
+    report = make([made.close()], "uk", replays=0)
+    (row,) = [row for row in table(report, "5.1") if "corrected" in row["measure"]]
+    # Behind the first sample and up to the last.
+    inputs = 1_999 + 3 * (count - 2_000)
+    assert row["measure"] == f"service, corrected for an input each {(4_500 * S + 7 * 4_500) // inputs:,} ns"
+    (figure,) = [f for f in report.parts[6].figures if f.id == "6.b"]
+    (drawn,) = figure.lines
+    assert (drawn.x[0], drawn.y[0]) == (0, 0)
+    assert (drawn.x[-1], drawn.y[-1]) == (4_500, 7 * 4_500)
+    # Each fourth of 4,501 is 1,126.
+    assert left_out(report)["samples of both clocks that figure 6.b does not look at"] == count - 1_126
+    assert left_out(report)["records beyond the first 2,000 of a kind a run, not listed in parts 7 and 8"] == 0
+    assert any("the first, the last, and between them" in text for text in report.parts[6].texts)
+
+
+@given(st.lists(st.integers(1, 3_000), min_size=1, max_size=6))
+def test_thinning_does_not_depend_on_how_records_come(parts):
+    whole, cut, at = Thinned(), Thinned(), 0
+    rows = np.zeros(sum(parts), dtype=RARE)
+    rows["seq"] = np.arange(len(rows))
+    whole.add(rows["seq"], rows)
+    for n in parts:
+        cut.add(rows["seq"][at : at + n], rows[at : at + n])
+        at += n
+    wanted, found = whole.kept(), cut.kept()
+    assert wanted is not None
+    assert found is not None
+    assert found.rows.tolist() == found.seq.tolist() == wanted.rows.tolist()
+    step = 1
+    while -(-len(rows) // step) > 2_000:
+        step *= 2
+    assert found.rows.tolist() == sorted({*range(0, len(rows), step), len(rows) - 1})
+    assert found.total == len(rows)
 
 
 # Stress, against the most that was recorded.
