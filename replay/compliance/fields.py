@@ -45,7 +45,11 @@ assert all(
 NEW_ORDER_ID: Final = place(T.ORDER_NEW, "order_id")
 NEW_PARENT_ID: Final = place(T.ORDER_NEW, "parent_id")
 NEW_QTY: Final = place(T.ORDER_NEW, "qty")
+NEW_ALGO: Final = place(T.ORDER_NEW, "algo_id")
 NEW_INSTRUMENT: Final = place(T.ORDER_NEW, "instrument_id")
+assert all(
+    place(template, "order_id") == NEW_ORDER_ID for template in (T.ORDER_REPLACE, T.ORDER_CANCEL, T.STATUS_REQUEST)
+)
 REFUSED_TEMPLATE: Final = place(T.REFUSAL, "input_template")
 REFUSED_REASON: Final = place(T.REFUSAL, "reason")
 BLOCK_RULE: Final = place(T.RISK_BLOCK, "rule")

@@ -10,6 +10,7 @@ from replay.compliance.document import Cell, Column, Figure, Line, Part, Table, 
 from replay.compliance.quantiles import Histogram, at, corrected, curve, spread
 from replay.compliance.rare import CLOCKS
 from replay.compliance.texts import listed, said
+from replay.quality.read import strategy_name
 
 SEGMENTS = (
     [(n, f"stage: {name}") for n, name in enumerate(y.STAGES[: y.TOTAL])]
@@ -27,7 +28,12 @@ def percentiles(c: Context) -> Part:
         _table(c, "3.2", "By venue", [(p, (mic, what)) for p, mic, what in venues], [_name("venue"), _name("what")]),
         _table(
             c, "3.3", "By strategy",
-            [(y.STRATEGY_0 + n, (name,)) for n, name in enumerate(c.read.strategies)], [_name("strategy")],
+            [
+                (y.STRATEGY_0 + n * y.ALGOS + algo, (strategy_of(name, algo),))
+                for n, name in enumerate(c.read.strategies)
+                for algo in range(y.ALGOS)
+            ],
+            [_name("strategy")], note=said("p3.strategies"),
         ),
         _table(
             c, "3.4", "By half-hour of the day (UTC, engine clock)",
@@ -40,6 +46,11 @@ def percentiles(c: Context) -> Part:
     if feeds:
         texts.append(said("p3.feed_clock", runs=listed(feeds)))
     return Part(number=3, title="Latency percentiles", texts=texts, tables=tables, figures=[], missing=missing)
+
+
+def strategy_of(strategy: str, algo: int) -> str:
+    """How a run's strategy with an order's algo_id is called."""
+    return "of no order" if algo == y.NO_ALGO else strategy_name(strategy, algo)
 
 
 def feed_clocks(c: Context) -> list[str]:

@@ -12,11 +12,10 @@ from replay.compliance import tally as y
 from replay.compliance.beside import BREAKS
 from replay.compliance.context import Context, of
 from replay.compliance.document import Cell, Figure, Line, Part, Table, column, span
-from replay.compliance.parts_latency import feed_clocks
+from replay.compliance.parts_latency import feed_clocks, strategy_of
 from replay.compliance.quality import quality, why_not
 from replay.compliance.quality import tables as quality_tables
 from replay.compliance.rare import MOST
-from replay.compliance.runs import RunFacts
 from replay.compliance.texts import listed, said
 from replay.decode import reason_name
 
@@ -31,11 +30,11 @@ def execution(c: Context) -> Part:
     table, rejects = _venues(c), _rejects(c)
     bars = [
         Line(name=name, x=[float(n) for n in range(len(table.rows))], y=[float(row[k] or 0) for row in table.rows])
-        for name, k in (("routed", 3), ("filled", 4))
+        for name, k in (("routed", 4), ("filled", 5))
     ]
     figure = Figure(
-        id="10.a", title="Quantity by venue and strategy", kind="bars", lines=bars, source=c.source(),
-        y_label="quantity", names=[f"{row[0]} {row[1]}" for row in table.rows],
+        id="10.a", title="Quantity by venue, strategy and currency", kind="bars", lines=bars, source=c.source(),
+        y_label="quantity", names=[f"{row[0]} {row[1]} {row[2] or ''}".rstrip() for row in table.rows],
     )  # fmt: skip
     found = quality(c)
     missing = [] if table.rows else ["No order was sent to a venue."]
@@ -54,39 +53,38 @@ def execution(c: Context) -> Part:
 
 def _venues(c: Context) -> Table:
     """A row a venue and strategy, of all runs."""
-    sums: dict[tuple[str, str], list[Decimal]] = {}
+    sums: dict[tuple[str, str, str], list[Decimal]] = {}
     for r in c.runs:
-        for v, venue in enumerate(r.config.venue):
-            place = c.read.venues.index(venue.mic)
-            counts = [Decimal(int(n)) for n in r.by_venue[place]]
-            if not counts[y.V_CHILDREN]:
-                continue
+        for (place, algo, currency), sent in r.sent.items():
+            counts = [Decimal(n) for n in sent.counts]
             money, fee = (
                 (counts[high] * 2**32 + counts[high + 1]) / Decimal(10**9) for high in (y.V_MONEY_HIGH, y.V_FEE_HIGH)
             )
-            new = [_amount(r, v, routed=True), _amount(r, v, routed=False), *counts[: y.V_FIRST_FILLS + 1], money, fee]
-            new.append(counts[y.V_LATE])
-            old = sums.setdefault((venue.mic, r.config.routing.strategy), [Decimal(0)] * len(new))
-            sums[venue.mic, r.config.routing.strategy] = [a + b for a, b in zip(old, new, strict=True)]
+            new = [sent.routed, sent.filled, *counts[: y.V_FIRST_FILLS + 1], money, fee, counts[y.V_LATE]]
+            key = c.read.venues[place], strategy_of(r.config.routing.strategy, algo), currency
+            old = sums.setdefault(key, [Decimal(0)] * len(new))
+            sums[key] = [a + b for a, b in zip(old, new, strict=True)]
     rows: list[list[Cell]] = []
-    for (mic, strategy), s in sorted(sums.items()):
+    for (mic, strategy, currency), s in sorted(sums.items()):
         routed, filled, children, fills, added, rejects, cancels, first, money, fee, late = s
         rows.append(
             [
-                mic, strategy, int(children), float(routed), float(filled), float(filled / routed) if routed else None,
-                int(fills), float(filled / fills) if fills else None, int(first), int(rejects), int(cancels),
-                int(added), int(fills - added), float(money), float(fee), int(late),
+                mic, strategy, currency or None, int(children), float(routed), float(filled),
+                float(filled / routed) if routed else None, int(fills), float(filled / fills) if fills else None,
+                int(first), int(rejects), int(cancels), int(added), int(fills - added), float(money), float(fee),
+                int(late),
             ]
         )  # fmt: skip
     return Table(
         id="10.1",
-        title="By venue and strategy",
+        title="By venue, strategy and currency",
         columns=[
             column("venue", "venue", "text", "ISO 10383 code"),
-            column("strategy", "strategy", "text", "the routing strategy"),
+            column("strategy", "strategy", "text", "the strategy, with the orders' algo_id where it is not 0"),
+            column("currency", "currency", "text", "the currency of money and fees"),
             column("orders", "orders", "int", "orders sent there"),
             column("routed", "routed", "qty", "their quantity", "shares or coins"),
-            column("filled", "filled", "qty", "quantity executed", "shares or coins"),
+            column("filled", "filled", "qty", "quantity executed, before busts", "shares or coins"),
             column("fill_rate", "fill rate", "share", "filled of routed"),
             column("fills", "fills", "int", "executions"),
             column("average", "average fill", "qty1", "quantity an execution", "shares or coins"),
@@ -101,16 +99,8 @@ def _venues(c: Context) -> Table:
         ],
         rows=rows,
         source=c.source(),
-        note="Times to the first answer and to the first fill are in table 3.2.",
-    )
-
-
-def _amount(r: RunFacts, venue: int, *, routed: bool) -> Decimal:
-    """Quantity routed to or filled at a venue, over instruments, in shares or coins."""
-    units = (r.routed if routed else r.filled)[venue]
-    return sum(
-        (Decimal(int(n)).scaleb(-row.qty_decimals) for n, row in zip(units, r.config.instrument, strict=True)),
-        Decimal(0),
+        note="Executions are counted as they came: filled, fill rate, money and fees are before busts and corrections. "
+        "Times to the first answer and to the first fill are in table 3.2.",
     )
 
 

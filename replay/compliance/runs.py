@@ -3,7 +3,7 @@
 What is kept of a run does not grow with its length: files, counts, and of records that people look at one by one the
 first MOST of a kind (all are counted). Damage is an error that names file and byte; nothing of a damaged run is told.
 
-Worst case: the order tables' pages, some 38 bytes an order of the largest run; files are read twice, for the frames
+Worst case: the order tables' pages, some 41 bytes an order of the largest run; files are read twice, for the frames
 and for their SHA-256.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -50,6 +51,14 @@ class TamperedError(TickrouteError):
     exit_code = 3
 
 
+class Sent(NamedTuple):
+    """Orders of a venue, strategy and currency: the counters V_* of `tally`, quantities in shares or coins."""
+
+    counts: list[int]
+    routed: Decimal
+    filled: Decimal
+
+
 class RunFacts(NamedTuple):
     """A run as a report tells it. `tables`: (kind of frame, template) -> Kept."""
 
@@ -75,9 +84,8 @@ class RunFacts(NamedTuple):
     tables: dict[tuple[Kind, Template], Kept]
     parents: dict[int, int]
     children: dict[int, int]
-    by_venue: Array
-    routed: Array
-    filled: Array
+    #: What was sent, by venue (its place in `Read.venues`), strategy (`algo_id`, or NO_ALGO) and currency.
+    sent: dict[tuple[int, int, str], Sent]
     #: Records of this run: alerts by code, blocks by rule, refusals by template and reason.
     alerts: Array
     blocks: Array
@@ -188,9 +196,7 @@ class Pass:
                 tables=rare.tables(),
                 parents=_statuses(tally.parent_status, tally.parent_marks, int(run["parents"])),
                 children=_statuses(tally.child_status, tally.child_marks, int(run["children"])),
-                by_venue=tally.by_venue.reshape(-1, y.V_COLUMNS).copy(),
-                routed=tally.routed.reshape(len(config.venue), -1).copy(),
-                filled=tally.filled.reshape(len(config.venue), -1).copy(),
+                sent=_sent(tally, config),
                 alerts=tally.alerts - before["alerts"],
                 blocks=tally.blocks - before["blocks"],
                 refusals=tally.refusals - before["refusals"],
@@ -226,20 +232,25 @@ class Pass:
         counters |= {"rejects": y.VENUES * y.REASONS, "checks": 16}
         if not self.runs:
             self.lasting |= {name: np.zeros(n, dtype=np.int64) for name, n in counters.items() if name != "templates"}
-        pairs = max(len(config.venue), 1) * max(len(config.instrument), 1)
+        pairs = max(len(config.venue), 1) * y.ALGOS * max(len(config.instrument), 1)
+        currencies = _currencies(config)
+        run["currencies"] = len(currencies)
         return Tally(
             **self.lasting,
             **tables,
             **_money(config),
             child_venue=y.reserved(rows, "<i2"),
+            child_group=y.reserved(rows, "<i2"),
+            parent_algo=y.reserved(rows, "i1"),
+            currency=np.array([currencies.index(row.currency) for row in config.instrument] or [0], dtype=np.int64),
             templates=np.zeros(counters["templates"], dtype=np.int64),
             venue_place=np.array(places, dtype=np.int64),
             venue_session=np.array([sessions[venue.session] for venue in config.venue], dtype=np.int64),
             live=np.zeros(len(config.session) + 1, dtype=np.int64),
             excursions=np.append(aside.excursions, np.zeros((1, 3), dtype=np.int64)),
-            by_venue=np.zeros(y.VENUES * y.V_COLUMNS, dtype=np.int64),
-            routed=np.zeros(pairs, dtype=np.int64),
-            filled=np.zeros(pairs, dtype=np.int64),
+            by_venue=np.zeros(y.VENUES * y.ALGOS * len(currencies) * y.V_COLUMNS, dtype=np.int64),
+            routed=y.reserved(pairs, "<i8"),
+            filled=y.reserved(pairs, "<i8"),
         )
 
     def _place(self, names: list[str], name: str, most: int, what: str) -> int:
@@ -314,6 +325,31 @@ def _money(config: Config) -> dict[str, Array]:
         columns["money_mul"].append(mul)
         columns["money_div"].append(div)
     return {name: np.array(values or [0], dtype=np.int64) for name, values in columns.items()}
+
+
+def _currencies(config: Config) -> list[str]:
+    """Currencies of a configuration, then the empty one of orders whose instrument it does not have."""
+    return [*sorted({row.currency for row in config.instrument}), ""]
+
+
+def _sent(tally: Tally, config: Config) -> dict[tuple[int, int, str], Sent]:
+    """What a run sent, without what is zero."""
+    currencies = _currencies(config)
+    counts = tally.by_venue.reshape(y.VENUES, y.ALGOS, len(currencies), y.V_COLUMNS)
+    amounts: dict[tuple[int, int, str], list[Decimal]] = {}
+    for n, units in enumerate((tally.routed, tally.filled)):
+        for at in np.flatnonzero(units).tolist():
+            pair, instrument = divmod(at, max(len(config.instrument), 1))
+            venue, algo = divmod(pair, y.ALGOS)
+            row = config.instrument[instrument]
+            key = int(tally.venue_place[venue]), algo, row.currency
+            amounts.setdefault(key, [Decimal(0), Decimal(0)])[n] += Decimal(int(units[at])).scaleb(-row.qty_decimals)
+    found = {}
+    for place, algo, currency in np.argwhere(counts[:, :, :, y.V_CHILDREN]).tolist():
+        key = place, algo, currencies[currency]
+        routed, filled = amounts.get(key, [Decimal(0), Decimal(0)])
+        found[key] = Sent(counts[place, algo, currency].tolist(), routed, filled)
+    return found
 
 
 def _statuses(status: Array, marks: Array, rows: int) -> dict[int, int]:

@@ -89,6 +89,19 @@ def child_row(t: Tally, order_id: int) -> int:
 
 
 @kernel
+def cell(t: Tally, row: int) -> int:
+    """Place in `by_venue` of the venue, strategy and currency of a child order's row."""
+    groups = y.ALGOS * t.run[0].currencies
+    return int((t.venue_place[t.child_venue[row]] * groups + t.child_group[row]) * y.V_COLUMNS)
+
+
+@kernel
+def algo_of(t: Tally, row: int) -> int:
+    """Strategy of a child order's row."""
+    return int(t.child_group[row] // t.run[0].currencies)
+
+
+@kernel
 def settle(t: Tally) -> None:
     """Book the venue's report that waited for the end of its event."""
     now = t.now[0]
@@ -115,12 +128,12 @@ def settle(t: Tally) -> None:
     if now.p_template == _FILL:
         _booked(t, row, place, ended(before))
     elif now.p_template == _REJECT:
-        t.by_venue[place * y.V_COLUMNS + y.V_REJECTS] += 1
+        t.by_venue[cell(t, row) + y.V_REJECTS] += 1
         t.rejects[place * y.REASONS + (now.p_reason & 127)] += 1
     elif now.p_template == _BUST or now.p_template == _CORRECT:
         t.child_cum[row] = now.p_cum
     elif after == _CANCELED and before != _CANCELED:
-        t.by_venue[place * y.V_COLUMNS + y.V_CANCELS] += 1
+        t.by_venue[cell(t, row) + y.V_CANCELS] += 1
     t.child_status[row] = after
     t.child_marks[row] &= ~y.CUM_DIFFERS
     if now.p_cum != t.child_cum[row]:
@@ -135,7 +148,7 @@ def settle(t: Tally) -> None:
 def _booked(t: Tally, row: int, place: int, late: bool) -> None:
     """An execution of a child: its quantity, money and fee, and how long the first one took."""
     now = t.now[0]
-    base = place * y.V_COLUMNS
+    base = cell(t, row)
     if t.child_marks[row] & y.FILLED_ONCE == 0:
         t.child_marks[row] |= y.FILLED_ONCE
         waited = now.recv_ns - t.child_sent_ns[row]
@@ -150,7 +163,7 @@ def _booked(t: Tally, row: int, place: int, late: bool) -> None:
     instrument, venue = now.p_instrument, t.child_venue[row]
     if instrument < 0 or instrument >= len(t.money_mul):
         return
-    t.filled[venue * len(t.money_mul) + instrument] += now.p_qty
+    t.filled[(venue * y.ALGOS + algo_of(t, row)) * len(t.money_mul) + instrument] += now.p_qty
     money = now.p_px * now.p_qty * t.money_mul[instrument] // t.money_div[instrument]
     if now.p_added == _ADDED:
         t.by_venue[base + y.V_ADDED] += 1
@@ -229,7 +242,8 @@ def measured(t: Tally, words: Any, ints: Any, at: int) -> None:
         tell(t, stage, ints[at // 4 + f.STAGE_0 + stage])
     total, time_ns = words[at // 8 + f.STAGE_TOTAL], now.recv_ns
     tell(t, y.TOTAL, total)
-    tell(t, y.STRATEGY_0 + run.strategy, total)
+    strategy = run.strategy * y.ALGOS + now.algo
+    tell(t, y.STRATEGY_0 + strategy, total)
     if now.venue >= 0:
         tell(t, y.VENUE_0 + t.venue_place[now.venue], total)
     half = time_ns // 1_800_000_000_000 % 48
@@ -248,7 +262,7 @@ def measured(t: Tally, words: Any, ints: Any, at: int) -> None:
             response = time_ns - now.event_ns + now.queue_ns + total
             tell(t, y.RESPONSE, response)
             tell(t, y.HALF_RESPONSE_0 + half, response)
-            tell(t, y.STRATEGY_RESPONSE_0 + run.strategy, response)
+            tell(t, y.STRATEGY_RESPONSE_0 + strategy, response)
             if kind != 0:
                 tell(t, inside + 1, response)
     now.busy_ns = total

@@ -14,12 +14,13 @@ from engine.jit import kernel
 from engine.record.records import ExecType, OrdStatus, Template
 from replay.compliance import fields as f
 from replay.compliance import tally as y
-from replay.compliance.take import measured, note, peak, rate, settle, tell, transition
+from replay.compliance.take import algo_of, cell, child_row, measured, note, peak, rate, settle, tell, transition
 from replay.compliance.tally import Tally
 
 _INPUT, _OUTPUT, _OBSERVATION = int(Kind.INPUT), int(Kind.OUTPUT), int(Kind.OBSERVATION)
 _RECOVERED_FRAME = int(Kind.RECOVERED)
 _ORDER_NEW, _STATUS_REQUEST = int(Template.ORDER_NEW), int(Template.STATUS_REQUEST)
+_REPLACE, _CANCEL = int(Template.ORDER_REPLACE), int(Template.ORDER_CANCEL)
 _ACK, _CORRECT, _BUST = int(Template.ACK), int(Template.CORRECT), int(Template.BUST)
 _FILL, _REJECT, _CANCEL_REJECT = int(Template.FILL), int(Template.REJECT), int(Template.CANCEL_REJECT)
 _MASS_CANCEL, _FIRST_ORDER = int(Template.MASS_CANCEL), int(Template.ORDER_NEW)
@@ -86,6 +87,7 @@ def _input(t: Tally, words: Any, ints: Any, shorts: Any, small: Any, at: int, se
     now.venue = shorts[at // 2 + f.VENUE]
     if now.venue < 0 or now.venue >= len(t.venue_place):
         now.venue = -1
+    now.algo = _algo(shorts, at) if template == _ORDER_NEW else y.NO_ALGO
     run.inputs += 1
     t.templates[_INPUT * 64 + (template & 63)] += 1
     rate(t, recv_ns)
@@ -105,6 +107,22 @@ def _input(t: Tally, words: Any, ints: Any, shorts: Any, small: Any, at: int, se
 
 
 @kernel
+def _algo(shorts: Any, at: int) -> int:
+    """The strategy that an order names; NO_ALGO where it cannot be one."""
+    algo = int(shorts[at // 2 + f.NEW_ALGO])
+    return algo if 0 <= algo < y.NO_ALGO else y.NO_ALGO
+
+
+@kernel
+def _about(t: Tally, order_id: int) -> None:
+    """The input at hand is of the strategy of the first order that it, or what came of it, names."""
+    if t.now[0].algo == y.NO_ALGO:
+        row = child_row(t, order_id)
+        if row >= 0:
+            t.now[0].algo = algo_of(t, row)
+
+
+@kernel
 def _report(t: Tally, words: Any, ints: Any, shorts: Any, small: Any, at: int, template: int) -> None:
     """Keep a venue's report until its event is over."""
     now, w = t.now[0], at // 8
@@ -115,6 +133,7 @@ def _report(t: Tally, words: Any, ints: Any, shorts: Any, small: Any, at: int, t
     now.p_instrument, now.p_reason = ints[at // 4 + f.INSTRUMENT], shorts[at // 2 + f.REASON]
     now.p_exec, now.p_status = small[at + f.EXEC_TYPE], small[at + f.ORD_STATUS]
     now.p_added = small[at + f.LIQUIDITY]
+    _about(t, now.p_order)
 
 
 @kernel
@@ -126,6 +145,8 @@ def _output(
     t.templates[_OUTPUT * 64 + (template & 63)] += 1
     if template == _ORDER_NEW:
         _child(t, words, ints, shorts, at)
+    elif template == _REPLACE or template == _CANCEL or template == _STATUS_REQUEST:
+        _about(t, words[at // 8 + f.NEW_ORDER_ID])
     if _ORDER_NEW <= template <= _STATUS_REQUEST:
         peak(t, 1, now.recv_ns, seq)
         t.checks[y.C_SENDS] += 1
@@ -171,11 +192,15 @@ def _child(t: Tally, words: Any, ints: Any, shorts: Any, at: int) -> None:
     t.child_sent_ns[row], t.child_venue[row] = t.now[0].recv_ns, venue
     t.child_status[row], t.child_marks[row] = _PENDING_NEW, y.SHOWN
     t.live[t.venue_session[venue]] += 1
-    t.by_venue[t.venue_place[venue] * y.V_COLUMNS + y.V_CHILDREN] += 1
     transition(t, 1, y.NO_STATUS, t.rank[_PENDING_NEW], 0)
-    instrument = ints[at // 4 + f.NEW_INSTRUMENT]
+    instrument, algo, currency = ints[at // 4 + f.NEW_INSTRUMENT], _algo(shorts, at), run.currencies - 1
     if 0 <= instrument < len(t.money_mul):
-        t.routed[venue * len(t.money_mul) + instrument] += words[w + f.NEW_QTY]
+        currency = t.currency[instrument]
+        t.routed[(venue * y.ALGOS + algo) * len(t.money_mul) + instrument] += words[w + f.NEW_QTY]
+    t.child_group[row] = algo * run.currencies + currency
+    t.by_venue[cell(t, row) + y.V_CHILDREN] += 1
+    if t.now[0].algo == y.NO_ALGO:
+        t.now[0].algo = algo
     parent = (words[w + f.NEW_PARENT_ID] & _COUNTER) - run.first_parent
     if run.first_parent < 0 or parent < 0 or parent >= run.parents or t.parent_marks[parent] & y.SHOWN == 0:
         t.checks[y.C_UNKNOWN_PARENT] += 1
@@ -201,10 +226,12 @@ def _told(t: Tally, words: Any, small: Any, at: int, seq: int, template: int) ->
     if t.parent_marks[row] & y.SHOWN == 0:
         run.parents = max(run.parents, row + 1)
         t.parent_marks[row] = y.SHOWN
-        t.parent_recv_ns[row], t.parent_cum[row] = now.recv_ns, 0
+        t.parent_recv_ns[row], t.parent_cum[row], t.parent_algo[row] = now.recv_ns, 0, now.algo
     else:
         before = t.rank[t.parent_status[row] & 127]
     transition(t, 0, before, t.rank[status & 127], exec_type)
+    if now.algo == y.NO_ALGO:
+        now.algo = t.parent_algo[row]
     changed = exec_type == _TRADE_CANCEL or exec_type == _TRADE_CORRECT or template == _BUST or template == _CORRECT
     if not changed and cum < t.parent_cum[row]:
         t.checks[y.C_CUM_FELL] += 1

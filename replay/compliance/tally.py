@@ -6,7 +6,8 @@ are reserved, not taken: a page is taken when an order falls into it. Histograms
 `engine.io.histogram`'s cells, so those of several runs add up exactly. A value below 0 or above an hour is in no cell:
 it is counted beside them, and never clipped.
 
-Worst case: 270 KB a histogram, some 300 of them; venues beyond VENUES and strategies beyond STRATEGIES are refused.
+Worst case: 270 KB a histogram, some 1,100 of them, whose pages are taken when a value falls into them;
+venues beyond VENUES and strategies beyond STRATEGIES are refused.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 #: Venues (over all runs) and strategies that a report can tell apart.
 VENUES: Final = 64
 STRATEGIES: Final = 16
+#: Strategies of a run (`algo_id` of its orders), then the place of what belongs to no order.
+ALGOS: Final = 17
+NO_ALGO: Final = 16
 STAGES: Final = ("receive", "decode", "book", "decide", "risk", "journal", "encode", "send", "total")
 #: Histograms by place: the stages, then those of whole events and orders.
 TOTAL: Final = 8
@@ -35,8 +39,8 @@ HALF_0, HALVES = RATE_0 + RATES, 48
 HALF_RESPONSE_0: Final = HALF_0 + HALVES
 BIN_0, BINS = HALF_RESPONSE_0 + HALVES, 128
 STRATEGY_0: Final = BIN_0 + BINS
-STRATEGY_RESPONSE_0: Final = STRATEGY_0 + STRATEGIES
-VENUE_0: Final = STRATEGY_RESPONSE_0 + STRATEGIES
+STRATEGY_RESPONSE_0: Final = STRATEGY_0 + STRATEGIES * ALGOS
+VENUE_0: Final = STRATEGY_RESPONSE_0 + STRATEGIES * ALGOS
 VENUE_ANSWER_0: Final = VENUE_0 + VENUES
 VENUE_FILL_0: Final = VENUE_ANSWER_0 + VENUES
 HISTOGRAMS: Final = VENUE_FILL_0 + VENUES
@@ -58,7 +62,7 @@ RARE_ROWS: Final = 1 << 16
 LISTED: Final = 1000
 #: Kinds of `listed`.
 NEGATIVE, ORPHAN, CUM_FELL, CUM_JUMPED, LEFT_AT_END = 1, 2, 3, 4, 5
-#: Per venue counters.
+#: Counters a venue, strategy and currency.
 (V_CHILDREN, V_FILLS, V_ADDED, V_REJECTS, V_CANCELS, V_FIRST_FILLS, V_MONEY_HIGH, V_MONEY_LOW, V_FEE_HIGH, V_FEE_LOW,
  V_LATE) = range(11)  # fmt: skip
 V_COLUMNS: Final = 16
@@ -73,11 +77,11 @@ def _row(names: str) -> np.dtype[Any]:
 #: The input at hand, and the report that waits for the end of its event.
 NOW: Final = _row(
     "seq template recv_ns event_ns venue queue_ns before_ns busy_ns "
-    "pending p_order p_template p_status p_exec p_cum p_qty p_px p_venue p_instrument p_added p_seq p_reason"
+    "pending p_order p_template p_status p_exec p_cum p_qty p_px p_venue p_instrument p_added p_seq p_reason algo"
 )
 #: What the run at hand is, and how far its tables are filled.
 RUN: Final = _row(
-    "run strategy instruments live_clock first_parent first_child parents children overflow "
+    "run strategy currencies instruments live_clock first_parent first_child parents children overflow "
     "rare listed begin_ns end_ns bin_origin_ns bin_ns rate_slot rate_sum excursion excursions inputs"
 )
 #: A record that is looked at one by one: where it is in its segment, what was live then at its session, and how many
@@ -85,7 +89,7 @@ RUN: Final = _row(
 RARE: Final = _row("offset seq input_seq kind template live clock_ns inputs")
 #: Something that is listed: what, its frame, the order or histogram, and the value.
 LISTING: Final = _row("kind run seq what value")
-TALLIED_BYTES: Final = 18 + 20
+TALLIED_BYTES: Final = 19 + 22
 
 
 @memory
@@ -97,6 +101,7 @@ class Tally(Memory):
         counts="<i8", lowest="<i8", highest="<i8", negative="<i8", over="<i8",
         parent_recv_ns="<i8", parent_cum="<i8", parent_status="i1", parent_marks="i1",
         child_sent_ns="<i8", child_cum="<i8", child_status="i1", child_marks="i1", child_venue="<i2",
+        parent_algo="i1", child_group="<i2", currency="<i8",
         transitions="<i8", templates="<i8", refusals="<i8", blocks="<i8", alerts="<i8", rejects="<i8", outcomes="<i8",
         checks="<i8", venue_place="<i8", venue_session="<i8", live="<i8", excursions="<i8",
         take_fee="<i8", make_fee="<i8", take_ppm="<i8", make_ppm="<i8", money_mul="<i8", money_div="<i8",
@@ -121,6 +126,9 @@ class Tally(Memory):
     child_status: Any
     child_marks: Any
     child_venue: Any
+    parent_algo: Any
+    child_group: Any
+    currency: Any
     transitions: Any
     templates: Any
     refusals: Any

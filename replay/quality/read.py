@@ -185,8 +185,13 @@ def _later(path: Path, book: Book, horizons_ms: list[int], config: Config, progr
 def strategies_of(orders: Array, config: Config) -> tuple[list[str], Array]:
     """Names, and the index of each order's: the run's strategy, with the order's algo_id where it has one."""
     ids, index = np.unique(orders["algo_id"], return_inverse=True)
-    name = Path(config.routing.strategy).stem if config.routing.strategy.endswith(".py") else config.routing.strategy
-    return [f"{name}#{at}" if at else name for at in ids.tolist()], index
+    return [strategy_name(config.routing.strategy, at) for at in ids.tolist()], index
+
+
+def strategy_name(strategy: str, algo_id: int) -> str:
+    """How a run's strategy (`[routing] strategy`) is called for orders of an algo_id; of 0 without it."""
+    name = Path(strategy).stem if strategy.endswith(".py") else strategy
+    return f"{name}#{algo_id}" if algo_id else name
 
 
 def clients_of(orders: Array, config: Config) -> tuple[list[str], Array]:

@@ -35,6 +35,7 @@ class Made:
         segment_bytes: int = 1 << 16,
         host: dict[str, Any] | None = None,
         retention: Retention | None = None,
+        currencies: tuple[str, ...] = ("USD",),
         **engine: Any,
     ) -> None:
         settings = config(str(run_dir))
@@ -44,6 +45,11 @@ class Made:
         self.run_dir = run_dir
         if retention is not None:
             settings = msgspec.structs.replace(settings, retention=retention)
+        (one,) = settings.instrument
+        more = [msgspec.structs.replace(one, symbol=f"X{n}", currency=name) for n, name in enumerate(currencies)]
+        if currencies != ("USD",):
+            room = msgspec.structs.replace(settings.capacity, instruments=len(more))
+            settings = msgspec.structs.replace(settings, instrument=more, capacity=room)
         first = manifest.to_bytes(manifest.make(settings, 1, 0, host=host))
         self.writer = JournalWriter(run_dir, segment_bytes, first)
         self.seq = -1
@@ -73,20 +79,20 @@ class Made:
         """What was measured of the last input."""
         self.observe(Template.STAGES, input_seq=self.seq, total_ns=total_ns, clock_ns=clock_ns, outputs=1)
 
-    def order(self, n: int, recv_ns: int, *, venue: int = 0, qty: int = 100, total_ns: int = 1000) -> None:
-        """A client's order n, acknowledged and sent to a venue."""
-        self.input(Template.ORDER_NEW, recv_ns, recv_ns - 500, qty=qty, side=Side.BUY)
+    def order(self, n: int, recv_ns: int, *, venue: int = 0, qty: int = 100, total_ns: int = 1000, **more: int) -> None:
+        """A client's order n, acknowledged and sent to a venue; `more`: of both, algo_id or instrument_id."""
+        self.input(Template.ORDER_NEW, recv_ns, recv_ns - 500, qty=qty, side=Side.BUY, **more)
         new = {"exec_type": ExecType.NEW, "ord_status": OrdStatus.NEW, "request": Template.ORDER_NEW}
         self.output(Template.ACK, order_id=BASE | n, leaves_qty=qty, **new)
         child = {"order_id": BASE | CHILD_BIT | n, "parent_id": BASE | n}
-        self.output(Template.ORDER_NEW, venue_id=venue, qty=qty, stream_id=1, **child)
+        self.output(Template.ORDER_NEW, venue_id=venue, qty=qty, stream_id=1, **child, **more)
         self.stages(total_ns)
 
-    def fill(self, n: int, recv_ns: int, *, venue: int = 0, qty: int = 100, total_ns: int = 1000) -> None:
+    def fill(self, n: int, recv_ns: int, *, venue: int = 0, qty: int = 100, total_ns: int = 1000, **more: int) -> None:
         """Order n filled whole by its venue, and its client told."""
         done = {"last_px": 1_000_000, "last_qty": qty, "cum_qty": qty}
         done |= {"exec_type": ExecType.TRADE, "ord_status": OrdStatus.FILLED}
-        self.input(Template.FILL, recv_ns, recv_ns - 300, venue_id=venue, order_id=BASE | CHILD_BIT | n, **done)
+        self.input(Template.FILL, recv_ns, recv_ns - 300, venue_id=venue, order_id=BASE | CHILD_BIT | n, **done, **more)
         self.output(Template.FILL, order_id=BASE | n, **done)
         self.stages(total_ns)
 

@@ -278,6 +278,28 @@ def test_a_refused_report_is_not_booked(odd):
     assert {"record": "FILL", "reason": "duplicate exec", "n": 1} in table(odd, "7.6")
 
 
+def test_money_is_of_one_currency_and_orders_of_their_own_strategy(tmp_path):
+    made = Made(tmp_path / "run", currencies=("USD", "EUR"))
+    for n, (algo, instrument) in enumerate(((0, 0), (0, 1), (3, 1), (3, 1)), 1):
+        made.order(n, START_NS + n * 1_000, qty=100 * n, algo_id=algo, instrument_id=instrument)
+        made.fill(n, START_NS + 10_000 + n, qty=100 * n, instrument_id=instrument)
+    report = make([made.close()], "uk", replays=0)
+    (name,) = {row["strategy"] for row in table(report, "10.1") if "#" not in row["strategy"]}
+    found = {
+        (row["strategy"], row["currency"]): (row["orders"], row["routed"], row["filled"], row["money"])
+        for row in table(report, "10.1")
+    }
+    # A price of 100.
+    assert found == {
+        (name, "USD"): (1, 100, 100, 10_000),
+        (name, "EUR"): (1, 200, 200, 20_000),
+        (f"{name}#3", "EUR"): (2, 700, 700, 70_000),
+    }
+    assert {row["strategy"]: row["n"] for row in table(report, "3.3")} == {name: 4, f"{name}#3": 4}
+    (figure,) = [f for f in report.parts[10].figures if f.id == "10.a"]
+    assert [(line.name, line.y) for line in figure.lines] == [("routed", [200, 100, 700]), ("filled", [200, 100, 700])]
+
+
 def test_controls_are_told_with_who_gave_them(odd):
     (command,) = table(odd, "8.3")
     assert (command["what"], command["scope"], command["actor"]) == ("kill on", "all", "uid 1001")

@@ -55,6 +55,7 @@ def empty():
     arrays = y.lasting()
     run = arrays["run"][0]
     run["run"], run["live_clock"], run["first_parent"], run["first_child"] = 1, 1, -1, -1
+    run["currencies"] = 2
     run["bin_ns"], run["bin_origin_ns"], run["excursions"] = 1_000_000, ORIGIN_NS, 2
     zeros = {"parent_recv_ns": "<i8", "parent_cum": "<i8", "parent_status": "i1", "parent_marks": "i1"}
     zeros |= {
@@ -63,15 +64,18 @@ def empty():
         "child_status": "i1",
         "child_marks": "i1",
         "child_venue": "<i2",
+        "child_group": "<i2",
+        "parent_algo": "i1",
     }
     tables = {name: np.zeros(16, dtype=kind) for name, kind in zeros.items()}
     sizes = {"templates": 448, "refusals": 64 * y.REASONS, "blocks": 128, "alerts": 128, "outcomes": 32, "live": 2}
     sizes |= {
         "rejects": y.VENUES * y.REASONS,
         "checks": 16,
-        "by_venue": y.VENUES * y.V_COLUMNS,
-        "routed": 3,
-        "filled": 3,
+        "by_venue": y.VENUES * y.ALGOS * 2 * y.V_COLUMNS,
+        "routed": 3 * y.ALGOS,
+        "filled": 3 * y.ALGOS,
+        "currency": 1,
     }
     sizes |= {"venue_session": 3, "take_ppm": 3, "make_ppm": 3}
     tables |= {name: np.zeros(size, dtype=np.int64) for name, size in sizes.items()}
@@ -90,8 +94,10 @@ class Slow:
         self.checks: Counter[str] = Counter()
         self.rates: Counter[int] = Counter()
         self.bins: Counter[int] = Counter()
-        self.filled: Counter[int] = Counter()
-        self.routed: Counter[int] = Counter()
+        self.filled: Counter[tuple[int, int]] = Counter()
+        self.routed: Counter[tuple[int, int]] = Counter()
+        self.by_algo: Counter[int] = Counter()
+        self.algo = y.NO_ALGO
         self.parents: dict[int, dict[str, Any]] = {}
         self.children: dict[int, dict[str, Any]] = {}
         self.inputs: list[int] = []
@@ -115,8 +121,11 @@ class Slow:
         self.queue_ns, self.busy_ns = (self.queue_ns + self.busy_ns if same else 0), 0
         self.now = seq, at_ns, int(row["ts_event_ns"])
         self.inputs.append(at_ns)
+        self.algo = int(row["algo_id"]) if row["template_id"] == Template.ORDER_NEW else y.NO_ALGO
         if Template.ACK <= row["template_id"] <= Template.CORRECT:
             self.pending = row
+            child = self.children.get(int(row["order_id"]))
+            self.algo = child["algo"] if child is not None else self.algo
 
     def settle(self):
         row, self.pending = self.pending, None
@@ -137,7 +146,7 @@ class Slow:
                 child["filled"] = True
                 self.values["fill"].append(at_ns - child["sent"])
             self.checks["late"] += before in ENDED
-            self.filled[child["venue"]] += int(row["last_qty"])
+            self.filled[child["venue"], child["algo"]] += int(row["last_qty"])
             child["cum"] += int(row["last_qty"])
         child["status"] = after
         child["differs"] = int(row["cum_qty"]) != child["cum"]
@@ -154,6 +163,8 @@ class Slow:
             if number - self.first_child not in range(16):
                 return
             child = {"status": OrdStatus.PENDING_NEW, "sent": self.now[1], "venue": int(row["venue_id"])}
+            child["algo"] = int(row["algo_id"])
+            self.algo = child["algo"] if self.algo == y.NO_ALGO else self.algo
             old = self.children.get(int(row["order_id"]))
             assert old is None
             self.children[int(row["order_id"])] = child | {
@@ -163,7 +174,7 @@ class Slow:
                 "differs": False,
             }
             self.transitions[1, None, OrdStatus.PENDING_NEW, 0] += 1
-            self.routed[child["venue"]] += int(row["qty"])
+            self.routed[child["venue"], child["algo"]] += int(row["qty"])
             self.checks["unknown parent"] += int(row["parent_id"]) not in self.parents
         elif template in (Template.ACK, Template.FILL):
             self.told(row, template)
@@ -175,7 +186,8 @@ class Slow:
         if number - self.first_parent not in range(16):
             return
         known = self.parents.get(order_id)
-        parent = self.parents.setdefault(order_id, {"recv": self.now[1], "cum": 0, "status": None})
+        parent = self.parents.setdefault(order_id, {"recv": self.now[1], "cum": 0, "status": None, "algo": self.algo})
+        self.algo = parent["algo"] if self.algo == y.NO_ALGO else self.algo
         self.transitions[0, known and known["status"], status, int(row["exec_type"])] += 1
         if cum < parent["cum"]:
             self.checks["fell"] += 1
@@ -190,6 +202,7 @@ class Slow:
             return
         total, (_, at_ns, event_ns) = int(row["total_ns"]), self.now
         self.values["total"].append(total)
+        self.by_algo[self.algo] += 1
         self.values["loop"].append(self.queue_ns + total)
         if event_ns > 0:
             self.values["response"].append(at_ns - event_ns + self.queue_ns + total)
@@ -234,11 +247,11 @@ def framed(events):
         seq = len(frames)
         if what == "order" and sent < 16:
             sent += 1
-            frames.append((Kind.INPUT, -1, raw(T.ORDER_NEW, qty=10, **times)))
+            frames.append((Kind.INPUT, -1, raw(T.ORDER_NEW, qty=10, algo_id=n % 4, **times)))
             told = {"order_id": BASE | sent, "exec_type": ExecType.NEW, "ord_status": OrdStatus.NEW}
             frames.append((Kind.OUTPUT, seq, raw(T.ACK, **told)))
             ids = {"order_id": BASE | CHILD_BIT | sent, "parent_id": BASE | sent if amount % 7 else BASE | 99}
-            frames.append((Kind.OUTPUT, seq, raw(T.ORDER_NEW, qty=abs(amount), venue_id=n % 3, **ids)))
+            frames.append((Kind.OUTPUT, seq, raw(T.ORDER_NEW, qty=abs(amount), venue_id=n % 3, algo_id=n % 4, **ids)))
         elif what == "quote" or what == "order":
             frames.append((Kind.INPUT, -1, raw(T.QUOTE, venue_id=n % 3, **times)))
         elif what == "told":
@@ -281,8 +294,11 @@ def test_the_pass_is_the_slow_reading(events, cut):
     places = {"reports": y.C_REPORTS, "orphans": y.C_ORPHANS, "fell": y.C_CUM_FELL, "jumped": y.C_CUM_JUMPED}
     places |= {"late": y.C_LATE_FILLS, "unknown parent": y.C_UNKNOWN_PARENT}
     assert {name: int(checks[place]) for name, place in places.items()} == {name: slow.checks[name] for name in places}
-    assert tally["filled"].tolist() == [slow.filled[v] for v in range(3)]
-    assert tally["routed"].tolist() == [slow.routed[v] for v in range(3)]
+    pairs = [(venue, algo) for venue in range(3) for algo in range(y.ALGOS)]
+    assert tally["filled"].tolist() == [slow.filled[pair] for pair in pairs]
+    assert tally["routed"].tolist() == [slow.routed[pair] for pair in pairs]
+    algos = [at(tally, y.STRATEGY_0 + algo).n for algo in range(y.ALGOS)]
+    assert algos == [slow.by_algo[algo] for algo in range(y.ALGOS)]
     differs = sum(child["differs"] for child in slow.children.values())
     assert int((tally["child_marks"] & y.CUM_DIFFERS != 0).sum()) == differs
     _same_transitions(tally, slow)
