@@ -146,8 +146,10 @@ def hold(it, seconds, per_s, steps, most):
     assert market.fills == 2 * steps * COUNT
     assert stood >= 0.9 * steps * COUNT, "its orders were filled while it stood still"
     assert file.read_bytes() == b"".join(stream)
-    assert (figures["records_gone"], figures["dropped"], figures["gaps"], figures["malformed"]) == (0, 0, 0, 0)
+    assert (figures["records_gone"], figures["dropped"], figures["malformed"]) == (0, 0, 0)
     assert figures["quotes"] == market.sent
+    # What its own socket held when its connection was given up is lost, and is asked for: one message at the most.
+    assert figures["gaps"] == figures["lost_records"] <= 1
     assert grown < 16 << 10
     assert two <= most * one
     assert np.median(meanwhile) <= most * np.median(before)
