@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.io.journal_format import Kind
 from engine.record.records import Template
-from replay.compliance import parts_alerts, parts_clock, parts_controls, quantiles
+from replay.compliance import parts_alerts, parts_clock, parts_controls, quality, quantiles
 from replay.compliance import tally as y
 from replay.compliance.context import Context
 from replay.compliance.document import Part, Table, column
@@ -68,6 +68,7 @@ def _cuts(c: Context) -> list[tuple[str, int]]:
         ("stretches that table 6.2 does not list", beyond(parts_clock.listed_stretches(c), parts_clock.MOST)),
         ("negative latencies that table 6.4 does not list", parts_clock.unlisted_negatives(c)),
         (f"records beyond the first {MOST:,} of a kind a run, not listed in parts 7 and 8", rare),
+        ("runs that tables 10.3 to 10.6 leave out (part 10 says why)", len(c.runs) - len(quality.measured(c))),
         ("blocks that table 8.2 does not list", sum(beyond(n, parts_controls.BLOCKS) for n in blocks)),
         ("refused commands that table 8.8 does not list", sum(beyond(n, MOST) for n in refused)),
         ("lines that control.log left out (more came in a second than it takes)", _left_out(c)),

@@ -38,8 +38,7 @@ def execution(c: Context) -> Part:
     )  # fmt: skip
     found = quality(c)
     missing = [] if table.rows else ["No order was sent to a venue."]
-    if why_not(c):
-        missing.append(why_not(c))
+    missing += why_not(c)
     more = quality_tables(c, found) if found is not None else []
     return Part(
         number=10,

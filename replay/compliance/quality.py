@@ -1,16 +1,16 @@
 """Execution quality for part 10, from `replay.quality`: spreads, price improvement, where prices lay, markouts.
 
-Worst case: `replay.quality` holds the orders of a run; beyond MOST_ORDERS it is left out, and said to be.
+Worst case: `replay.quality` holds the orders of a run; a run beyond MOST_ORDERS is left out, and said to be.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from replay.compliance import tally as y
-from replay.compliance.context import Context
-from replay.compliance.document import Cell, Column, Table, column
-from replay.compliance.texts import listed, said
+from replay.compliance.context import Context, of
+from replay.compliance.document import Cell, Column, Source, Table, column
+from replay.compliance.runs import RunFacts
+from replay.compliance.texts import said
 from replay.quality.measure import measure
 from replay.quality.structs import Quality, Row
 
@@ -18,27 +18,39 @@ from replay.quality.structs import Quality, Row
 MOST_ORDERS: Final = 500_000
 
 
-def largest(c: Context) -> int:
-    """Orders at venues of the run that has the most."""
-    return max((sum(r.children.values()) for r in c.runs), default=0)
+def orders(run: RunFacts) -> int:
+    """Orders at venues of a run."""
+    return sum(run.children.values())
+
+
+def measured(c: Context) -> list[RunFacts]:
+    """The runs whose execution quality is told."""
+    return [r for r in c.runs if not _why_not(r)]
 
 
 def quality(c: Context) -> Quality | None:
-    """The execution quality of the runs; None where `why_not` says something, or no order was sent."""
-    if not largest(c) or why_not(c):
+    """The execution quality of the runs that are `measured`; None where no order of theirs was sent."""
+    runs = measured(c)
+    if not any(orders(r) for r in runs):
         return None
-    return measure([r.path for r in c.runs], buckets=c.buckets, reference=c.reference)
+    return measure([r.path for r in runs], buckets=c.buckets, reference=c.reference)
 
 
-def why_not(c: Context) -> str:
-    """Why execution quality is left out; empty where it is not."""
-    if largest(c) > MOST_ORDERS:
-        return said("p10.left_out", n=f"{largest(c):,}", most=f"{MOST_ORDERS:,}")
-    begun_late = [r.label for r in c.runs if r.first_seq > 0]
-    if begun_late:
-        return said("p10.begins_late", runs=listed(begun_late))
-    orphans = int(c.tally["checks"][y.C_UNKNOWN_PARENT])
-    return said("p10.orphans", n=f"{orphans:,}") if orphans else ""
+def why_not(c: Context) -> list[str]:
+    """The runs that execution quality leaves out, and why."""
+    return [reason for r in c.runs if (reason := _why_not(r))]
+
+
+def _why_not(run: RunFacts) -> str:
+    if orders(run) > MOST_ORDERS:
+        return said("p10.left_out", run=run.label, n=f"{orders(run):,}", most=f"{MOST_ORDERS:,}")
+    if run.first_seq > 0:
+        return said("p10.begins_late", run=run.label)
+    return said("p10.orphans", run=run.label, n=f"{run.orphans:,}") if run.orphans else ""
+
+
+def _source(c: Context) -> list[Source]:
+    return [of(r) for r in measured(c)]
 
 
 def tables(c: Context, found: Quality) -> list[Table]:
@@ -51,7 +63,7 @@ def tables(c: Context, found: Quality) -> list[Table]:
             title="In no figure of execution quality",
             columns=[column("what", "what", "wide", "what is missing"), column("n", "n", "int", "how often")],
             rows=[[what, n] for what, n in sorted(found.missing.items())],
-            source=c.source(),
+            source=_source(c),
             note=f"Buckets and horizons: SHA-256 {found.buckets.sha256}; reference data: {_named(found)}.",
         ),
         _realised(c, found),
@@ -64,7 +76,7 @@ def _table(c: Context, found: Quality, key: str, title: str, by: tuple[str, ...]
         title=title,
         columns=[*[column(name, name, "text", f"the {name}") for name in by], *_columns(found)],
         rows=[[*[row.by.get(name) for name in by], *_cells(row)] for row in rows],
-        source=c.source(),
+        source=_source(c),
         note="References: of a venue the quotes of the decision that sent the order, of a client those of its arrival.",
     )
 
@@ -128,6 +140,6 @@ def _realised(c: Context, found: Quality) -> Table:
             ],
         ],
         rows=rows,
-        source=c.source(),
+        source=_source(c),
         note="What a venue's liquidity kept of the effective spread: the smaller, the more the market moved with us.",
     )

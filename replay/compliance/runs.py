@@ -1,7 +1,8 @@
 """Runs read for a report: each journal once, in order of time, into one `Tally`; and what is kept of each run.
 
 What is kept of a run does not grow with its length: files, counts, and of records that people look at one by one the
-first MOST of a kind (all are counted). Damage is an error that names file and byte; nothing of a damaged run is told.
+first MOST of a kind (all are counted); but the lines of the logs beside it are kept to the end. Damage is an error that
+names file and byte; nothing of a damaged run is told.
 
 Worst case: the order tables' pages, some 41 bytes an order of the largest run; files are read twice, for the frames
 and for their SHA-256.
@@ -90,6 +91,8 @@ class RunFacts(NamedTuple):
     alerts: Array
     blocks: Array
     refusals: Array
+    #: Orders at venues without a client's order on the journal.
+    orphans: int
     overflow: int
     #: Orders at venues whose venue's last CumQty is not what was executed.
     cum_differs: int
@@ -145,7 +148,7 @@ class Pass:
             config = facts.read_config()
             aside = beside(path, reader.run_id.hex(), self.tolerance_ns, config.clock.every_ms, first_ns)
             tally = self._tally(path, config, aside)
-            before = {name: self.lasting[name].copy() for name in ("alerts", "blocks", "refusals")}
+            before = {name: self.lasting[name].copy() for name in ("alerts", "blocks", "refusals", "checks")}
             take, settle = kernels()
             rare, segments = Rare(facts.schema_version), _Segments()
             kinds = np.zeros(len(Kind) + 1, dtype=np.int64)
@@ -200,6 +203,7 @@ class Pass:
                 alerts=tally.alerts - before["alerts"],
                 blocks=tally.blocks - before["blocks"],
                 refusals=tally.refusals - before["refusals"],
+                orphans=int((tally.checks - before["checks"])[y.C_UNKNOWN_PARENT]),
                 overflow=int(run["overflow"]),
                 cum_differs=int((tally.child_marks[: int(run["children"])] & y.CUM_DIFFERS != 0).sum()),
             )

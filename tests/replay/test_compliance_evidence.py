@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.ids import CHILD_BIT
 from engine.io.journal_reader import JournalReader
 from engine.record.records import ControlAction, Reason, RiskRule, Template
 from engine.run import manifest
 from engine.run.commit import commit
 from engine.run.config import Retention
-from replay.compliance import parts_alerts
+from replay.compliance import parts_alerts, quality
 from replay.compliance.beside import ClockLine, excursions
 from replay.compliance.document import Input
 from replay.compliance.make import make
@@ -28,7 +29,7 @@ from replay.stress.structs import Stress
 from replay.watch.journaled import JournalAlerts
 from replay.watch.names import Names, UtcClock
 from replay.watch.tail import templates
-from tests.replay.made import START_NS, Made, alert_log, clock_log, sample, small
+from tests.replay.made import BASE, START_NS, Made, alert_log, clock_log, sample, small
 from tests.replay.test_compliance import a_stress_test
 
 pytestmark = pytest.mark.timeout(600)
@@ -302,6 +303,28 @@ def test_thinning_does_not_depend_on_how_records_come(parts):
         step *= 2
     assert found.rows.tolist() == sorted({*range(0, len(rows), step), len(rows) - 1})
     assert found.total == len(rows)
+
+
+def test_execution_quality_leaves_out_single_runs_and_names_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(quality, "MOST_ORDERS", 20)
+    paths = [small(tmp_path / f"run{n}", orders, day=n) for n, orders in enumerate((8, 21, 12))]
+    made = Made(tmp_path / "orphan")
+    made.order(1, START_NS + 3 * DAY_NS)
+    child = {"order_id": BASE | CHILD_BIT | 2, "parent_id": BASE | 99, "qty": 5}
+    made.output(Template.ORDER_NEW, venue_id=0, stream_id=1, **child)
+    paths.append(made.close())
+    report = make(paths, "uk", replays=0)
+    told = report.parts[10].missing
+    assert len(told) == 2
+    assert told[0].startswith("R2: execution quality against quotes is left out: the run has 21 orders at venues")
+    assert told[1].startswith("R4: 1 orders at venues have no client's order on the journal")
+    tables = {t.id: t for t in report.parts[10].tables}
+    assert [s.run for s in tables["10.1"].source] == ["R1", "R2", "R3", "R4"]
+    for key in ("10.3", "10.4", "10.5", "10.6"):
+        assert [s.run for s in tables[key].source] == ["R1", "R3"], key
+    alone = make([paths[0], paths[2]], "uk", replays=0)
+    assert table(report, "10.3") == table(alone, "10.3") != []
+    assert left_out(report)["runs that tables 10.3 to 10.6 leave out (part 10 says why)"] == 2
 
 
 # Stress, against the most that was recorded.
