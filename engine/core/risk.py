@@ -4,8 +4,9 @@ Rules, in the order in which they are tried: kill flag, quantity, notional, latc
 halted, venue down, reference price, collar, collar over a period, fat finger, position, gross and net exposure, cancels
 first (paced cancels wait for the session), rates.
 docs/controls.md has each one's unit, key and block. What passes is reserved (exposure.py) and counted (rates.py) before
-it leaves. A replace passes here like a new order where it raises the quantity or comes closer to the other side; one
-that does neither only has to be within the rates, and to wait for cancels. A cancel is counted, and never blocked.
+it leaves. A replace passes here like a new order where it raises the quantity or the price or comes closer to the other
+side; one that does none of these only has to be within the rates, and to wait for cancels. A cancel is counted, and
+never blocked.
 
 A blocked order's record in the outbox becomes a RISK_BLOCK record in place, so the journal holds what was stopped, by
 which rule, with value and limit; the child is rejected, and its parent's workflow hears of it. A blocked replace leaves
@@ -258,12 +259,13 @@ def count_cancels(state: State, outbox: Outbox) -> None:
 
 @kernel
 def _bolder(state: State, outbox: Outbox, k: int) -> bool:
-    """Whether the ORDER_REPLACE in slot k asks for more than its child has, or for a price nearer to the other side."""
+    """Whether the ORDER_REPLACE in slot k asks for more than its child has, in quantity or (by a higher price) in money,
+    or for a price nearer to the other side."""
     order = outbox.order[k]
     mine = state.child_orders[child_slot(state, int(order.order_id))]
     if order.qty > mine.qty:
         return True
-    return bool(order.px > mine.px) if order.side == _BUY else bool(order.px < mine.px)
+    return bool(order.px > mine.px) or bool(order.side != _BUY and order.px < mine.px)
 
 
 @kernel

@@ -46,7 +46,9 @@ def shadowed(config: Config) -> Config:
         for row in config.session
     ]
     engine = msgspec.structs.replace(config.engine, shadow=True)
-    return msgspec.structs.replace(config, engine=engine, session=sessions)
+    # What the simulated venues have of ours is not in the real venues' quotes.
+    venues = [msgspec.structs.replace(row, shows_own=False) for row in config.venue]
+    return msgspec.structs.replace(config, engine=engine, session=sessions, venue=venues)
 
 
 def check(config: Config) -> None:

@@ -87,7 +87,7 @@ def prepare(
     if chunk is None:
         raise _nothing(backtest, f"it begins {dt.datetime.fromtimestamp(began_ns / 1e9, dt.UTC)}")
     first_ns = int(chunk.view("<i8")[3])
-    config = resolved(settings, first_ns, run_dir)
+    config = resolved(settings, first_ns, run_dir, ours=any(isinstance(one, JournalFeed) for one in streams))
     if parents is None:
         parents = _parents(config, backtest, days, streams, first_ns, signal)
     size = sum(day.size if isinstance(day, TaqFeed) else int(day.offsets[-1]) for day in days)
@@ -295,10 +295,11 @@ def _date(ns: int) -> dt.date:
     return dt.datetime.fromtimestamp(ns // 10**9, dt.UTC).date()
 
 
-def resolved(settings: Settings, first_ns: int, run_dir: str | Path | None) -> Config:
+def resolved(settings: Settings, first_ns: int, run_dir: str | Path | None, *, ours: bool = False) -> Config:
     """The run's configuration with the feed's clock, its day where none is named, the seed, and the run directory.
 
-    ConfigError where the day that is named is not the feed's.
+    `ours`: the feed is a run's own, so quotes of venues that show our orders have those of the run in them; in no other
+    recorded feed is anything of ours. ConfigError where the day that is named is not the feed's.
     """
     config, backtest = settings.config, settings.backtest
     day = config.engine.trading_day
@@ -316,7 +317,8 @@ def resolved(settings: Settings, first_ns: int, run_dir: str | Path | None) -> C
     simulation = config.simulation
     if backtest.seed is not None:
         simulation = msgspec.structs.replace(simulation, seed=backtest.seed)
-    return msgspec.structs.replace(config, engine=engine, simulation=simulation)
+    venues = config.venue if ours else [msgspec.structs.replace(row, shows_own=False) for row in config.venue]
+    return msgspec.structs.replace(config, engine=engine, simulation=simulation, venue=venues)
 
 
 def _parents(

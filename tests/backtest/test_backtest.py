@@ -14,7 +14,9 @@ from engine.record.records import DTYPES, OrdStatus, Template
 from gateways.orders.parents import generate_parents
 from gateways.venues.latency import quantiles
 from replay.backtest.host import BacktestError
+from replay.backtest.play import resolved
 from replay.backtest.schemas import SCHEMAS
+from replay.backtest.settings import Backtest, Settings
 from replay.verify import verify
 from tests.backtest import desk
 from tests.backtest.naive import Naive
@@ -235,3 +237,13 @@ def test_without_orders_nothing_is_sent(tmp_path):
 def test_a_run_is_not_written_over(played):
     with pytest.raises(BacktestError, match="a run is there already"):
         desk.play(desk.config(played.run_dir))
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_a_recorded_feed_has_nothing_of_ours_in_it_but_a_runs_own_has(tmp_path, ours):
+    config = desk.config(tmp_path / "run")
+    config = msgspec.structs.replace(
+        config, venue=[msgspec.structs.replace(row, shows_own=True) for row in config.venue]
+    )
+    found = resolved(Settings(config, Backtest(feed=[])), 1_514_900_000 * desk.SECOND, None, ours=ours)
+    assert {row.shows_own for row in found.venue} == {ours}

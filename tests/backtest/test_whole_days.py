@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
+from engine.jit import JIT
 from replay import backtest
 from replay.backtest.terms import feeds_of
 from replay.verify import verify
 from tests.feeds_path import feed_path
 
-pytestmark = pytest.mark.torture
+pytestmark = pytest.mark.skipif(not JIT, reason="whole days are for compiled kernels")
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 #: As shared/feeds/README.md lists them: the venues of the quotes; trades are of D too.
 TWELVE = set("NYBPTZKXVJAM")

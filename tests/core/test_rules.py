@@ -192,6 +192,23 @@ def test_replace_that_raises_is_held_against_the_position():
     assert w.state.exposures[0].buy_qty == 100
 
 
+def test_a_sell_that_is_moved_up_is_worth_more_and_held_to_it():
+    """Away from the other side, and more money all the same: sizes, the fat finger, and the account's notional."""
+    w = world(gross_notional="20000", net_notional="off", max_notional="15000", fat_finger_bps=2000)
+    (child,) = children(w.new("a", side=SELL, qty=100, px=10_010))
+    w.ack(child)
+    assert blocks(w.amend(child, 15_001, 100)) == [(RiskRule.MAX_NOTIONAL, 15_001 * 10**9, 15_000 * 10**9)]
+    (block,) = of(w.amend(child, 14_000, 100), Template.RISK_BLOCK)
+    assert (block.rule, w.state.exposures[0].sell_qty) == (RiskRule.FAT_FINGER, 100)
+    assert blocks(w.new("b", qty=90, px=9_990)) == [], "the other side adds nothing to the gross that is there"
+    w.quote(0, 9_999, 100, 10_001, 100, instrument_id=1)
+    w.quote(1, 9_999, 100, 10_001, 100, instrument_id=1)
+    assert blocks(w.new("c", side=SELL, qty=90, px=10_010, instrument_id=1)) == []
+    assert blocks(w.amend(child, 11_100, 100)) == [(RiskRule.GROSS_NOTIONAL, 1_110_000 + 900_900, 2_000_000)]
+    assert blocks(w.amend(child, 11_000, 100)) == [(RiskRule.GROSS_NOTIONAL, 1_100_000 + 900_900, 2_000_000)]
+    assert len(of(w.amend(child, 10_900, 100), Template.ORDER_REPLACE)) == 1
+
+
 @pytest.mark.parametrize(
     ("key", "rule"),
     [("session_rate", RiskRule.SESSION_RATE), ("strategy_rate", RiskRule.STRATEGY_RATE),

@@ -319,11 +319,10 @@ class Routing(Controls):
         self.end(child, "REJECTED")
 
     def gate_replace(self, k: int) -> None:
-        """A replace: one that neither asks for more nor comes nearer to the other side only has the rates."""
+        """A replace: one that neither asks for more shares or money nor comes nearer only has the rates."""
         _, order_id, px, qty = self.out[k]
         child = self.children[order_id]
-        nearer = px > child.px if child.parent.side == Side.BUY else px < child.px
-        bold = qty > child.qty or nearer
+        bold = qty > child.qty or px > child.px or (px < child.px and child.parent.side != Side.BUY)
         broken = self.broken(child, px, qty, bold=bold, before=child.amends[:-1])
         if not broken:
             self.count(child)

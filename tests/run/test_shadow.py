@@ -36,6 +36,12 @@ def test_venue_sessions_lead_into_the_runs_own_folder(tmp_path):
     assert len(found.session) <= MAX_SESSIONS
 
 
+def test_what_simulated_venues_have_of_ours_is_in_no_live_quote(tmp_path):
+    plain = make_config(tmp_path / "run", tmp_path)
+    plain = msgspec.structs.replace(plain, venue=[msgspec.structs.replace(row, shows_own=True) for row in plain.venue])
+    assert not any(row.shows_own for row in shadowed(plain).venue)
+
+
 def test_what_cannot_be_a_shadow_is_refused(tmp_path):
     with pytest.raises(UsageError, match="feed day: a ring has one reader"):
         shadowed(make_config(tmp_path / "run", tmp_path, transport="shm"))
