@@ -259,8 +259,8 @@ def count_cancels(state: State, outbox: Outbox) -> None:
 
 @kernel
 def _bolder(state: State, outbox: Outbox, k: int) -> bool:
-    """Whether the ORDER_REPLACE in slot k asks for more than its child has, in quantity or (by a higher price) in money,
-    or for a price nearer to the other side."""
+    """Whether the ORDER_REPLACE in slot k asks for more than its child has, in quantity or, by a higher price, in
+    money, or for a price nearer to the other side."""
     order = outbox.order[k]
     mine = state.child_orders[child_slot(state, int(order.order_id))]
     if order.qty > mine.qty:
