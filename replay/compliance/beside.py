@@ -30,6 +30,8 @@ CONTROL: Final = "control.log"
 LOGS: Final = (CLOCK, ALERTS, BREAKS, CONTROL)
 #: How often the clock is sampled where a configuration does not say it.
 _EVERY_MS: Final = 1000
+#: Points of a clock's line.
+POINTS: Final = 400
 _NEVER: Final = int(np.iinfo(np.int64).max)
 
 
@@ -122,11 +124,26 @@ class Log(NamedTuple):
     head: str
 
 
+class ClockFacts(NamedTuple):
+    """A log of clock samples, summed up. `offsets`: times of the engine's clock and offsets in ns, at most POINTS, as
+    `extremes` takes them of all samples that have one."""
+
+    samples: int = 0
+    sources: tuple[str, ...] = ()
+    unknown: int = 0
+    inside: int = 0
+    worst_offset_ns: int | None = None
+    worst_bound_ns: int | None = None
+    steps: int = 0
+    widest_gap_ns: int | None = None
+    offsets: tuple[list[int], list[int]] = ([], [])
+
+
 class Beside(NamedTuple):
     """What lies beside a run. `excursions`: rows of begin, end and kind, ns of the engine's clock."""
 
     logs: dict[str, Log]
-    clock: list[ClockLine]
+    clock: ClockFacts
     excursions: Array
     alerts: list[AlertLine]
     breaks: list[BreakLine]
@@ -143,7 +160,27 @@ def beside(run_dir: Path, run_id: str, tolerance_ns: int, every_ms: int, begin_n
         if log is not None:
             logs[name] = log
     stretches = excursions(found[CLOCK], tolerance_ns, (every_ms or _EVERY_MS) * 1_000_000, begin_ns)
-    return Beside(logs, found[CLOCK], stretches, found[ALERTS], found[BREAKS], found[CONTROL])
+    return Beside(
+        logs, clock_facts(found[CLOCK], tolerance_ns), stretches, found[ALERTS], found[BREAKS], found[CONTROL]
+    )
+
+
+def clock_facts(samples: list[ClockLine], tolerance_ns: int) -> ClockFacts:
+    """Sum up the samples of a run's clock."""
+    known = [s for s in samples if s.offset_ns is not None and s.error_bound_ns is not None]
+    pairs = [(s.clock_ns, s.offset_ns) for s in samples if s.offset_ns is not None]
+    offsets = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return ClockFacts(
+        samples=len(samples),
+        sources=tuple(sorted({s.source for s in samples})),
+        unknown=len(samples) - len(known),
+        inside=sum(not s.outside(tolerance_ns) for s in samples),
+        worst_offset_ns=max((abs(s.offset_ns or 0) for s in known), default=None),
+        worst_bound_ns=max((s.error_bound_ns or 0 for s in known), default=None),
+        steps=sum(s.step_ns != 0 for s in samples),
+        widest_gap_ns=max((two.after_ns(one) for one, two in pairwise(samples)), default=None),
+        offsets=extremes(offsets[:, 0], offsets[:, 1]),
+    )
 
 
 def excursions(samples: list[ClockLine], tolerance_ns: int, every_ns: int, begin_ns: int) -> Array:
@@ -174,6 +211,17 @@ def excursions(samples: list[ClockLine], tolerance_ns: int, every_ns: int, begin
     if samples:
         add(samples[-1].clock_ns, _NEVER, UNKNOWN)
     return np.array(found, dtype=np.int64).reshape(-1, 3)
+
+
+def extremes(times: Array, values: Array) -> tuple[list[int], list[int]]:
+    """A series in at most POINTS points: of each stretch of samples its lowest and its highest, in order of time."""
+    if len(times) <= POINTS:
+        return times.tolist(), values.tolist()
+    edges = np.linspace(0, len(times), POINTS // 2 + 1).astype(np.int64)
+    places: list[int] = []
+    for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        places += sorted({begin + int(values[begin:end].argmin()), begin + int(values[begin:end].argmax())})
+    return times[places].tolist(), values[places].tolist()
 
 
 def _read(run_dir: Path, name: str, run_id: str, kind: type[Any]) -> tuple[Log | None, list[Any]]:

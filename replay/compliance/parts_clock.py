@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
 from replay.compliance import tally as y
+from replay.compliance.beside import extremes
 from replay.compliance.context import SPREAD_COLUMNS, Context, spread_cells
 from replay.compliance.document import Cell, Figure, Line, Part, Table, column, span
 from replay.compliance.parts_latency import SEGMENTS
@@ -18,8 +18,7 @@ from replay.compliance.runs import RunFacts
 from replay.compliance.tally import Array
 from replay.compliance.texts import listed, said
 
-#: Points of a clock's line, lines of a figure, and negative latencies and excursions that are listed.
-POINTS: Final = 400
+#: Lines of a figure, and negative latencies and excursions that are listed.
 LINES: Final = 8
 MOST: Final = 100
 _KINDS: Final = {y.OUTSIDE: "outside", y.UNKNOWN: "unknown"}
@@ -28,7 +27,7 @@ _KINDS: Final = {y.OUTSIDE: "outside", y.UNKNOWN: "unknown"}
 def clock(c: Context) -> Part:
     """Part 6."""
     missing = []
-    without = [r.label for r in c.runs if not r.beside.clock]
+    without = [r.label for r in c.runs if not r.beside.clock.samples]
     if without:
         missing.append(said("p6.no_log", runs=listed(without)))
     count = int(c.tally["negative"][: y.INSIDE].sum())
@@ -60,17 +59,12 @@ def clock(c: Context) -> Part:
 def _offsets(c: Context) -> Table:
     rows: list[list[Cell]] = []
     for r in c.runs:
-        samples = r.beside.clock
-        known = [s for s in samples if s.offset_ns is not None and s.error_bound_ns is not None]
-        inside = sum(not s.outside(c.profile.clock_tolerance_ns) for s in samples)
-        gaps = [two.after_ns(one) for one, two in pairwise(samples)]
+        found = r.beside.clock
         rows.append(
             [
-                r.label, ", ".join(sorted({s.source for s in samples})) or None, len(samples),
-                len(samples) - len(known), inside, *_shares(r),
-                max((abs(s.offset_ns or 0) for s in known), default=None),
-                max((s.error_bound_ns or 0 for s in known), default=None), sum(s.step_ns != 0 for s in samples),
-                max(gaps, default=None), *(len(stretches(r, kind)) for kind in _KINDS),
+                r.label, ", ".join(found.sources) or None, found.samples, found.unknown, found.inside, *_shares(r),
+                found.worst_offset_ns, found.worst_bound_ns, found.steps, found.widest_gap_ns,
+                *(len(stretches(r, kind)) for kind in _KINDS),
             ]
         )  # fmt: skip
     return Table(
@@ -193,15 +187,13 @@ def unlisted_negatives(c: Context) -> int:
 
 def offset_runs(c: Context) -> list[RunFacts]:
     """Runs with a line in figure 6.a."""
-    return [r for r in c.runs if any(s.offset_ns is not None for s in r.beside.clock)]
+    return [r for r in c.runs if r.beside.clock.offsets[0]]
 
 
 def _offset_figure(c: Context) -> Figure | None:
     lines = []
     for r in offset_runs(c)[:LINES]:
-        rows = [(s.clock_ns, s.offset_ns) for s in r.beside.clock if s.offset_ns is not None]
-        samples = np.array(rows, dtype=np.int64)
-        times, values = extremes(samples[:, 0], samples[:, 1])
+        times, values = r.beside.clock.offsets
         lines.append(Line(name=r.label, x=[_seconds(c, t) for t in times], y=[float(v) for v in values]))
     if not lines:
         return None
@@ -249,14 +241,3 @@ def _drift_figure(c: Context) -> Figure | None:
 
 def _seconds(c: Context, time_ns: int) -> float:
     return (int(time_ns) - c.read.bin_origin_ns) / 1e9
-
-
-def extremes(times: Array, values: Array) -> tuple[list[int], list[int]]:
-    """A series in at most POINTS points: of each stretch of samples its lowest and its highest, in order of time."""
-    if len(times) <= POINTS:
-        return times.tolist(), values.tolist()
-    edges = np.linspace(0, len(times), POINTS // 2 + 1).astype(np.int64)
-    places: list[int] = []
-    for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        places += sorted({begin + int(values[begin:end].argmin()), begin + int(values[begin:end].argmax())})
-    return times[places].tolist(), values[places].tolist()

@@ -1,8 +1,8 @@
 """Runs read for a report: each journal once, in order of time, into one `Tally`; and what is kept of each run.
 
 What is kept of a run does not grow with its length: files, counts, and of records that people look at one by one the
-first MOST of a kind (all are counted); but the lines of the logs beside it are kept to the end. Damage is an error that
-names file and byte; nothing of a damaged run is told.
+first MOST of a kind (all are counted); but alerts, breaks and commands of the logs beside it are kept to the end.
+Damage is an error that names file and byte; nothing of a damaged run is told.
 
 Worst case: the order tables' pages, some 41 bytes an order of the largest run; files are read twice, for the frames
 and for their SHA-256.

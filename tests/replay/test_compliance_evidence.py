@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 
 import msgspec
@@ -283,6 +284,32 @@ def test_clock_samples_are_thinned_and_not_cut(tmp_path):
     assert left_out(report)["samples of both clocks that figure 6.b does not look at"] == count - 1_126
     assert left_out(report)["records beyond the first 2,000 of a kind a run, not listed in parts 7 and 8"] == 0
     assert any("the first, the last, and between them" in text for text in report.parts[6].texts)
+
+
+def test_a_clock_log_leaves_its_figures_and_not_its_lines(tmp_path):
+    run = seconds(tmp_path / "run", 1_000)
+    rows = []
+    for n in range(1_000):
+        bound_ns = 3_000 + n % 11 if n % 89 else None
+        offset_ns = (n * n) % 1_777 - 900 if n % 97 != 5 else None
+        rows.append(sample(START_NS + n * S, offset_ns, bound_ns, step_ns=n // 999, source="ab"[n % 2]))
+    clock_log(run, run_id(run), rows)
+    report = make([run], "eu-2026", replays=0)
+    (told,) = table(report, "6.1")
+    known = [row for row in rows if row["offset_ns"] is not None and row["error_bound_ns"] is not None]
+    assert (told["samples"], told["sources"], told["steps"]) == (1_000, "a, b", 1)
+    assert told["unknown"] == 1_000 - len(known) > 0
+    assert told["inside"] == len(known)
+    assert told["worst_offset_ns"] == max(abs(row["offset_ns"]) for row in known)
+    assert told["worst_bound_ns"] == max(row["error_bound_ns"] for row in known)
+    assert told["widest_gap_ns"] == S
+    (figure,) = [f for f in report.parts[6].figures if f.id == "6.a"]
+    offsets = [row["offset_ns"] for row in rows if row["offset_ns"] is not None]
+    assert len(figure.lines[0].x) <= 400
+    drawn = [float(value or 0) for value in figure.lines[0].y]
+    assert (min(drawn), max(drawn)) == (min(offsets), max(offsets))
+    (facts,) = Pass([run], 100_000).read().runs
+    assert len(pickle.dumps(facts.beside.clock)) < 8_000
 
 
 @given(st.lists(st.integers(1, 3_000), min_size=1, max_size=6))
