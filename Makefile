@@ -47,7 +47,9 @@ test-boundscheck: setup ## the kernels' own tests, compiled with bounds checks; 
 	NUMBA_BOUNDSCHECK=1 TICKROUTE_TEST_MODE=boundscheck $(PYTEST) -m "kernel and not torture" $(CHECKED)
 
 torture: setup ## the long tests: kills, cuts, fuzz (hours)
+	@$(INSTALL) --no-build-isolation --editable '.[dev,peers,ray]'
 	TICKROUTE_TEST_MODE=jit TICKROUTE_HYPOTHESIS=torture $(PYTEST) -m torture --timeout=0
+	TICKROUTE_TEST_MODE=jit $(PYTEST) tests/sweep/test_ray.py tests/perf/test_machine.py
 	NUMBA_DISABLE_JIT=1 TICKROUTE_TEST_MODE=plain $(PYTEST) -m torture --timeout=0 tests/simulate/test_planted.py
 	NUMBA_BOUNDSCHECK=1 TICKROUTE_TEST_MODE=boundscheck $(PYTEST) -m kernel --timeout=0 $(CHECKED:%=--ignore=%)
 

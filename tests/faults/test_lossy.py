@@ -41,12 +41,12 @@ def quote(feed: Any, venue: int, bid: int, ask: int, qty: int) -> bytes:
 
 
 def test_books_are_the_reference_again_after_loss_repetition_and_disorder(bench):
-    """A venue whose stream has a hole is not routed to until it has said where it stands."""
+    """After each kind of damage what is routed to is what every venue last said, to the share."""
     it, dice = bench(), random.Random(7)
     it.start()
     assert it.feed is not None
     sent = 0
-    for loss, twice, reach in SHAPES:
+    for number, (loss, twice, reach) in enumerate(SHAPES):
         prices = [1_569_000 + 100 * dice.randrange(9) for _ in range(3000)]
         messages = [
             quote(it.feed, dice.randrange(VENUES), px, px + 100 * dice.randint(1, 9), 100 * dice.randint(1, 9))
@@ -56,12 +56,20 @@ def test_books_are_the_reference_again_after_loss_repetition_and_disorder(bench)
             it.feed.raw(message)
             sent += 1
         # What every venue says next is what it has: the reference.
-        last = {v: (1_560_000 + 100 * v, 1_570_000 + 100 * v, 100 * (v + 1)) for v in range(VENUES)}
+        last = {v: (1_560_000 + 100 * v, 1_570_000 + 100 * (v + number), 100 * (v + 1 + number)) for v in range(VENUES)}
         for venue, (bid, ask, qty) in last.items():
             it.feed.raw(quote(it.feed, venue, bid, ask, qty))
         sent += VENUES
         it.wait(lambda: it.gauge("quotes") + it.gauge("refusals") >= sent)  # noqa: B023  it is called at once
         it.pause(0.05)
+        whole = sum(qty for _, _, qty in last.values())
+        it.client.send(order(f"L{number}", r.Side.BUY, whole, max(ask for _, ask, _ in last.values())))
+        children = it.take(it.venue, T.ORDER_NEW, VENUES)
+        routed = {int(child.venue_id): (int(child.px), int(child.qty)) for child in children}
+        assert routed == {venue: (ask, qty) for venue, (_, ask, qty) in last.items()}
+        for child in children:
+            it.venue.send(ack(child, X.CANCELED, S.CANCELED))
+        it.wait(lambda: it.gauge("live_parents") == 0)
     figures = it.stop()
     assert figures["gaps"] > 0
     assert figures["refusals"] > 0

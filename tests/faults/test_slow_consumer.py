@@ -1,4 +1,4 @@
-"""A client that stands still while the market fills its orders, under a feed of many times the demonstration's rate.
+"""A client that stands still while the market fills its orders, under a feed of many times the recorded pace.
 
 Nobody else is kept waiting: the engine's own latencies, over every event, are what they were while it read. It misses
 nothing, and memory is bounded. TICKROUTE_STILL_S sets how long it stands still in the long test (60).
@@ -27,7 +27,7 @@ from tests.run.engine_peers import Peer, fill
 from tests.run.test_again import reports_on
 
 pytestmark = pytest.mark.skipif(not JIT, reason="the engine is a compiled process")
-#: The demonstration's feed has some 260 records a second of recorded time.
+#: The demonstration's day has some 260 records a second, at its recorded pace.
 DEMO_PER_S = 260
 PX, TICK, COUNT = 1_570_000, 100, 8
 #: Windows that each part is measured in; a part's figure is their median, for the machine is shared.
@@ -170,7 +170,7 @@ def test_a_client_that_stands_still_while_it_is_filled(bench):
 @pytest.mark.torture
 @pytest.mark.timeout(0)
 def test_a_minute_at_ten_times_the_rate_costs_others_nothing(bench):
-    """The p99.9 of all events stays within a tenth: at ten times the demonstration's rate, then at a hundred."""
+    """The p99.9 of all events stays within a tenth: at ten times the day's recorded pace, then at a hundred."""
     seconds = float(os.environ.get("TICKROUTE_STILL_S", "60"))
     hold(bench(*changes("spin")), seconds, 10 * DEMO_PER_S, 30, most=1.1)
     hold(bench(*changes("spin")), seconds, 100 * DEMO_PER_S, 30, most=1.1)
