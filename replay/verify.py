@@ -153,6 +153,9 @@ def verify(run_dir: str | Path, progress: Progress | None = None) -> Verdict:
             else:
                 torn_outputs = rerun.outstanding
         end = reader.end
+    if chain.broken is None and end is not None:
+        short = journal_chain.shortened(Path(run_dir), end.segment, closed=end.ending is Ending.CLOSED)
+        chain = chain._replace(broken=short)
     result = "identical" if difference is None else "different"
     return Verdict(
         result=result if chain.broken is None else "damaged",

@@ -109,9 +109,12 @@ def _record(frame: Frame, version: int) -> str | None:
 
 def _segments(run_dir: Path, reader: JournalReader, run: Manifest) -> tuple[int, str | None]:
     """(closed segments that are as their SHA-256 says, what is wrong with the first other one)."""
-    if journal_chain.read_chain(run_dir):
+    if (run_dir / "journal" / "chain").exists():
         chain = journal_chain.check(run_dir, reader.run_id, reader.manifest)
-        return chain.segments, chain.broken
+        short = None
+        if chain.broken is None and (end := reader.end) is not None:
+            short = journal_chain.shortened(run_dir, end.segment, closed=end.ending is Ending.CLOSED)
+        return chain.segments, chain.broken or short
     good = 0
     for number in segment_numbers(run_dir):
         # Version 1 kept a hash beside each closed segment, as sha256sum writes it, and no chain.

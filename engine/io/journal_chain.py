@@ -28,6 +28,8 @@ from typing import NamedTuple
 from engine.io.journal_format import JournalError, segment_numbers, segment_path
 
 _LINE = re.compile(r"(manifest|[0-9]{6,}\.seg) ([0-9a-f]{64}) ([0-9a-f]{64})")
+#: Closed segments that a writer may not have linked when it is killed: two are prepared ahead of it, and one is hashed.
+_BEHIND = 3
 
 
 class Link(NamedTuple):
@@ -104,11 +106,14 @@ def file_digest(path: Path) -> str:
 def read_chain(run_dir: Path) -> list[Link]:
     """The lines that are whole, up to the first that is not or is out of order; empty where there is no chain."""
     try:
-        text = (run_dir / "journal" / "chain").read_text(encoding="ascii", errors="replace")
+        return _links((run_dir / "journal" / "chain").read_bytes())
     except FileNotFoundError:
         return []
+
+
+def _links(data: bytes) -> list[Link]:
     links: list[Link] = []
-    for line in text.split("\n")[:-1]:
+    for line in data.decode("ascii", "replace").split("\n")[:-1]:
         match = _LINE.fullmatch(line)
         if match is None:
             break
@@ -117,6 +122,31 @@ def read_chain(run_dir: Path) -> list[Link]:
             break
         links.append(Link(segment, match[2], match[3]))
     return links
+
+
+def shortened(run_dir: Path, last: int = -1, *, closed: bool = False) -> str | None:
+    """Which line of the chain's file is not as a writer leaves it, or is not there; None where all are.
+
+    `last`: number of the segment of the journal's last frame, where it is known. `closed`: it was closed in order, and
+    each segment is linked. Who is killed leaves some that are not, and a last line without its end.
+    """
+    path = run_dir / "journal" / "chain"
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return f"{path}: there is no chain"
+    *lines, rest = data.split(b"\n")
+    links = len(_links(data))
+    where = f"{path} line {links + 1}"
+    if links < len(lines):
+        return f"{where}: is no line of a chain, or not the one that follows"
+    whole = len(f"{links - 1:06d}.seg") + 2 * 65
+    if rest and (closed or (len(rest) > whole and rest.strip(b"\0"))):
+        return f"{where}: does not end as a line does"
+    if links < (last + 2 if closed else max(last + 1 - _BEHIND, 1)):
+        why = "; where the disk was full when the run ended, its next start links it" if closed else ""
+        return f"{where}: is missing, and {segment_path(run_dir, links - 1).name} is closed{why}"
+    return None
 
 
 class Chain:
@@ -167,7 +197,7 @@ def check(run_dir: Path, run_id: bytes, manifest: bytes, progress: Callable[[int
     links = read_chain(run_dir)
     path = run_dir / "journal" / "chain"
     if not links:
-        return Checked(0, "", f"{path}: there is no chain")
+        return Checked(0, "", shortened(run_dir))
     if links[0] != manifest_link(run_id, manifest):
         return Checked(0, "", f"{path} line 1: the manifest is not the one that the chain begins with")
     kept, files = first_kept(run_dir), 0
@@ -185,4 +215,4 @@ def check(run_dir: Path, run_id: bytes, manifest: bytes, progress: Callable[[int
             return Checked(files, before.chain, f"{file}: is missing, and was not let go")
         if progress is not None:
             progress(link.segment)
-    return Checked(files, links[-1].chain, None)
+    return Checked(files, links[-1].chain, shortened(run_dir))

@@ -21,7 +21,7 @@ import numpy as np
 from engine.errors import TickrouteError
 from replay.compliance.tally import OUTSIDE, UNKNOWN, Array
 from replay.watch import checkpoint
-from replay.watch.chained import ChainError, rows
+from replay.watch.chained import ChainError, Head, rows
 
 CLOCK: Final = "clock.jsonl"
 ALERTS: Final = "alerts.jsonl"
@@ -140,7 +140,8 @@ class ClockFacts(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """What lies beside a run. `excursions`: rows of begin, end and kind, ns of the engine's clock."""
+    """What lies beside a run. `excursions`: rows of begin, end and kind, ns of the engine's clock. `headless`: logs
+    whose end is held to nothing, for the watch's checkpoint has no head of them."""
 
     logs: dict[str, Log]
     clock: ClockFacts
@@ -148,6 +149,7 @@ class Beside(NamedTuple):
     alerts: list[AlertLine]
     breaks: list[BreakLine]
     control: list[ControlLine]
+    headless: list[str]
 
 
 def beside(run_dir: Path, run_id: str, tolerance_ns: int, every_ms: int, begin_ns: int) -> Beside:
@@ -155,14 +157,18 @@ def beside(run_dir: Path, run_id: str, tolerance_ns: int, every_ms: int, begin_n
     LogError where a line is not as it was written."""
     found: dict[str, list[Any]] = {}
     logs = {}
+    try:
+        heads = checkpoint.heads(run_dir)
+    except checkpoint.CheckpointError as error:
+        raise LogError(f"{error}; restore it from a copy, or find out who changed it") from error
     for name, kind in zip(LOGS, (ClockLine, AlertLine, BreakLine, ControlLine), strict=True):
-        log, found[name] = _read(run_dir, name, run_id, kind)
+        log, found[name] = _read(run_dir, name, run_id, kind, heads.get(name))
         if log is not None:
             logs[name] = log
+    headless = [name for name in logs if name not in heads]
     stretches = excursions(found[CLOCK], tolerance_ns, (every_ms or _EVERY_MS) * 1_000_000, begin_ns)
-    return Beside(
-        logs, clock_facts(found[CLOCK], tolerance_ns), stretches, found[ALERTS], found[BREAKS], found[CONTROL]
-    )
+    clock = clock_facts(found[CLOCK], tolerance_ns)
+    return Beside(logs, clock, stretches, found[ALERTS], found[BREAKS], found[CONTROL], headless)
 
 
 def clock_facts(samples: list[ClockLine], tolerance_ns: int) -> ClockFacts:
@@ -224,8 +230,8 @@ def extremes(times: Array, values: Array) -> tuple[list[int], list[int]]:
     return times[places].tolist(), values[places].tolist()
 
 
-def _read(run_dir: Path, name: str, run_id: str, kind: type[Any]) -> tuple[Log | None, list[Any]]:
-    path, head = run_dir / name, checkpoint.heads(run_dir).get(name)
+def _read(run_dir: Path, name: str, run_id: str, kind: type[Any], head: Head | None) -> tuple[Log | None, list[Any]]:
+    path = run_dir / name
     if not path.exists():
         if head is not None:
             raise LogError(f"{path}: is missing, and the watch had written it; restore it from a copy")
@@ -250,8 +256,7 @@ def _read(run_dir: Path, name: str, run_id: str, kind: type[Any]) -> tuple[Log |
 
 
 def _chained(path: Path) -> bool:
-    """Whether a log of commands is one that can be held to its chain; earlier builds wrote plain lines. An empty one
-    may be either."""
-    with path.open("rb") as file:
-        first = file.readline()
-    return not first or b',"chain":"' in first
+    """Whether a log of commands is one that can be held to its chain, by any of its lines; earlier builds wrote plain
+    lines throughout. An empty one may be either."""
+    data = path.read_bytes()
+    return not data or b',"chain":"' in data

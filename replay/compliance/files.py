@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from engine.io import journal_chain
 from engine.io.journal_format import segment_path
-from engine.io.journal_reader import JournalReader
+from engine.io.journal_reader import Ending, JournalReader
 
 
 class File(NamedTuple):
@@ -25,11 +25,17 @@ class File(NamedTuple):
 
 
 def chain_of(path: Path, reader: JournalReader, files: list[File]) -> journal_chain.Checked:
-    """What the run's chain of closed segments says, held to the digests that were just taken."""
+    """What the run's chain of closed segments says, held to the digests that were just taken. `reader` is at its end.
+
+    Each line of the file must be one of the chain, and each segment linked that must be.
+    """
     links = journal_chain.read_chain(path)
     where = path / "journal" / "chain"
+    end = reader.end
+    assert end is not None
+    short = journal_chain.shortened(path, end.segment, closed=end.ending is Ending.CLOSED)
     if not links:
-        return journal_chain.Checked(0, "", f"{where}: there is no chain")
+        return journal_chain.Checked(0, "", short)
     if links[0] != journal_chain.manifest_link(reader.run_id, reader.manifest):
         return journal_chain.Checked(0, "", f"{where} line 1: the manifest is not the one that the chain begins with")
     digests = {file.name: file.sha256 for file in files}
@@ -47,4 +53,4 @@ def chain_of(path: Path, reader: JournalReader, files: list[File]) -> journal_ch
             return journal_chain.Checked(count, before.chain, broken)
         count += name in digests
         before = link
-    return journal_chain.Checked(count, links[-1].chain, None)
+    return journal_chain.Checked(count, links[-1].chain, short)

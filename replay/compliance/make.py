@@ -182,25 +182,29 @@ def _replay(path: Path, replays: int, progress: Progress | None) -> Replayed | N
 
 
 def _sealed(read: Read, files: Sequence[Path], key: str) -> list[Sealed | None]:
-    """The seal of each run. SealError where a file is no seal, or a run is not as it was sealed."""
-    found: dict[str, tuple[Path, sealing.Seal]] = {}
+    """The seal of each run that reaches farthest; the run is held to all that are given. SealError where a file is no
+    seal, or a run is not as it was sealed."""
+    found: dict[str, list[tuple[Path, sealing.Seal]]] = {}
     for file in files:
         one = sealing.read(file)
         if key:
             sealing.signed_by(one, file, key)
-        found[one.body.run_id] = file, one
+        found.setdefault(one.body.run_id, []).append((file, one))
     known = {run.run_id for run in read.runs}
-    for run_id, (file, _) in found.items():
+    for run_id, given in found.items():
         if run_id not in known:
+            file = given[0][0]
             raise sealing.SealError(f"{file}: seals run {run_id}, which is not among the runs; name its directory")
     sealed: list[Sealed | None] = []
     for run in read.runs:
         if run.run_id not in found:
             sealed.append(None)
             continue
-        file, one = found[run.run_id]
-        wrong = sealing.compare(one, run.path)
-        if wrong is not None:
-            raise sealing.SealError(f"{wrong} (sealed in {file}); restore it from a copy, or find out who changed it")
+        for file, one in found[run.run_id]:
+            wrong = sealing.compare(one, run.path)
+            if wrong is not None:
+                why = "restore it from a copy, or find out who changed it"
+                raise sealing.SealError(f"{wrong} (sealed in {file}); {why}")
+        _, one = max(found[run.run_id], key=lambda given: given[1].body.last_seq)
         sealed.append(Sealed(one.body.last_seq, one.public_key, one.sha256, bool(key)))
     return sealed

@@ -137,29 +137,33 @@ def of_values(values: Array) -> Histogram:
     return Histogram(counts[: y.CELLS], int(values.min()), int(values.max()), int((values < 0).sum()), 0)
 
 
+#: Edges of the bars of figure 9.a, ns: beyond the last one and below the first lies a bar each.
+_EDGES: Final = (0, *(10**n for n in range(3, 13)))
+
+
 def _delay_figure(c: Context) -> Figure | None:
     delays = [_delays(r) for r in c.runs]
     every = np.concatenate(delays) if delays else np.zeros(0, dtype=np.int64)
-    every = every[every >= 0]
     if not every.size:
         return None
     limit = c.profile.alert_limit_ns
-    edges = [0, *(10**n for n in range(3, 13))]
-    counts = np.histogram(every, bins=edges)[0]
-    names = [f"< {span(edge)}" for edge in edges[1:]]
+    counts = np.bincount(np.searchsorted(_EDGES, every, side="right"), minlength=len(_EDGES) + 1)
+    names = ["< 0", *(f"< {span(edge)}" for edge in _EDGES[1:]), f"{span(_EDGES[-1])} or more"]
     over = int((every > limit).sum())
     return Figure(
         id="9.a", title=f"Event to alert: {over:,} of {every.size:,} beyond {span(limit)}", kind="bars",
         lines=[Line(name="alerts", x=[float(n) for n in range(len(names))], y=[float(n) for n in counts])],
         source=[of(r) for r in c.runs if r.beside.alerts], x_label="delay", y_label="alerts", names=names,
-        marks=[(_place(limit, edges), f"limit {span(limit)}")],
+        marks=[(_place(limit), f"limit {span(limit)}")],
     )  # fmt: skip
 
 
-def _place(value: int, edges: list[int]) -> float:
-    """Where a value lies on the axis of bars whose upper edges are powers of ten."""
-    n = next(k for k in range(1, len(edges)) if value <= edges[k])
-    return n - 1.5 + (value - edges[n - 1]) / (edges[n] - edges[n - 1])
+def _place(value: int) -> float:
+    """Where a value from 0 lies on the axis of these bars; those beyond the last edge in the middle of its bar."""
+    n = int(np.searchsorted(_EDGES, value, side="right"))
+    if n == len(_EDGES):
+        return float(n)
+    return float(n - 0.5 + (value - _EDGES[n - 1]) / (_EDGES[n] - _EDGES[n - 1]))
 
 
 def late(c: Context) -> int:

@@ -19,7 +19,7 @@ from replay.compliance.document import RAW, Cell, Column, Part, Table, column
 from replay.compliance.rare import MOST, Kept
 from replay.compliance.runs import RunFacts
 from replay.compliance.texts import listed, said
-from replay.compliance.told import WHERE, each, instrument_name, session_name, where
+from replay.compliance.told import WHERE, each, in_order, instrument_name, session_name, where
 from replay.decode import reason_name
 from replay.wording import (
     block_texts,
@@ -152,7 +152,7 @@ def _commands(c: Context) -> Table:
                 what = command_name(int(row["action"]), 0) if template == T.CONTROL else "mass cancel"
                 expires = int(row["expires_ns"]) or None if template == T.CONTROL else None
                 rows.append([*where(r, kept, n), what, *_whom(r.config, row), expires, int(row["request_id"])])
-    rows.sort(key=_place)
+    rows.sort(key=in_order)
     return Table(
         id="8.3",
         title="Commands",
@@ -166,11 +166,6 @@ def _commands(c: Context) -> Table:
         rows=rows,
         source=c.source(),
     )
-
-
-def _place(row: list[Cell]) -> tuple[int, int]:
-    """Run and frame: R10 is behind R9."""
-    return int(str(row[0])[1:]), int(row[1] or 0)
 
 
 def _answers(c: Context) -> Table:

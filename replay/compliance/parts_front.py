@@ -176,6 +176,8 @@ def lineage(c: Context) -> Part:
     if not any(c.sealed):
         missing.append(said("p1.no_seal"))
     for r in c.runs:
+        if r.beside.headless:
+            missing.append(said("p1.no_heads", run=r.label, logs=", ".join(r.beside.headless)))
         if r.config.retention.mib or r.config.retention.hours:
             kept = {"mib": r.config.retention.mib, "hours": r.config.retention.hours, "first": f"{r.first_seq:,}"}
             missing.append(said("p1.retention", run=r.label, **kept))

@@ -10,7 +10,7 @@ from replay.compliance.document import Cell, Part, Table, column
 from replay.compliance.rare import MOST
 from replay.compliance.tally import Array
 from replay.compliance.texts import said
-from replay.compliance.told import WHERE, each, instrument_name, session_name, where
+from replay.compliance.told import WHERE, each, in_order, instrument_name, session_name, where
 from replay.decode import reason_name, template_name
 
 _IN, _OUT = Kind.INPUT, Kind.OUTPUT
@@ -40,7 +40,7 @@ def _sessions(c: Context) -> Table:
                 reason = reason_name(int(row["reason"]), Reason) if template != T.SESSION_UP else None
                 name = session_name(r.config, int(row["stream_id"]))
                 rows.append([*where(r, kept, n), name, what, reason, int(kept.live[n])])
-    rows.sort(key=lambda row: (str(row[0]), int(row[1] or 0)))
+    rows.sort(key=in_order)
     return Table(
         id="7.1",
         title="Sessions",

@@ -21,7 +21,7 @@ import msgspec
 from engine.errors import TickrouteError
 from engine.io import journal_chain
 from engine.io.journal_format import JournalError, segment_path
-from engine.io.journal_reader import JournalReader
+from engine.io.journal_reader import CHUNK_ROWS, JournalReader
 from replay.compliance.beside import LOGS
 from replay.compliance.document import canonical
 
@@ -244,7 +244,39 @@ def compare(found: Seal, run_dir: Path) -> str | None:
         return compare_files(found, run_dir) or str(error)
     if run_id != found.body.run_id:
         return f"{run_dir}: is run {run_id}, and the seal is of run {found.body.run_id}"
-    return compare_files(found, run_dir)
+    return compare_files(found, run_dir) or _claimed(found.body, run_dir)
+
+
+def _claimed(body: Body, run_dir: Path) -> str | None:
+    """What a seal says of frames, manifest and chain that its files do not bear out; they are as they were sealed."""
+    with JournalReader(run_dir) as reader:
+        if hashlib.sha256(reader.manifest).hexdigest() != body.manifest_sha256:
+            return f"{run_dir}: its manifest is not the one that was sealed"
+        seq, segments = -1, list[int]()
+        while seq < body.last_seq:
+            chunk = reader.read(1 if seq < 0 else min(body.last_seq - seq, CHUNK_ROWS))
+            if chunk is None:
+                return f"{run_dir}: ends with frame {seq:,}; frames up to {body.last_seq:,} were sealed"
+            first, before = int(chunk.rows["seq"][0]), seq
+            seq = int(chunk.rows["seq"][-1])
+            if before < 0 and first > body.first_seq:
+                return f"{run_dir}: begins with frame {first:,}; frames from {body.first_seq:,} on were sealed"
+            if seq >= body.first_seq and chunk.segment not in segments:
+                segments.append(chunk.segment)
+        mark = reader.mark if seq >= 0 else None
+    used = {file.name: file.used for file in body.files}
+    for number in segments:
+        if f"journal/{number:06d}.seg" not in used:
+            return f"{segment_path(run_dir, number)}: has frames of the range that was sealed, and is not in the seal"
+    if mark is None or seq != body.last_seq or used[f"journal/{mark.segment:06d}.seg"] < mark.offset:
+        return f"{run_dir}: the files in the seal do not reach to frame {body.last_seq:,}, as it says"
+    if f"{mark.crc:08x}" != body.head_crc:
+        return f"{run_dir}: frame {seq:,} has CRC {mark.crc:08x}; {body.head_crc} was sealed"
+    # The line of a segment that is still written to may be another one later.
+    heads = {link.chain for link in journal_chain.read_chain(run_dir)}
+    if body.ending == "closed" and body.chain_head and body.chain_head not in heads:
+        return f"{run_dir / 'journal' / 'chain'}: has no line with the chain's head that was sealed"
+    return None
 
 
 def compare_files(found: Seal, run_dir: Path) -> str | None:

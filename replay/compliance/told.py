@@ -39,3 +39,8 @@ def instrument_name(config: Config, instrument: int) -> str:
     if instrument < 0:
         return "all"
     return config.instrument[instrument].symbol if instrument < len(config.instrument) else str(instrument)
+
+
+def in_order(row: list[Cell]) -> tuple[int, int]:
+    """Run and frame of a row that begins with WHERE: R10 is behind R9."""
+    return int(str(row[0])[1:]), int(row[1] or 0)

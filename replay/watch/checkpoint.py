@@ -9,12 +9,12 @@ Worst case: a checkpoint that cannot be read counts as none, and the journal is 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from engine.errors import TickrouteError
 from engine.io.journal_reader import Mark
 from replay.watch.chained import Head
 
@@ -63,10 +63,23 @@ def write(run_dir: Path, checkpoint: Checkpoint) -> None:
     draft.replace(run_dir / FILE)
 
 
+class CheckpointError(TickrouteError):
+    """A checkpoint that is there, and does not say how the logs stand: the file, and why."""
+
+
+class _Heads(msgspec.Struct):
+    heads: dict[str, Head]
+
+
 def heads(run_dir: Path) -> dict[str, Head]:
-    """The heads of the logs as the last checkpoint has them; empty where there is none."""
+    """The heads of the logs as the last checkpoint has them; empty where there is no checkpoint. CheckpointError where
+    it cannot be read, or has no heads: a log whose end was cut off would pass for whole."""
+    path = run_dir / FILE
     try:
-        row = json.loads((run_dir / FILE).read_bytes())
-        return {name: Head(*head) for name, head in row["heads"].items()}
-    except (OSError, ValueError, KeyError, TypeError):
+        return msgspec.json.decode(path.read_bytes(), type=_Heads).heads
+    except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: does not say how the logs stand: {error}") from error

@@ -177,3 +177,32 @@ def test_reading_begins_behind_a_frame_that_was_noted(tmp_path):
     ):
         with pytest.raises(JournalError):
             JournalReader(tmp_path, at=wrong)
+
+
+def test_a_line_that_cannot_be_read_or_is_gone_is_named(tmp_path):
+    run_id = written(tmp_path)
+    chain = tmp_path / "journal" / "chain"
+    text = chain.read_bytes()
+    lines = text.splitlines(keepends=True)
+    last = len(lines) - 2
+    assert journal_chain.shortened(tmp_path, last, closed=True) is None
+    for number, line in enumerate(lines, 1):
+        begin = sum(map(len, lines[: number - 1]))
+        for at in (begin, begin + 9, begin + len(line) - 2, begin + len(line) - 1):
+            chain.write_bytes(text[:at] + b"\x0d" + text[at + 1 :])
+            why = str(check(tmp_path, run_id, MANIFEST).broken)
+            assert why.startswith(f"{chain} line {number}: "), (number, at, why)
+    for count in range(1, len(lines)):
+        chain.write_bytes(b"".join(lines[:count]))
+        why = str(journal_chain.shortened(tmp_path, last, closed=True))
+        assert why.startswith(f"{chain} line {count + 1}: is missing, and {count - 1:06d}.seg is closed")
+        # Who was killed in the last segment has linked all before it but three.
+        assert (journal_chain.shortened(tmp_path, last) is None) == (count >= max(last - 2, 1)), count
+    # The line that a kill tore: none of it is held to anything, and the next writer writes it again.
+    for torn in (lines[-1][:1], lines[-1][:50], lines[-1][:-1], bytes(80)):
+        chain.write_bytes(b"".join(lines[:-1]) + torn)
+        assert check(tmp_path, run_id, MANIFEST).broken is None
+        assert journal_chain.shortened(tmp_path, last) is None
+        assert f"line {len(lines)}: does not end" in str(journal_chain.shortened(tmp_path, last, closed=True))
+    chain.unlink()
+    assert journal_chain.shortened(tmp_path) == f"{chain}: there is no chain"

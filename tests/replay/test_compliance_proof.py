@@ -21,6 +21,7 @@ from engine.io.journal_writer import JournalWriter
 from engine.record.records import DTYPES, Template
 from replay.compliance import prove, sealing
 from replay.compliance.make import make
+from replay.compliance.runs import TamperedError
 from replay.compliance.write import rendered
 from replay.watch.chained import ChainedLog
 from tests.replay.made import START_NS, Made, clock_log, sample, small
@@ -129,9 +130,44 @@ def test_a_byte_of_a_run_altered_is_found_and_placed(run, made, tmp_path):
         path.write_bytes(altered(data, at))
         why = refused(copy, made)
         path.write_bytes(data)
-        # A broken line of the chain ends the chain there; that its head is another is then what the figures say.
         assert path.name in why or "chain" in why, (path.name, at, why)
     assert refused(copy, made) == ""
+
+
+def test_no_report_is_made_where_the_chain_is_altered_cut_or_gone(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    chain = copy / "journal" / "chain"
+    data = chain.read_bytes()
+    lines = data.splitlines(keepends=True)
+    begins = [sum(map(len, lines[:n])) for n in range(len(lines) + 1)]
+    changed = [(n, altered(data, at)) for n, at in enumerate(begins[:-1], 1)]
+    changed += [(n, altered(data, at - 1)) for n, at in enumerate(begins[1:], 1)]
+    changed += [(len(lines), b"".join(lines[:-1])), (2, lines[0]), (1, b""), (len(lines), data[:-20])]
+    for number, bad in changed:
+        chain.write_bytes(bad)
+        with pytest.raises(TamperedError, match="no report is made") as why:
+            make([copy], "eu-2026", replays=0)
+        assert str(why.value).startswith(f"{chain} line {number}: "), (number, why.value)
+    chain.unlink()
+    with pytest.raises(TamperedError, match="there is no chain"):
+        make([copy], "eu-2026", replays=0)
+
+
+def test_a_run_that_was_killed_may_have_the_last_line_of_its_chain_torn(tmp_path):
+    """Its last segment is open; the one before it is closed, and its line half written."""
+    path = small(tmp_path / "run", 160)
+    last = sorted((path / "journal").glob("*.seg"))[-1]
+    data = last.read_bytes()
+    last.write_bytes(data[:56] + bytes(8) + data[64:])
+    chain = path / "journal" / "chain"
+    lines = chain.read_bytes().splitlines(keepends=True)
+    chain.write_bytes(b"".join(lines[:-2]) + lines[-2][:70])
+    report = make([path], "eu-2026", replays=0)
+    assert report.runs[0].chain_head == lines[-3].split()[-1].decode()
+    JournalWriter.resume(path).close()
+    assert chain.read_bytes().splitlines(keepends=True)[:-1] == lines[:-1]
+    make([path], "eu-2026", replays=0)
 
 
 def unreadable(run):

@@ -200,6 +200,13 @@ def test_the_chain_of_closed_segments_is_checked(run_dir, tmp_path, capsys):
     assert verdict.result == "damaged"
     assert verdict.difference is None
     assert "chain line 3: does not follow on the line before it" in str(verdict.chain_broken)
+    whole = chain.read_text().replace(digest[::-1], digest)
+    lines = whole.splitlines(keepends=True)
+    for number, text in ((3, whole.replace(digest, "x" + digest[1:])), (len(lines), "".join(lines[:-1]))):
+        chain.write_text(text)
+        verdict = verify(path)
+        assert verdict.result == "damaged"
+        assert f"chain line {number}: is " in str(verdict.chain_broken)
 
 
 def test_a_journal_whose_beginning_was_let_go_is_compared_from_its_oldest_snapshot(run_dir, tmp_path, capsys):
