@@ -45,6 +45,7 @@ PARTS: dict[str, dict[str, int]] = {
         "children": CHILD.itemsize,
         "amends": AMEND.itemsize,
         "reserves": 8,
+        "own": 2 * 4,
         **_TIMER,
     },
 }

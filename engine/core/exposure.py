@@ -126,6 +126,17 @@ def _renew_worst(state: State, place: int) -> None:
 
 
 @kernel
+def set_peaks(state: State, place: int, long: int, short: int) -> None:
+    """The furthest of a position with its working orders: what it was before an execution, or what is now.
+
+    An execution moves the position before all of its order's reserve is given back: no quantity counts twice.
+    """
+    row, held = state.exposures[place], int(state.positions[place].qty)
+    row.buy_peak = max(long, held + int(row.buy_qty))
+    row.sell_peak = max(short, int(row.sell_qty) - held)
+
+
+@kernel
 def _worth(state: State, instrument: int, qty: int, px: int) -> int:
     """Value of `qty` at `px`, cents of the currency, rounded towards zero; beyond +-EXPOSURE_MAX: no fit."""
     row = state.instruments[instrument]

@@ -32,7 +32,7 @@ from engine.core.children import (
 )
 from engine.core.day import forgotten
 from engine.core.emit import alert, is_open, left_of, number_of, parent_report, refusal
-from engine.core.exposure import revalue, room_for_value, settle
+from engine.core.exposure import revalue, room_for_value, set_peaks, settle
 from engine.core.ids import child_slot, find_execution, remember_execution
 from engine.core.lifecycle import M_ACCEPTED, M_CANCEL, ChildEvent, Step, may_lead, parent_status, refusal_of, step_of
 from engine.core.masses import count_fill
@@ -292,6 +292,7 @@ def on_fill(state: State, events: Events, i: int, outbox: Outbox) -> None:
     row.side = side
     row.liquidity = liquidity
     row.told_seq = 0
+    long, short = int(state.exposures[place].buy_peak), int(state.exposures[place].sell_peak)
     before = int(state.children[c].ord_status)
     event = _E_FULL_FILL if qty >= state.children[c].leaves_qty else _E_PARTIAL_FILL
     assert step_of(before, event) == _D_BOOK, "executions are booked in every state"
@@ -310,6 +311,7 @@ def on_fill(state: State, events: Events, i: int, outbox: Outbox) -> None:
         out.liquidity = liquidity
         row.told_seq = number_of(state, outbox, k)
     after_booking(state, outbox, c, p)
+    set_peaks(state, place, long, short)
     assert may_lead(before, event, int(state.children[c].ord_status)), "a fill leads where its table says"
 
 
