@@ -2,7 +2,7 @@
 
     memory order             a client's open order: its record, its two places in the index of ids
     memory workflow          the workflow of it: its row, its timer, its place in the queue of work
-    memory child             an order at a venue: its record, its row, its unanswered replaces, its timer
+    memory child             an order at a venue: record, row, unanswered replaces, timer, links
     memory parent resident   order and workflow together, as the process grows by them
     memory child resident    a child, as the process grows by it
 
