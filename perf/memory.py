@@ -2,7 +2,7 @@
 
     memory order             a client's open order: its record, its two places in the index of ids
     memory workflow          the workflow of it: its row, its timer, its place in the queue of work
-    memory child             an order at a venue: record, row, unanswered replaces, timer, links
+    memory child             an order at a venue: its record, its row, its unanswered replaces, its timer
     memory parent resident   order and workflow together, as the process grows by them
     memory child resident    a child, as the process grows by it
 
@@ -45,7 +45,6 @@ PARTS: dict[str, dict[str, int]] = {
         "children": CHILD.itemsize,
         "amends": AMEND.itemsize,
         "reserves": 8,
-        "own": 2 * 4,
         **_TIMER,
     },
 }

@@ -18,6 +18,7 @@ from engine.core import undo
 from engine.core.children import arm_child, cancel_child, conclude, hear, immediate, renew_status
 from engine.core.emit import alert, child_request, left_of
 from engine.core.exposure import may_become, settle
+from engine.core.ids import slot_of_parent
 from engine.core.lifecycle import M_ACCEPTED, M_CANCEL, M_STATUS, ChildEvent, Step, step_of
 from engine.core.limits import MAX_AMENDS
 from engine.core.state import C_REPLACES_SENT, C_UNSOLICITED, NONE, Events, Outbox, State
@@ -64,7 +65,7 @@ def replace_child(state: State, outbox: Outbox, c: int, px: int, qty: int) -> in
     if int(child.marks) & M_STATUS or immediate(int(order.tif)) or px <= 0 or qty <= child.cum_qty + child.busted_qty:
         return 0
     more = qty - int(order.qty) - reserved(state, c)
-    if more > 0 and more > routable(state, int(child.parent)):
+    if more > 0 and more > routable(state, slot_of_parent(state, c)):
         return 0
     undo.keep_child(state, c)
     state.amends[c].px[n] = px
@@ -125,7 +126,7 @@ def set_terms(state: State, c: int, px: int, qty: int) -> None:
     order.px = px
     order.qty = max(qty, done)
     leaves = int(order.qty) - done
-    state.parents[int(child.parent)].live_qty += leaves - int(child.leaves_qty)
+    state.parents[slot_of_parent(state, c)].live_qty += leaves - int(child.leaves_qty)
     child.leaves_qty = leaves
     settle(state, c)
 

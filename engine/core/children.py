@@ -18,7 +18,7 @@ from engine.core import timers, undo
 from engine.core.books import take
 from engine.core.emit import alert, child_order, child_request, is_open
 from engine.core.exposure import settle
-from engine.core.ids import CHILD_BIT
+from engine.core.ids import CHILD_BIT, in_use, slot_of_parent
 from engine.core.lifecycle import (
     M_CANCEL,
     M_DUE,
@@ -87,7 +87,7 @@ def new_child(state: State, outbox: Outbox, p: int, venue: int, px: int, qty: in
         counter = core.next_child
         core.next_child += 1
         slot = int(counter & (len(state.children) - 1))
-        if state.children[slot].parent == NONE or terminal(int(state.children[slot].ord_status)):
+        if not in_use(state, slot) or terminal(int(state.children[slot].ord_status)):
             c = slot
             break
     if c == NONE:
@@ -176,27 +176,25 @@ def _ttl_ms(state: State) -> int:
 def _link(state: State, p: int, c: int) -> None:
     parent, child = state.parents[p], state.children[c]
     first = int(parent.first_child)
-    child.parent = p
-    child.prev = NONE
     child.next = first
-    if first != NONE:
-        undo.keep_child(state, first)
-        state.children[first].prev = c
     parent.first_child = c
     parent.live_children += 1
 
 
 @kernel
 def _unlink(state: State, p: int, c: int) -> None:
+    """Take child c out of its parent's list, which holds MAX_CHILDREN_A_TURN at most."""
     parent, child = state.parents[p], state.children[c]
-    before, after = int(child.prev), int(child.next)
-    if before != NONE:
-        state.children[before].next = after
-    else:
+    before, after = int(parent.first_child), int(child.next)
+    if before == c:
         parent.first_child = after
-    if after != NONE:
-        state.children[after].prev = before
-    child.prev = NONE
+    else:
+        for _ in range(int(parent.live_children)):
+            if before == NONE or state.children[before].next == c:
+                break
+            before = int(state.children[before].next)
+        assert before != NONE, "a live child is in its parent's list"
+        state.children[before].next = after
     child.next = NONE
     parent.live_children -= 1
 
@@ -205,7 +203,7 @@ def _unlink(state: State, p: int, c: int) -> None:
 def finish_child(state: State, outbox: Outbox, c: int, status: int, reason: int) -> None:
     """End child c: its leaves return to the parent, which is woken when it was the last one alive."""
     child = state.children[c]
-    p = int(child.parent)
+    p = slot_of_parent(state, c)
     parent = state.parents[p]
     _unmark_unknown(state, c)
     if int(child.marks) & M_DUE:
@@ -328,7 +326,7 @@ def ask_status(state: State, outbox: Outbox, c: int) -> None:
 def on_child_timer(state: State, outbox: Outbox, c: int) -> None:
     """A child's venue has been silent too long: ask about a replace, cancel, again, then ask for its status."""
     child = state.children[c]
-    if child.parent == NONE or step_of(int(child.ord_status), _E_TIMEOUT) != _D_WATCH:
+    if not in_use(state, c) or step_of(int(child.ord_status), _E_TIMEOUT) != _D_WATCH:
         return
     params = state.params[0]
     if not reachable(state, c):
@@ -378,7 +376,7 @@ def lose_session(state: State, outbox: Outbox, session: int) -> None:
     lost = 0
     for c in range(len(state.children)):
         child = state.children[c]
-        if child.parent != NONE and step_of(int(child.ord_status), _E_LOST) == _D_LOSE:
+        if in_use(state, c) and step_of(int(child.ord_status), _E_LOST) == _D_LOSE:
             if state.venues[int(state.child_orders[c].venue_id)].session == session:
                 if child.ord_status != _S_UNKNOWN:
                     child.ord_status = _S_UNKNOWN
@@ -394,7 +392,7 @@ def regain_session(state: State, session: int) -> None:
     """The session is up again: ask for the status of each child that is UNKNOWN there, by way of its timer."""
     for c in range(len(state.children)):
         child = state.children[c]
-        if child.parent != NONE and step_of(int(child.ord_status), _E_BACK) == _D_INQUIRE:
+        if in_use(state, c) and step_of(int(child.ord_status), _E_BACK) == _D_INQUIRE:
             if state.venues[int(state.child_orders[c].venue_id)].session == session:
                 child.cancels = state.params[0].max_cancels
                 timers.arm(state, len(state.parents) + c, state.core[0].now_ns)

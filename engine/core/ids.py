@@ -50,6 +50,18 @@ def child_slot(state: State, order_id: int) -> int:
 
 
 @kernel
+def in_use(state: State, c: int) -> bool:
+    """Whether slot c of the children holds a child, or held one that has ended."""
+    return bool(state.child_orders[c].order_id != 0)
+
+
+@kernel
+def slot_of_parent(state: State, c: int) -> int:
+    """Slot of child c's parent, by the parent's id; another order may have that slot once the parent has ended."""
+    return int(state.child_orders[c].parent_id) & _COUNTER & (len(state.parents) - 1)
+
+
+@kernel
 def _client_hash(state: State, p: int) -> int:
     order = state.parent_orders[p]
     return mix(int(order.cl_ord_id[0]), int(order.cl_ord_id[1]), int(state.parents[p].session))

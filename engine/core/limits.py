@@ -40,7 +40,7 @@ TIMERS_A_STEP: Final = 32
 
 #: Integers that a strategy may take from the configuration.
 MAX_PARAMETERS: Final = 16
-#: Rows of one table that a step may change: itself, its children, the neighbours of each in their lists.
+#: Rows of one table that a step may change: itself, its children, and what it does to each of them.
 UNDO_ROWS: Final = 4 * (MAX_CHILDREN_A_TURN + 2)
 #: Words of the timer heap and the work queue that a step may change: each child arms one timer, which moves four words
 #: at each of 24 levels of the heap, twice. A child that rests changes four links when it begins, and five at its end.

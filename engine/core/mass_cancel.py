@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from engine.core.children import ask_cancel, cancel_child, immediate, terminal, wake
 from engine.core.emit import control_report, is_open, mass_request
+from engine.core.ids import in_use, slot_of_parent
 from engine.core.lifecycle import M_CANCEL, M_DUE
 from engine.core.limits import MAX_MASSES, MAX_VENUES, OUTBOX
 from engine.core.parents import ending
@@ -144,11 +145,11 @@ def _mark(state: State, m: int, scope: int, target: int) -> int:
     for c in range(len(state.children)):
         child = state.children[c]
         child.masses = int(child.masses) & ~bit
-        if child.parent == NONE or terminal(int(child.ord_status)):
+        if not in_use(state, c) or terminal(int(child.ord_status)):
             continue
         order = state.child_orders[c]
         venue = int(order.venue_id)
-        if not in_scope(state, scope, target, order, venue, int(state.parents[int(child.parent)].session)):
+        if not in_scope(state, scope, target, order, venue, int(state.parents[slot_of_parent(state, c)].session)):
             continue
         live += 1
         child.masses = int(child.masses) | bit

@@ -5,8 +5,8 @@ has not ([[venue]] shows_own says which). Where it has, a quote's sizes at our o
 the start (`bid_taken`, `ask_taken`), as what we go after does. An order counts from its sending to its end, and with
 what it displays at most: less than all may be seen as ours in between, never more than is displayed is taken.
 
-The lists are threaded through one table of integers: heads by slot, then each child's next, then each one's previous. A
-step that fails has its links put back. Worst case: a
+The lists are threaded through the children's rows (`own_next`, `own_prev`); `own` holds the head of each. A step that
+fails has its links put back, after the rows. Worst case: a
 quote walks our orders that rest at its venue in its instrument.
 """
 
@@ -27,41 +27,46 @@ def first_own(state: State, slot: int) -> int:
 
 
 @kernel
-def _next(state: State, c: int) -> int:
-    return len(state.quotes) + c
+def _set_first(state: State, slot: int, c: int) -> None:
+    undo.keep_word(state, undo.OWN, slot, int(state.own[slot]))
+    state.own[slot] = c
 
 
 @kernel
-def _prev(state: State, c: int) -> int:
-    return len(state.quotes) + len(state.children) + c
+def _set_next(state: State, of: int, c: int) -> None:
+    undo.keep_word(state, undo.OWN_NEXT, of, int(state.children[of].own_next))
+    state.children[of].own_next = c
 
 
 @kernel
-def _set(state: State, place: int, c: int) -> None:
-    undo.keep_word(state, undo.OWN, place, int(state.own[place]))
-    state.own[place] = c
+def _set_prev(state: State, of: int, c: int) -> None:
+    undo.keep_word(state, undo.OWN_PREV, of, int(state.children[of].own_prev))
+    state.children[of].own_prev = c
 
 
 @kernel
 def enlist(state: State, slot: int, c: int) -> None:
     """Child c rests at the venue and in the instrument of a slot from now on, as far as we know."""
     first = first_own(state, slot)
-    _set(state, slot, c)
-    _set(state, _next(state, c), first)
-    _set(state, _prev(state, c), NONE)
+    _set_first(state, slot, c)
+    _set_next(state, c, first)
+    _set_prev(state, c, NONE)
     if first != NONE:
-        _set(state, _prev(state, first), c)
+        _set_prev(state, first, c)
 
 
 @kernel
 def strike_off(state: State, slot: int, c: int) -> None:
     """Child c has ended."""
-    before, after = int(state.own[_prev(state, c)]), int(state.own[_next(state, c)])
-    _set(state, slot if before == NONE else _next(state, before), after)
+    before, after = int(state.children[c].own_prev), int(state.children[c].own_next)
+    if before == NONE:
+        _set_first(state, slot, after)
+    else:
+        _set_next(state, before, after)
     if after != NONE:
-        _set(state, _prev(state, after), before)
-    _set(state, _next(state, c), NONE)
-    _set(state, _prev(state, c), NONE)
+        _set_prev(state, after, before)
+    _set_next(state, c, NONE)
+    _set_prev(state, c, NONE)
 
 
 @kernel
@@ -73,7 +78,7 @@ def own_shown(state: State, slot: int, side: int, px: int) -> int:
         if (order.side == _BUY) == (side == _BUY) and order.px == px:
             shown, leaves = int(order.display_qty), int(child.leaves_qty)
             total += leaves if shown == 0 else min(shown, leaves)
-        c = int(state.own[_next(state, c)])
+        c = int(child.own_next)
     return total
 
 

@@ -33,7 +33,7 @@ from engine.core.children import (
 from engine.core.day import forgotten
 from engine.core.emit import alert, is_open, left_of, number_of, parent_report, refusal
 from engine.core.exposure import revalue, room_for_value, set_peaks, settle
-from engine.core.ids import child_slot, find_execution, remember_execution
+from engine.core.ids import child_slot, find_execution, parent_slot, remember_execution, slot_of_parent
 from engine.core.lifecycle import M_ACCEPTED, M_CANCEL, ChildEvent, Step, may_lead, parent_status, refusal_of, step_of
 from engine.core.masses import count_fill
 from engine.core.positions import fee_of, money_of, move_position, position_of, room_for
@@ -250,7 +250,7 @@ def end_child(state: State, events: Events, i: int, outbox: Outbox, c: int) -> N
 def reject_child(state: State, outbox: Outbox, c: int, reason: int) -> None:
     """The child never lived (or, to a status request, never came); one with executions did, and is cancelled."""
     executed = state.children[c].cum_qty > 0
-    venue, parent = int(state.child_orders[c].venue_id), state.parents[int(state.children[c].parent)]
+    venue, parent = int(state.child_orders[c].venue_id), state.parents[slot_of_parent(state, c)]
     parent.excluded = parent.excluded | (1 << venue)
     finish_child(state, outbox, c, _S_CANCELED if executed else _S_REJECTED, reason)
 
@@ -318,8 +318,7 @@ def on_fill(state: State, events: Events, i: int, outbox: Outbox) -> None:
 @kernel
 def parent_of(state: State, c: int) -> int:
     """Slot of the parent of child c; NONE where that slot has been taken again since the child ended."""
-    p = int(state.children[c].parent)
-    return p if state.parent_orders[p].order_id == state.child_orders[c].parent_id else NONE
+    return parent_slot(state, int(state.child_orders[c].parent_id))
 
 
 @kernel
@@ -350,7 +349,7 @@ def book_child(state: State, outbox: Outbox, c: int, qty: int) -> None:
     child.cum_qty += qty
     child.leaves_qty -= taken
     if taken > 0:
-        state.parents[int(child.parent)].live_qty -= taken
+        state.parents[slot_of_parent(state, c)].live_qty -= taken
         settle(state, c)
     if taken < qty:
         late = child.cum_qty <= order.qty

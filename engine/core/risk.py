@@ -24,7 +24,7 @@ from engine.core.children import finish_child, immediate, quote_slot
 from engine.core.duplicates import NO_DUPLICATE, find_duplicate
 from engine.core.emit import WORDS
 from engine.core.exposure import check_exposure, settle
-from engine.core.ids import child_slot
+from engine.core.ids import child_slot, slot_of_parent
 from engine.core.kill import kill_of
 from engine.core.periods import extremes
 from engine.core.positions import money_of
@@ -196,8 +196,8 @@ def _killed(state: State, outbox: Outbox, k: int) -> tuple[int, int, int]:
     if state.core[0].killed == 0 and state.core[0].n_kills == 0:
         return 0, 0, 0
     order = outbox.order[k]
-    child = state.children[child_slot(state, int(order.order_id))]
-    return kill_of(state, order, int(order.venue_id), int(state.parents[int(child.parent)].session))
+    c = child_slot(state, int(order.order_id))
+    return kill_of(state, order, int(order.venue_id), int(state.parents[slot_of_parent(state, c)].session))
 
 
 @kernel
@@ -214,7 +214,7 @@ def _check(state: State, outbox: Outbox, k: int, bold: bool) -> tuple[int, int, 
         if rule == 0:
             rule, value, limit = check_size(state, instrument, px, int(order.qty))
         if rule == 0:
-            session = int(state.parents[int(state.children[c].parent)].session)
+            session = int(state.parents[slot_of_parent(state, c)].session)
             rule, value, limit = _check_leave(state, session, strategy, instrument, venue)
         if rule == 0 and state.sessions[line].up == 0:
             rule, value, limit = _VENUE_DOWN, venue, 0

@@ -149,9 +149,9 @@ CHILD: Final = np.dtype(
             ("leaves_qty", "<i8"),
             ("busted_qty", "<i8"),
             ("venue_order", "<i8", (2,)),
-            ("parent", "<i4"),
-            ("next", "<i4"),
-            ("prev", "<i4"),
+            ("next", "<i4"),  # the next of its parent's live children
+            ("own_next", "<i4"),  # of what rests at its venue, see own.py
+            ("own_prev", "<i4"),
             ("reason", "<i2"),
             ("ord_status", "<i1"),
             ("cancels", "<i1"),

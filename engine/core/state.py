@@ -320,7 +320,7 @@ def allocate(limits: Limits) -> State:
         ticks=aligned(TICK_ROWS, TICK_ROW),
         quotes=aligned(limits.instruments * limits.venues, QUOTE_SLOT),
         lots=aligned(limits.instruments * limits.venues, np.dtype("<i8")),
-        own=aligned(limits.instruments * limits.venues + 2 * children, np.dtype("<i4")),
+        own=aligned(limits.instruments * limits.venues, np.dtype("<i4")),
         parent_orders=aligned(parents, r.ORDER),
         parents=aligned(parents, PARENT),
         child_orders=aligned(children, r.ORDER),
@@ -349,7 +349,7 @@ def allocate(limits: Limits) -> State:
     state.exec_index[:] = NONE
     for name in ("first_child", "rest_next", "rest_prev"):
         state.parents[name] = NONE
-    for name in ("parent", "next", "prev"):
+    for name in ("next", "own_next", "own_prev"):
         state.children[name] = NONE
     state.periods["low_px2"] = state.periods["past_low_px2"] = state.periods["lows"] = NEVER
     state.overrides["place"] = state.recent_index[:] = NONE

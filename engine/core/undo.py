@@ -17,7 +17,7 @@ from engine.core.state import Outbox, State
 from engine.jit import kernel
 
 # Tables of words.
-TIMER_AT, TIMER_ARM, TIMER_OWNER, TIMER_POS, WORK, OWN = range(6)
+TIMER_AT, TIMER_ARM, TIMER_OWNER, TIMER_POS, WORK, OWN, OWN_NEXT, OWN_PREV = range(8)
 # Where each table's row numbers begin in `undo_at`.
 _PARENTS, _CHILDREN, _INSTRUMENTS, _QUOTES = 0, UNDO_ROWS, 2 * UNDO_ROWS, 3 * UNDO_ROWS
 
@@ -50,8 +50,6 @@ def roll_back(state: State, p: int, outbox: Outbox, outputs: int) -> int:
     """Put everything back as `begin` found it, and cut the outbox back to `outputs`; returns the bytes restored."""
     log = state.undo[0]
     log.active = 0
-    for k in range(log.n_words - 1, -1, -1):
-        _put_word(state, k)
     for k in range(log.n_quotes - 1, -1, -1):
         state.quotes[int(state.undo_at[_QUOTES + k])] = state.undo_quotes[k]
     for k in range(log.n_instruments - 1, -1, -1):
@@ -62,6 +60,8 @@ def roll_back(state: State, p: int, outbox: Outbox, outputs: int) -> int:
         state.amends[int(state.undo_at[_CHILDREN + k])] = state.undo_amends[k]
     for k in range(log.n_parents - 1, -1, -1):
         state.parents[int(state.undo_at[_PARENTS + k])] = state.undo_parents[k]
+    for k in range(log.n_words - 1, -1, -1):  # after the rows, which links changed before they were kept
+        _put_word(state, k)
     state.parent_orders[p] = state.undo_parent_orders[0]
     for k in range(len(state.counts)):
         state.counts[k] = state.undo_counts[k]
@@ -85,8 +85,12 @@ def _put_word(state: State, k: int) -> None:
         state.timer_pos[place] = value
     elif table == WORK:
         state.work[place] = value
-    else:
+    elif table == OWN:
         state.own[place] = value
+    elif table == OWN_NEXT:
+        state.children[place].own_next = value
+    else:
+        state.children[place].own_prev = value
 
 
 @kernel
@@ -145,7 +149,7 @@ def keep_quote(state: State, slot: int) -> None:
 
 @kernel
 def keep_word(state: State, table: int, place: int, value: int) -> None:
-    """Keep a word of a table of integers (TIMER_AT .. OWN) before it changes; `value` is what it holds."""
+    """Keep a word of a table of integers (TIMER_AT .. OWN_PREV) before it changes; `value` is what it holds."""
     log = state.undo[0]
     if log.active == 0:
         return

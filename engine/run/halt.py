@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from engine.core.halt import A_STEP
-from engine.core.state import C_CANCELS_SENT, NONE, State
+from engine.core.state import C_CANCELS_SENT, State
 from engine.errors import TickrouteError
 from engine.io.atomics import store_release, tsc
 from engine.io.journal import NOT_READY, append
@@ -149,7 +149,7 @@ def _why(error: BaseException | str) -> str:
 
 def _live(state: State) -> np.ndarray:
     """Slots of children with leaves, by what they say themselves."""
-    return np.flatnonzero((state.children["parent"] != NONE) & (state.children["leaves_qty"] > 0))
+    return np.flatnonzero((state.child_orders["order_id"] != 0) & (state.children["leaves_qty"] > 0))
 
 
 def _write(loop: Loop, reason: Reason, input_seq: int, live: int) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from engine.core.state import NONE
 from engine.workflow.explore_account import TERMINAL
 from engine.workflow.explore_events import World
 from engine.workflow.explore_records import Kind
@@ -28,6 +27,7 @@ class Beyond:
     def __init__(self, step: Callable[..., int], world: World) -> None:
         self._step, self._world = step, world
         self._children = world.arena.arrays["children"]
+        self._orders = world.arena.arrays["child_orders"]
 
     def endless(self) -> str:
         """How the children come back that are sent without end; empty where it stops. The State is another after it."""
@@ -53,4 +53,4 @@ class Beyond:
         return True
 
     def _lives(self, c: int) -> bool:
-        return int(self._children["parent"][c]) != NONE and int(self._children["ord_status"][c]) not in TERMINAL
+        return int(self._orders["order_id"][c]) != 0 and int(self._children["ord_status"][c]) not in TERMINAL

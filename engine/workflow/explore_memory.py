@@ -57,7 +57,7 @@ _UNNAMED_FIELDS: Final = {
     "quotes": "ts_ns",
 }
 #: What of a child that has ended decides nothing more.
-_OVER: Final = "cancels reason next prev venue_order"
+_OVER: Final = "cancels reason next venue_order"
 #: A deadline that is further away than this is "some day": the end of the trading day is.
 FAR_NS: Final = 3600 * 1_000_000_000
 _WORD = 8

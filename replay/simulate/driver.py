@@ -18,7 +18,7 @@ import numpy as np
 
 from engine.core.halt import A_STEP
 from engine.core.limits import OUTBOX
-from engine.core.state import NONE, make_outbox, state_hash, view_events
+from engine.core.state import make_outbox, state_hash, view_events
 from engine.core.step import cancels_due, next_deadline
 from engine.io.journal_format import LAST, Kind
 from engine.record.records import (
@@ -286,7 +286,7 @@ class Engine:
         """The disk has failed: write down why, cancel what lives, and end. False where it cannot be written down."""
         if not self.ready:
             return False
-        live = np.flatnonzero((self.state.children["parent"] != NONE) & (self.state.children["leaves_qty"] > 0))
+        live = np.flatnonzero((self.state.child_orders["order_id"] != 0) & (self.state.children["leaves_qty"] > 0))
         why = {"reason": int(Reason.BROKEN_INVARIANT), "input_seq": -1, "live_children": len(live)}
         record = pack(Template.HALTED, ts_event_ns=self.clock_ns, **why)
         if self._commit(Kind.OBSERVATION, LAST, 0, -1, record) >= 0:

@@ -174,13 +174,11 @@ def family(f: Facts) -> None:
     """Each parent's list holds exactly its live children, and their leaves are its live quantity."""
     listed = []
     for p in f.used:
-        mine, before, n = [], NONE, f.parents[p]["first_child"]
+        mine, n = [], f.parents[p]["first_child"]
         while n != NONE:
-            assert f.children[n]["prev"] == before
-            assert f.children[n]["parent"] == p
             assert f.child_orders[n]["parent_id"] == f.parent_orders[p]["order_id"]
             mine.append(n)
-            before, n = n, f.children[n]["next"]
+            n = f.children[n]["next"]
             assert len(mine) <= len(f.children)
         assert f.parents[p]["live_children"] == len(mine)
         assert f.parents[p]["live_qty"] == sum(f.children[n]["leaves_qty"] for n in mine)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from engine.core.state import NONE
 from engine.record.records import Tif
 
@@ -15,8 +13,8 @@ if TYPE_CHECKING:
 
 def own(f: Facts) -> None:
     """What rests at a venue that shows it is in its instrument's list there, once, and nothing else is."""
-    stride, state, slots = f.params["venue_stride"], f.state, len(f.state.quotes)
-    heads, after, ahead = np.split(state.own, [slots, slots + len(f.children)])
+    stride, state = f.params["venue_stride"], f.state
+    heads, after, ahead = state.own, f.children["own_next"], f.children["own_prev"]
     for slot, head in enumerate(heads.tolist()):
         mine, before, c = [], NONE, head
         while c != NONE:
