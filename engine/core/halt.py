@@ -10,7 +10,6 @@ Worst case: more than A_STEP live children are several inputs.
 from __future__ import annotations
 
 from engine.core.emit import alert, child_request
-from engine.core.ids import in_use
 from engine.core.lifecycle import M_CANCEL
 from engine.core.state import Events, Outbox, State
 from engine.jit import kernel
@@ -34,7 +33,7 @@ def on_stop(state: State, events: Events, i: int, outbox: Outbox) -> None:
     asked = 0
     for c in range(first, len(state.children)):
         child = state.children[c]
-        if not in_use(state, c) or child.leaves_qty <= 0:
+        if child.leaves_qty <= 0:
             continue
         if asked == A_STEP:
             return

@@ -149,7 +149,7 @@ def _why(error: BaseException | str) -> str:
 
 def _live(state: State) -> np.ndarray:
     """Slots of children with leaves, by what they say themselves."""
-    return np.flatnonzero((state.child_orders["order_id"] != 0) & (state.children["leaves_qty"] > 0))
+    return np.flatnonzero(state.children["leaves_qty"] > 0)
 
 
 def _write(loop: Loop, reason: Reason, input_seq: int, live: int) -> bool:

@@ -50,6 +50,8 @@ from engine.run.wiring import (
 BURST = 16
 #: Empty cycles before `park` sleeps, and for how long.
 _PARK_AFTER, _PARK_NS = 200, 50_000
+#: Ticks after which a cycle reads its clock again, some milliseconds at any counter's rate.
+LONG_TICKS = 5_000_000
 _TIMER = int(Template.TIMER)
 
 
@@ -85,7 +87,7 @@ def duty_cycle(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
     else:
         work += _local_events(state, events, outbox, w)
         for row in range(w.line[0].n_links):
-            work += _drain(state, events, outbox, w, row)
+            work += drain(state, events, outbox, w, row)
     # After the links: a report that is already here goes before the time-out of its order.
     if not crowded(w):
         work += _timers(state, events, outbox, w)
@@ -98,6 +100,7 @@ def duty_cycle(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
 def read_clock(w: Wiring) -> None:
     """Set the cycle's time: the monotonic clock plus the run's offset, or the feed's; it never falls."""
     line = w.line[0]
+    line.clock_tsc = tsc()
     if line.clock_mode == CLOCK_FEED:
         now = int(line.feed_clock_ns)
     else:
@@ -109,7 +112,15 @@ def read_clock(w: Wiring) -> None:
 
 
 @kernel
-def _drain(state: State, events: Events, outbox: Outbox, w: Wiring, row: int) -> int:
+def _catch_up(w: Wiring) -> None:
+    """Read the clock again where the loop was kept from its core since the cycle began: what it takes in now is decided
+    by the time that it is."""
+    if tsc() - w.line[0].clock_tsc > LONG_TICKS:
+        read_clock(w)
+
+
+@kernel
+def drain(state: State, events: Events, outbox: Outbox, w: Wiring, row: int) -> int:
     """Take up to BURST messages from one link; returns the events taken in."""
     taken = 0
     for _ in range(BURST):
@@ -121,6 +132,7 @@ def _drain(state: State, events: Events, outbox: Outbox, w: Wiring, row: int) ->
             if n == 0:
                 w.counters[L_EMPTY_POLLS] += 1
             break
+        _catch_up(w)
         taken += _message(state, events, outbox, w, row, n, started)
         if w.line[0].clock_mode == CLOCK_FEED:
             taken += _timers(state, events, outbox, w)  # the message has moved the clock
@@ -154,6 +166,7 @@ def _commands(state: State, events: Events, outbox: Outbox, w: Wiring) -> int:
     started = tsc()
     n = poll_link(w, control)
     while n > 0:
+        _catch_up(w)
         taken += _message(state, events, outbox, w, control, n, started)
         n = 0 if taken >= BURST else poll_link(w, control)
     flags = w.flags.ctypes.data

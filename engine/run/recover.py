@@ -206,7 +206,7 @@ def manifest_of(run_dir: Path) -> Manifest:
 
 def _live_children(state: State, config: Config) -> dict[str, int]:
     """Live children by session, sessions without any left out."""
-    live = (state.child_orders["order_id"] != 0) & (state.children["leaves_qty"] > 0)
+    live = state.children["leaves_qty"] > 0
     venues = state.child_orders["venue_id"][live]
     counts = np.bincount(state.venues["session"][venues], minlength=len(config.session))
     return {session.name: int(count) for session, count in zip(config.session, counts, strict=False) if count}

@@ -52,6 +52,7 @@ LINE: Final = ints(
     " threshold_ns peer_timeout_ns heartbeat_ns housekeeping_ns sampled_ns event_address outbox_address"
     " inbox_head inbox_count links_address sender catching_up input_seq halted"
     " roll_at_ns roll_ns day_end_ns weekends began_ns patient_until_ns patience_ns long_stall short cut waited"
+    " clock_tsc"  # the counter when the clock was read
 )
 #: What the loop counts about itself.
 LOOP_COUNTERS: Final = (

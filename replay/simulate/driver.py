@@ -286,7 +286,7 @@ class Engine:
         """The disk has failed: write down why, cancel what lives, and end. False where it cannot be written down."""
         if not self.ready:
             return False
-        live = np.flatnonzero((self.state.child_orders["order_id"] != 0) & (self.state.children["leaves_qty"] > 0))
+        live = np.flatnonzero(self.state.children["leaves_qty"] > 0)
         why = {"reason": int(Reason.BROKEN_INVARIANT), "input_seq": -1, "live_children": len(live)}
         record = pack(Template.HALTED, ts_event_ns=self.clock_ns, **why)
         if self._commit(Kind.OBSERVATION, LAST, 0, -1, record) >= 0:

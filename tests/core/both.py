@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from engine.core import state as codes
-from engine.core.state import NONE, Event
+from engine.core.state import Event
 from engine.core.step import next_deadline
 from engine.record.records import (
     ControlAction,
@@ -205,7 +205,6 @@ class SideBySide:
             known["ord_status"] = OrdStatus(row["ord_status"]).name
             known["terms"] = (order["venue_id"], order["px"], order["qty"], Tif(order["tif"]).name)
             assert known == child.facts()
-            assert (row["parent"] == NONE) is False
         for (instrument, venue), quote in twin.quotes.items():
             slot = state.quotes[instrument * len(twin.config.venue) + venue]
             assert {"bid": slot.bid_taken, "ask": slot.ask_taken} == quote.taken

@@ -124,9 +124,8 @@ class Facts:
         self.child_orders = _rows(state.child_orders)
         self.used = [p for p, row in enumerate(self.parents) if row["phase"] != FREE]
         self.open = [p for p in self.used if self.parents[p]["phase"] > FAILED]
-        self.live = [
-            n for n, row in enumerate(self.children) if row["parent"] != NONE and row["ord_status"] not in TERMINAL
-        ]
+        used = [n for n, order in enumerate(self.child_orders) if order["order_id"] != 0]
+        self.live = [n for n in used if self.children[n]["ord_status"] not in TERMINAL]
         self.asked = _rows(state.amends)
         timers = self.core["timer_count"]
         self.timers = list(zip(state.timer_at.tolist(), state.timer_arm.tolist(), strict=True))[:timers]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def own(f: Facts) -> None:
     """What rests at a venue that shows it is in its instrument's list there, once, and nothing else is."""
     stride, state = f.params["venue_stride"], f.state
-    heads, after, ahead = state.own, f.children["own_next"], f.children["own_prev"]
+    heads, after, ahead = state.own, state.children["own_next"], state.children["own_prev"]
     for slot, head in enumerate(heads.tolist()):
         mine, before, c = [], NONE, head
         while c != NONE:

@@ -82,7 +82,7 @@ def test_more_children_than_one_step_takes_are_cancelled_in_several(tmp_path):
     desk = Desk(config(str(tmp_path / "run")), tmp_path / "run")
     many = 2 * A_STEP + 3
     rows = desk.state.children
-    rows["parent"][:many], rows["leaves_qty"][:many] = 0, 100
+    rows["leaves_qty"][:many] = 100
     desk.state.child_orders[:many] = r.blank(T.ORDER_NEW)
     desk.state.child_orders["venue_id"][:many] = 0
     rows["ord_status"][:many] = 77  # no status at all: a stop believes none

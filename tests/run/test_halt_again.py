@@ -55,7 +55,7 @@ def begun(run_dir, *, halts=False):
 def spoil(loop):
     """A child that no input made: what a stop makes of it is on no replay's side."""
     rows = loop.state.children
-    rows["parent"][0], rows["leaves_qty"][0], rows["ord_status"][0] = 0, 100, 77
+    rows["leaves_qty"][0], rows["ord_status"][0] = 100, 77
     loop.state.child_orders[0] = r.blank(T.ORDER_NEW)[0]
     loop.state.child_orders["venue_id"][0] = 0
     loop.state.core[0].live_children = 1

@@ -7,17 +7,19 @@ import pytest
 
 from engine.core.day import day_now
 from engine.core.state import FROM_CLIENT, FROM_FEED
+from engine.io.atomics import monotonic_ns, tsc
 from engine.io.ring import private_ring, ring_depth, ring_push
 from engine.record import records as r
 from engine.run.assemble import assemble
 from engine.run.bind import bind
 from engine.run.days import DAY_NS
 from engine.run.journaling import RESERVE, journal, short_of_room
+from engine.run.loop import LONG_TICKS
 from engine.run.pump import commit
 from engine.run.reference import build_state, trading_day
 from engine.run.rehearse import scratch_journal
 from engine.run.stall import AWAY_NS, PATIENCE_NS, patient, watch_stall
-from engine.run.wiring import FLAG_STOP, L_FEED_WAITS, L_INPUTS, L_STALLS, LINK, NOWHERE, SHM
+from engine.run.wiring import CLOCK_MONOTONIC, FLAG_STOP, L_FEED_WAITS, L_INPUTS, L_STALLS, LINK, NOWHERE, SHM
 from tests.replay.desk import config as desk_config
 
 pytestmark = pytest.mark.kernel
@@ -153,6 +155,21 @@ def test_stall_upon_stall_does_not_put_timers_off_for_ever(present_ms):
     assert it.counted(L_STALLS) == 400
     assert turns_of_timers, "timers never had a turn"
     assert max(np.diff([0, *turns_of_timers])) <= PATIENCE_NS + 2 * AWAY_NS
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_is_taken_in_after_a_stop_within_a_cycle_has_the_time_that_it_is_then(kept):
+    it = Rig()
+    it.at(10 * MS)
+    read_ns = int(monotonic_ns()) - 700 * MS
+    it.line["clock_mode"], it.line["clock_offset_ns"] = CLOCK_MONOTONIC, 0
+    it.line["clock_ns"] = it.line["began_ns"] = read_ns
+    it.line["clock_tsc"] = tsc() - (2 * LONG_TICKS if kept else 0)
+    it.push(CLIENT, T.SESSION_UP)
+    assert bind(desk_config().routing.strategy).loop.drain(*it.loop, CLIENT) == 1
+    assert (int(it.line["clock_ns"]) >= read_ns + 700 * MS) == kept
+    assert int(it.loop.events.head[0].ts_recv_ns) == int(it.line["clock_ns"])
+    assert patient(it.loop.wiring) == kept
 
 
 def test_a_loop_that_is_told_to_stop_ends_with_cancels_due_and_no_room():
