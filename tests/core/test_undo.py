@@ -198,10 +198,10 @@ def test_effects_are_taken_back_the_newest_first_and_each_once(steps, venues):
 
 @another_strategy
 def test_a_failure_is_told_with_all_that_it_was():
-    """One child was sent and taken back: its rows, its neighbour's, its parent's, and nine words of the timers."""
+    """One child was sent and taken back: its rows, its parent's, and nine words of the timers."""
     w = posted(1)
     (record,) = of(w.pause("a"), Template.FAILURE)
-    kept = 2 * 224 + 128 + 9 * 8
+    kept = 224 + 128 + 9 * 8
     always = 128 + 8 * len(COUNTERS) + 112
     assert {name: int(record[name]) for name in record.dtype.names[-10:]} == {
         "parent_id": int(w.parent("a")[0].order_id),
