@@ -176,8 +176,8 @@ CORE: Final = r"""
 + pass
 # a halt cancels what has ended, and not what it has asked for
 @ engine.core.halt:on_stop; disk 0
-- or child.leaves_qty <= 0
-+ or child.cancels > 0
+- if child.leaves_qty <= 0
++ if state.child_orders[c].order_id == 0 or child.cancels > 0
 """
 LIFE: Final = r"""
 # a venue's word on an end is ignored
