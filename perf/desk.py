@@ -58,6 +58,8 @@ duplicate_ms = "off"
 repeated_executions = "off"
 repeated_executions_ms = 60000
 restricted = []
+trade_through = "off"
+locked_crossed = "off"
 
 [[risk.permission]]
 client = "*"

@@ -19,6 +19,8 @@ AMOUNTS: Final = (
     RiskRule.MAX_QTY, RiskRule.MAX_POSITION, RiskRule.MAX_NOTIONAL, RiskRule.GROSS_NOTIONAL, RiskRule.NET_NOTIONAL,
 )  # fmt: skip
 RATES: Final = (RiskRule.SESSION_RATE, RiskRule.STRATEGY_RATE, RiskRule.INSTRUMENT_RATE)
+#: Rules on other venues' protected quotations: value and limit are prices.
+PROTECTIONS: Final = (RiskRule.TRADE_THROUGH, RiskRule.LOCKED_CROSSED)
 _QUANTITIES: Final = (RiskRule.MAX_QTY, RiskRule.MAX_POSITION)
 _EXPOSURES: Final = (RiskRule.GROSS_NOTIONAL, RiskRule.NET_NOTIONAL)
 
@@ -88,6 +90,9 @@ def block_texts(config: Config, row: Any) -> tuple[str, str]:
     if rule in COLLARS and 0 <= index < len(config.instrument):
         decimals = config.instrument[index].px_decimals + 1
         return trimmed(from_units(5 * value, decimals), 2), trimmed(from_units(5 * limit, decimals), 2)
+    if rule in PROTECTIONS and 0 <= index < len(config.instrument):
+        decimals = config.instrument[index].px_decimals
+        return trimmed(from_units(value, decimals), 2), trimmed(from_units(limit, decimals), 2)
     if rule in AMOUNTS or rule in RATES or rule == RiskRule.REPEATED_EXECUTION:
         digits = qty_decimals(config, index)
         return amount_of(rule, value, digits), amount_of(rule, limit, digits)

@@ -137,6 +137,26 @@ def set_peaks(state: State, place: int, long: int, short: int) -> None:
 
 
 @kernel
+def peaks_of(state: State, c: int) -> tuple[int, int, int, int, int]:
+    """The furthest that the sums which child c counts in have been so far."""
+    place = _place(state, c)
+    row, account = state.exposures[place], state.accounts[_account(state, place)]
+    sums = int(account.gross_peak), int(account.long_peak), int(account.short_peak)
+    return int(row.buy_peak), int(row.sell_peak), sums[0], sums[1], sums[2]
+
+
+@kernel
+def put_peaks_back(state: State, c: int, peaks: tuple[int, int, int, int, int]) -> None:
+    """What was reserved since `peaks` did not all leave: the furthest is what was before, or what is now."""
+    place = _place(state, c)
+    account = state.accounts[_account(state, place)]
+    set_peaks(state, place, peaks[0], peaks[1])
+    account.gross_peak = max(peaks[2], int(account.gross))
+    account.long_peak = max(peaks[3], int(account.long))
+    account.short_peak = min(peaks[4], int(account.short))
+
+
+@kernel
 def _worth(state: State, instrument: int, qty: int, px: int) -> int:
     """Value of `qty` at `px`, cents of the currency, rounded towards zero; beyond +-EXPOSURE_MAX: no fit."""
     row = state.instruments[instrument]

@@ -37,6 +37,7 @@ from engine.core.ids import child_slot, find_execution, parent_slot, remember_ex
 from engine.core.lifecycle import M_ACCEPTED, M_CANCEL, ChildEvent, Step, may_lead, parent_status, refusal_of, step_of
 from engine.core.masses import count_fill
 from engine.core.positions import fee_of, money_of, move_position, position_of, room_for
+from engine.core.protected import note_refusal
 from engine.core.rates import count_execution
 from engine.core.state import (
     C_FILLS,
@@ -243,6 +244,8 @@ def end_child(state: State, events: Events, i: int, outbox: Outbox, c: int) -> N
         status = _S_CANCELED
     elif status == _S_REJECTED and child.cum_qty > 0:
         status = _S_CANCELED  # what executed was alive
+    if status == _S_REJECTED:
+        note_refusal(state, c)
     finish_child(state, outbox, c, status, int(report.reason))
 
 
@@ -250,8 +253,7 @@ def end_child(state: State, events: Events, i: int, outbox: Outbox, c: int) -> N
 def reject_child(state: State, outbox: Outbox, c: int, reason: int) -> None:
     """The child never lived (or, to a status request, never came); one with executions did, and is cancelled."""
     executed = state.children[c].cum_qty > 0
-    venue, parent = int(state.child_orders[c].venue_id), state.parents[slot_of_parent(state, c)]
-    parent.excluded = parent.excluded | (1 << venue)
+    note_refusal(state, c)
     finish_child(state, outbox, c, _S_CANCELED if executed else _S_REJECTED, reason)
 
 

@@ -2,11 +2,15 @@
 
 Rules, in the order in which they are tried: kill flag, quantity, notional, latched strategy, permission, restricted,
 halted, venue down, reference price, collar, collar over a period, fat finger, position, gross and net exposure, cancels
-first (paced cancels wait for the session), rates.
+first (paced cancels wait for the session), rates, trade-through, locked or crossed quotations (protected.py).
 docs/controls.md has each one's unit, key and block. What passes is reserved (exposure.py) and counted (rates.py) before
 it leaves. A replace passes here like a new order where it raises the quantity or the price or comes closer to the other
-side; one that does none of these only has to be within the rates, and to wait for cancels. A cancel is counted, and
-never blocked.
+side; one that does none of these only has to be within the rates, and to wait for cancels. The rules on protected
+quotations see one that asks for more, or comes nearer. A cancel is counted, and never blocked.
+
+Those rules need the whole step: a child may pass a better quote only because another child of the step takes it. So
+they count as taken what all of the step's children go after, and where one of these is blocked, what had passed is
+looked at again, until all hold. What that stops had been counted as a message, and stays so: a rate is never exceeded.
 
 A blocked order's record in the outbox becomes a RISK_BLOCK record in place, so the journal holds what was stopped, by
 which rule, with value and limit; the child is rejected, and its parent's workflow hears of it. A blocked replace leaves
@@ -23,11 +27,12 @@ from engine.core.books import reference_px2, take
 from engine.core.children import finish_child, immediate, quote_slot
 from engine.core.duplicates import NO_DUPLICATE, find_duplicate
 from engine.core.emit import WORDS
-from engine.core.exposure import check_exposure, settle
+from engine.core.exposure import check_exposure, peaks_of, put_peaks_back, settle
 from engine.core.ids import child_slot, slot_of_parent
 from engine.core.kill import kill_of
 from engine.core.periods import extremes
 from engine.core.positions import money_of
+from engine.core.protected import check_protected, protects
 from engine.core.rates import check_rates, count_mass, count_message, latched
 from engine.core.rule_limits import limit_of, permitted
 from engine.core.rules import (
@@ -174,13 +179,17 @@ def reason_of(rule: int) -> int:
 def gate(state: State, outbox: Outbox) -> None:
     """Check each order record that was put into the outbox since the last call; block what breaks a rule."""
     core = state.core[0]
-    k = int(core.gated)
+    first = k = int(core.gated)
+    c, given_back, peaks = NONE, False, (0, 0, 0, 0, 0)
     while k < outbox.count[0]:
         template = outbox.head[k].template_id
         if template == _ORDER_NEW or template == _REPLACE:
+            if c == NONE:
+                c = child_slot(state, int(outbox.order[k].order_id))
+                peaks = peaks_of(state, c)
             rule, value, limit = _check(state, outbox, k, bool(template == _ORDER_NEW or _bolder(state, outbox, k)))
             if rule != 0:
-                _block(state, outbox, k, rule, value, limit)
+                given_back = _block(state, outbox, k, rule, value, limit) or given_back
             else:
                 settle(state, child_slot(state, int(outbox.order[k].order_id)))
                 _count(state, outbox, k)
@@ -188,6 +197,24 @@ def gate(state: State, outbox: Outbox) -> None:
             _count_cancel(state, outbox, k)
         k += 1
     core.gated = k
+    if given_back and protects(state):
+        while given_back:
+            given_back = _look_again(state, outbox, first)
+        put_peaks_back(state, c, peaks)
+
+
+@kernel
+def _look_again(state: State, outbox: Outbox, first: int) -> bool:
+    """Block what passed and now passes a protected quote, because what was to take that is blocked; all are of one
+    parent. Returns whether one of these was to take something itself."""
+    given_back = False
+    for k in range(first, int(outbox.count[0])):
+        template = outbox.head[k].template_id
+        if template == _ORDER_NEW or template == _REPLACE:
+            rule, value, limit = _check_protected(state, outbox, k)
+            if rule != 0:
+                given_back = _block(state, outbox, k, rule, value, limit) or given_back
+    return given_back
 
 
 @kernel
@@ -226,7 +253,22 @@ def _check(state: State, outbox: Outbox, k: int, bold: bool) -> tuple[int, int, 
         rule, value, limit = _CANCELS_FIRST, int(state.sessions[line].due), 0
     if rule == 0:
         rule, value, limit = check_rates(state, line, strategy, instrument)
+    if rule == 0:
+        rule, value, limit = _check_protected(state, outbox, k)
     return rule, value, limit
+
+
+@kernel
+def _check_protected(state: State, outbox: Outbox, k: int) -> tuple[int, int, int]:
+    """`check_protected` of order record k; a replace that neither asks for more nor comes nearer breaks nothing."""
+    order = outbox.order[k]
+    c, px = child_slot(state, int(order.order_id)), int(order.px)
+    if order.template_id == _REPLACE:
+        mine = state.child_orders[c]
+        nearer = px > mine.px if order.side == _BUY else px < mine.px
+        if order.qty <= mine.qty and not nearer:
+            return 0, 0, 0
+    return check_protected(state, c, px)
 
 
 @kernel
@@ -269,19 +311,22 @@ def _bolder(state: State, outbox: Outbox, k: int) -> bool:
 
 
 @kernel
-def _block(state: State, outbox: Outbox, k: int, rule: int, value: int, limit: int) -> None:
-    """Turn order record k into a RISK_BLOCK and reject its child, or withdraw the replace of it."""
+def _block(state: State, outbox: Outbox, k: int, rule: int, value: int, limit: int) -> bool:
+    """Turn order record k into a RISK_BLOCK and reject its child, or withdraw the replace of it. Returns whether it was
+    to take what a venue displays."""
     order = outbox.order[k]
     c = child_slot(state, int(order.order_id))
     if order.template_id == _REPLACE:
         px, qty = int(order.px), int(order.qty)
         write_block(state, outbox, k, rule, value, limit)
         withdraw_amend(state, c, px, qty)
-        return
-    if immediate(int(order.tif)):
+        return False
+    taking = immediate(int(order.tif))
+    if taking:
         take(state, quote_slot(state, c), int(order.side), -int(order.qty))
     write_block(state, outbox, k, rule, value, limit)
     finish_child(state, outbox, c, _REJECTED, _R_RISK)
+    return taking
 
 
 @kernel

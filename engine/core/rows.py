@@ -22,6 +22,7 @@ def ints(names: str) -> np.dtype[np.void]:
 PARAMS: Final = ints(
     "id_base stream_epoch stale_ns child_timeout_ns max_cancels max_rounds rest_at post_venue reference_age_ns"
     " day_end_ns collar_slot_ns repeat_slot_ns n_instruments n_venues n_sessions venue_stride n_accounts"
+    " trade_through locked_crossed"  # 1: the rule is on, see protected.py
 )
 #: What changes with every event.
 CORE: Final = ints(
@@ -85,6 +86,7 @@ VENUE: Final = np.dtype(
             ("feed_gaps", "<i8"),
             ("feed_lost", "<i8"),
             ("shows_own", "<i8"),  # 1: its quotes have the size in them that our own resting orders show
+            ("protected", "<i8"),  # 1: its quotes may not be traded through, see protected.py
         ],
     )
 )
@@ -120,7 +122,7 @@ PARENT: Final = np.dtype(
             ("arrival_bid_px", "<i8"),
             ("arrival_ask_px", "<i8"),
             ("busted_qty", "<i8"),  # executed and busted: neither executed nor to be routed again
-            ("excluded", "<i8"),  # venues that rejected it in this episode
+            ("excluded", "<i8"),  # venues not to route to in this episode; 32 bits higher: who refused it
             ("new_px", "<i8"),  # what the pending replace asks for
             ("new_qty", "<i8"),
             ("first_px", "<i8"),  # as the order came, to know a repetition after replaces

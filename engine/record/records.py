@@ -684,6 +684,9 @@ class RiskRule(IntEnum):
     FAT_FINGER = 19
     #: Cancels wait for the session's pace (`messages_per_s`): nothing new leaves there before them.
     CANCELS_FIRST = 20
+    #: A price that is worse than another venue's protected quote, or one that would be displayed and lock or cross it.
+    TRADE_THROUGH = 21
+    LOCKED_CROSSED = 22
 
 
 class Outcome(IntEnum):

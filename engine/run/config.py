@@ -216,6 +216,9 @@ class Venue(Struct, frozen=True):
     #: Its quotes have our own resting orders' size in them, as a real venue's have and a recorded day's have not: what
     #: is ours there is not routed to.
     shows_own: bool = False
+    #: Its quotes are protected quotations, which nothing may trade through, lock or cross ([risk] trade_through and
+    #: locked_crossed). False for what reports trades of off-exchange venues, and where quotes are not firm.
+    protected: bool = True
     #: Faults of this venue when it is simulated; absent are those of [simulation].
     simulation: Faults | None = None
 
@@ -370,6 +373,6 @@ def from_json(data: bytes) -> Config:
 def _as_now(raw: Any) -> Any:
     """A configuration of before there were so many rules, in today's words: what it did not have was off."""
     risk = raw.get("risk") if isinstance(raw, dict) else None
-    if isinstance(risk, dict) and "permission" not in risk:
+    if isinstance(risk, dict) and "trade_through" not in risk:
         return {**raw, "risk": {**msgspec.to_builtins(ALL_OFF), **risk}}
     return raw

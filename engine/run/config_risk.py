@@ -1,4 +1,5 @@
-"""`[risk]`: the limits of the risk gate. All must be set; "off" is a word that must be written, and is shown.
+"""`[risk]`: the limits of the risk gate. All must be set, but for two switches that are on where nothing is said; "off"
+is a word that must be written, and is shown.
 
 What an instrument, a session, a strategy or an account has of its own stands in the place of what `[risk]` says for
 all. docs/controls.md says what each rule does.
@@ -28,6 +29,9 @@ Count = Annotated[
 ]
 Ms = Annotated[
     Literal["off"] | Positive, Meta(description='milliseconds, a whole number of at least 1, or "off"', examples=[500])
+]
+Switch = Annotated[
+    Literal["block", "off"], Meta(description='"block", which is the default, or "off"', examples=["block"])
 ]
 #: Quantities and money.
 Amount = Annotated[
@@ -100,7 +104,7 @@ class RiskAccount(Struct, frozen=True):
 ALL_OFF: Final[dict[str, Any]] = {
     **dict.fromkeys(
         "period_collar_bps fat_finger_bps max_position gross_notional net_notional session_rate strategy_rate"
-        " instrument_rate duplicate_ms repeated_executions".split(),
+        " instrument_rate duplicate_ms repeated_executions trade_through locked_crossed".split(),
         OFF,
     ),
     "collar_period_ms": 1000,
@@ -111,7 +115,7 @@ ALL_OFF: Final[dict[str, Any]] = {
 
 
 class Risk(Struct, frozen=True):
-    """Hard limits on each order; all must be set."""
+    """Hard limits on each order; all must be set, but for the two switches."""
 
     #: Of an order. Shares or coins.
     max_qty: Annotated[Decimal, Meta(examples=["20000"])]
@@ -143,6 +147,10 @@ class Risk(Struct, frozen=True):
     #: Symbols in which nothing is sent.
     restricted: Annotated[list[Name], Meta(description="a list of symbols, [] for none", examples=[[]])]
     permission: list[Permission]
+    #: What could execute at a price worse than another venue's protected quote; what would be displayed, and lock or
+    #: cross one (SEC Rules 611 and 610(e)).
+    trade_through: Switch = "block"
+    locked_crossed: Switch = "block"
     instrument: list[RiskInstrument] = []
     session: list[RiskSession] = []
     strategy: list[RiskStrategy] = []

@@ -152,6 +152,7 @@ def _set_venues(config: Config, state: State) -> None:
         line.session = sessions[venue.session]
         line.tick_table = _table_index(config, venue.tick_table)
         line.shows_own = int(venue.shows_own)
+        line.protected = int(venue.protected)
 
 
 def _set_lots(config: Config, state: State) -> None:

@@ -79,6 +79,8 @@ def set_risk(config: Config, state: State) -> None:
     state.limits[DUPLICATES] = _number(config.risk.duplicate_ms, _MS)
     params = state.params[0]
     params.collar_slot_ns = -(-config.risk.collar_period_ms * _MS // (PERIOD_SLOTS - 1))
+    params.trade_through = int(config.risk.trade_through != WORD)
+    params.locked_crossed = int(config.risk.locked_crossed != WORD)
     params.repeat_slot_ns = -(-config.risk.repeated_executions_ms * _MS // (RATE_SLOTS - 1))
     _set_permits(config, state)
 

@@ -12,6 +12,7 @@ from engine.io.journal_format import Kind
 from engine.record.records import NOBODY, Reason, RiskRule, Scope, Template
 from engine.run.amounts import amount_of
 from engine.run.config import Config
+from engine.run.config_risk import OFF
 from engine.run.control import ANY_VALUE
 from replay.compliance.beside import CONTROL, ControlLine
 from replay.compliance.context import Context, of
@@ -34,6 +35,8 @@ from replay.wording import (
 
 _IN, _OUT = Kind.INPUT, Kind.OUTPUT
 T = Template
+#: Switches of [risk] that are no limits.
+PROTECTIONS: Final = ("trade_through", "locked_crossed")
 #: Blocks that table 8.2 lists of a run.
 BLOCKS: Final = 200
 
@@ -47,6 +50,7 @@ def controls(c: Context) -> Part:
     tables = [table for table in every if table.rows]
     if not any(table is not peaks for table in tables):
         missing = [said("p8.none")]
+    missing += _unprotected(c)
     silent = [r.label for r in c.runs if CONTROL not in r.beside.logs]
     if silent:
         missing.append(said("p8.no_log", runs=listed(silent)))
@@ -63,6 +67,12 @@ def controls(c: Context) -> Part:
         figures=[],
         missing=missing,
     )
+
+
+def _unprotected(c: Context) -> list[str]:
+    """Runs in which a rule on protected quotations was off, by rule."""
+    found = [(key, [r.label for r in c.runs if getattr(r.config.risk, key) == OFF]) for key in PROTECTIONS]
+    return [said("p8.unprotected", runs=listed(runs), rule=key) for key, runs in found if runs]
 
 
 def _blocks(c: Context) -> Table:

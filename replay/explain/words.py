@@ -15,7 +15,7 @@ from engine.run.config import Config
 from replay.decode import template_name
 from replay.explain import names
 from replay.times import clock_text
-from replay.wording import AMOUNTS, command_name, rule_name, scope_text
+from replay.wording import AMOUNTS, PROTECTIONS, command_name, rule_name, scope_text
 
 T = Template
 
@@ -327,6 +327,9 @@ class Speaker:
             return f"{name}: the same order came {value / 1e6:g} ms before, within {limit / 1e6:g} ms"
         if rule == r.RiskRule.CANCELS_FIRST:
             return f"{name}: {value:,} cancels wait for the session's messages_per_s"
+        if rule in PROTECTIONS:
+            px, best = self.units.px(value) if value else "any price", self.units.px(limit)
+            return f"{name}: {px}, another venue's protected quote is at {best}"
         if rule == r.RiskRule.PERMISSION:
             return f"{name}: strategy {value} may not trade this instrument there for this client"
         return name

@@ -22,13 +22,23 @@ from engine.record.records import (
 )
 from engine.run import config as c
 from tests.core.twin import Twin
-from tests.core.world import VENUES, World, make_config
+from tests.core.world import INSTRUMENTS, VENUES, World, make_config
 
 FEES = (
     c.Venue(mic="XB", code="B", session="v1", take_fee="0.0030", make_fee="-0.0020", lot="10"),
     c.Venue(mic="XA", code="A", session="v1", take_fee="-0.0010", make_fee="0.0015", make_bps="0.11"),
     c.Venue(mic="XC", code="C", session="v2", take_bps="1.23", lot="5"),
 )
+#: Fees that are more than the steps of prices: the best net price is often not the best price; one venue protects none.
+DEAR = (
+    c.Venue(mic="XA", code="A", session="v1", take_fee="0.04"),
+    c.Venue(mic="XB", code="B", session="v1", take_fee="-0.03"),
+    c.Venue(mic="XC", code="C", session="v2", shows_own=True),
+)
+OPEN = [msgspec.structs.replace(venue, protected=venue.mic != "XB") for venue in DEAR]
+#: Of ten is a round lot; odd ones may be asked for.
+ROUND = [msgspec.structs.replace(instrument, lot="10", odd_lots=True) for instrument in INSTRUMENTS]
+PROTECTED = {"trade_through": "block", "locked_crossed": "block"}
 TIGHT = {"max_qty": "150", "max_notional": "10000", "collar_bps": 6, "reference_age_ms": 700}
 #: Every rule is on, and near.
 CONTROLLED = {
@@ -50,7 +60,13 @@ CONTROLLED = {
         c.Permission(client=["c1"], strategy=[2], instrument=["AAA"], venue=["XA", "XC"]),
     ],
     "account": [c.RiskAccount(account=1, gross_notional="9000")],
+    **PROTECTED,
 }
+#: Strategies 1 and 2 may not trade at XA, where they would have to take as well.
+HALFWAY = [
+    c.Permission(client="*", strategy=[0], instrument="*", venue="*"),
+    c.Permission(client="*", strategy=[1, 2], instrument="*", venue=["XB", "XC"]),
+]
 #: How often, and nothing else.
 COUNTED = {
     "session_rate": 7,
@@ -78,6 +94,8 @@ CONFIGS = (
     make_config(VENUES, capacity=ROOM, sweep=POST_XC, routing={"max_cancels": 1, **SOON}, sessions=SLOW),
     make_config(SHOWN, capacity=ROOM, sweep=POST_XC, routing=SOON, risk=CONTROLLED, sessions=SLOW),
     make_config(FEES, capacity=ROOM, routing={"stale_ms": 5000}, risk=COUNTED),
+    make_config(DEAR, ROUND, capacity=ROOM, sweep=POST_XC, risk={**PROTECTED, "permission": HALFWAY}),
+    make_config(OPEN, ROUND, capacity=ROOM, sweep={"rest": "venue", "max_rounds": 1}, risk=PROTECTED),
 )
 #: State of the workflow -> the twin's (phase, pending request).
 _PHASES = {
@@ -194,6 +212,7 @@ class SideBySide:
             known["ord_status"] = OrdStatus(row["ord_status"]).name
             known["phase"], known["pending"] = _PHASES[row["phase"]]
             known["excluded"] = {v for v in range(len(twin.config.venue)) if row["excluded"] >> v & 1}
+            known["refused"] = {v for v in range(len(twin.config.venue)) if row["excluded"] >> 32 + v & 1}
             known["terms"] = (order["qty"], order["px"])
             assert known == parent.facts()
         mine = {row["order_id"]: n for n, row in enumerate(f.child_orders) if row["order_id"]}

@@ -334,6 +334,12 @@ class _Named:
 DIGIT = st.integers(0, 7)
 STORY = st.lists(st.tuples(st.sampled_from(EVENTS), DIGIT, DIGIT, DIGIT), min_size=40, max_size=80)
 
+#: Many quotes and orders, for the rules on protected quotations.
+QUOTED = (
+    "quote quote quote quote quote quote new new new amend amend amend amend amend accepted replaced replaced reject "
+    "ended accepted fill down up up time"
+).split()
+
 #: What may happen to a child that rests at a venue, and is replaced again and again.
 POSTED = (
     "amend amend amend amend replaced replaced refused refused shown shown new mass status status accepted "

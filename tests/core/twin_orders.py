@@ -36,6 +36,7 @@ class Parent:
         self.reason = "NONE"
         self.wake: set[str] = set()
         self.excluded: set[int] = set()
+        self.refused: set[int] = set()  # by the venue itself
         self.family: list[Child] = []  # live, the newest first
         self.rested = 0  # order in which it went to rest
 
@@ -77,6 +78,7 @@ class Parent:
             "phase": self.phase,
             "pending": self.pending,
             "excluded": self.excluded,
+            "refused": self.refused,
             "terms": (self.qty, self.px),
         }
 

@@ -132,6 +132,8 @@ class Reports(Routing):
             status = kind
         elif (status == "FILLED" and child.cum < child.qty) or (status == "REJECTED" and child.cum):
             status = "CANCELED"
+        if status == "REJECTED":
+            child.parent.refused.add(child.venue)
         self.end(child, status)
 
     def adopt(self, child: Child, e: dict[str, Any]) -> None:
@@ -157,6 +159,7 @@ class Reports(Routing):
         """It never lived."""
         if child := self.live(e):
             child.parent.excluded.add(child.venue)
+            child.parent.refused.add(child.venue)
             self.end(child, "CANCELED" if child.cum else "REJECTED")
 
     def on_cancel_reject(self, e: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from engine.core.rates import SLOT_NS
 from engine.record.records import Scope, Side
 from engine.run.config import Config
 from engine.run.reference_risk import own
-from tests.core.twin_market import BPS, Market
+from tests.core.twin_market import BPS, Market, opposite
 from tests.core.twin_orders import Child
 
 MS = 1_000_000
@@ -36,6 +36,7 @@ class Controls(Market):
         self.fills: dict[int, list[int]] = {n: [] for n in range(16)}  # when each strategy was executed
         self.latched: dict[int, int] = {}
         self.values: dict[tuple[int, int], int] = {}  # (account, instrument) -> in cents
+        self.met: list[tuple[str, str]] = []  # what the rules on protected quotations have met, for tests that count
 
     def venue_session(self, venue: int) -> int:
         """The session that reaches a venue."""
@@ -202,9 +203,61 @@ class Controls(Market):
         ages = [self.now_ns - at for at, other in self.orders if other == terms and self.now_ns - at < limit]
         return ("DUPLICATE", min(ages), limit) if ages else None
 
+    # ---- protected quotations
+
+    def shown_elsewhere(self, child: Child) -> list[tuple[int, str]]:
+        """(price, why it is exempt) of what other venues protect against a child; why is empty where it is not."""
+        p, side, found = child.parent, opposite(child.parent.side), []
+        lot = int(self.config.instrument[p.instrument].lot)
+        for (instrument, venue), quote in self.quotes.items():
+            if instrument != p.instrument or venue == child.venue or not self.is_fresh(quote) or not quote.qty[side]:
+                continue
+            whole, why = quote.qty[side] - quote.qty[side] % lot, ""
+            if not self.config.venue[venue].protected:
+                why = "not protected"
+            elif self.venue_session(venue) not in self.up:
+                why = "down"
+            elif venue in p.refused:
+                why = "refused"
+            elif not whole:
+                why = "odd lot"
+            elif whole <= quote.taken[side]:
+                why = "taken"
+            found.append((quote.px[side], why))
+        return found
+
+    def passes(self, child: Child, px: int, best: int) -> Broken:
+        """The rule that an order at a price breaks where the best that is protected is `best`."""
+        buys, side = child.parent.side == Side.BUY, opposite(child.parent.side)
+        quote = self.quotes.get((child.parent.instrument, child.venue))
+        at_once = child.tif == "IOC"
+        if quote and self.is_fresh(quote) and quote.qty[side]:
+            at_once = at_once or (quote.px[side] <= px if buys else quote.px[side] >= px)
+        worse = px > best if buys else px < best
+        if self.risk.trade_through == "block" and worse and at_once:
+            return "TRADE_THROUGH", px, best
+        if self.risk.locked_crossed == "block" and child.tif == "DAY" and (worse or px == best):
+            return "LOCKED_CROSSED", px, best
+        return None
+
+    def protected(self, child: Child, px: int, qty: int, *, new: bool) -> Broken:
+        """Trade-through, and locked or crossed quotations, by an order or by a replace that asks for more or comes
+        nearer."""
+        buys = child.parent.side == Side.BUY
+        if not new and qty <= child.qty and (px <= child.px if buys else px >= child.px):
+            return None
+        found = self.shown_elsewhere(child)
+        prices = [best for best, why in found if not why]
+        broken = self.passes(child, px, min(prices) if buys else max(prices)) if prices else None
+        if not broken:
+            self.met += [(why, "exempt") for best, why in found if why and self.passes(child, px, best)]
+        return broken
+
     # ---- the gate
 
-    def broken(self, child: Child, px: int, qty: int, *, bold: bool, before: list[tuple[int, int]]) -> Broken:
+    def broken(
+        self, child: Child, px: int, qty: int, *, new: bool, bold: bool, before: list[tuple[int, int]]
+    ) -> Broken:
         """The first rule that an order, or a replace of a child, breaks."""
         p, session = child.parent, self.venue_session(child.venue)
         broken: Broken = None
@@ -216,4 +269,4 @@ class Controls(Market):
             broken = broken or self.price(p.instrument, p.side, px) or self.exposure(child, before)
         if not broken and (due := self.cancels_due(session)):
             broken = ("CANCELS_FIRST", due, 0)
-        return broken or self.rates(session, p.strategy, p.instrument)
+        return broken or self.rates(session, p.strategy, p.instrument) or self.protected(child, px, qty, new=new)

@@ -146,7 +146,7 @@ class Routing(Controls):
     def unwatch(self, p: Parent) -> None:
         """Who rests no longer begins anew."""
         if p.phase == "RESTING":
-            p.rounds, p.excluded = 0, set()
+            p.rounds, p.excluded, p.refused = 0, set(), set()
 
     def finish(self, p: Parent, status: str, reason: str) -> None:
         """A filled parent was told with its last fill; others are told now."""
@@ -218,7 +218,7 @@ class Routing(Controls):
 
     def episode(self, p: Parent, event: str) -> None:
         """Begin anew."""
-        p.rounds, p.excluded, p.phase = 0, set(), "ROUTING"
+        p.rounds, p.excluded, p.refused, p.phase = 0, set(), set(), "ROUTING"
         self.route(p, event)
 
     def route(self, p: Parent, event: str) -> None:
@@ -293,7 +293,8 @@ class Routing(Controls):
 
     def gate(self) -> None:
         """Stop each order and replace among the outputs since the last time that breaks a rule; count what passes."""
-        for k in range(self.gated, len(self.out)):
+        first = self.gated
+        for k in range(first, len(self.out)):
             kind = self.out[k][0]
             if kind == "CHILD":
                 self.gate_child(k)
@@ -304,15 +305,34 @@ class Routing(Controls):
             elif kind == "MASS_CANCEL":
                 self.count_mass(*self.out[k][1:4])
         self.gated = len(self.out)
+        while sum(self.look_again(k) for k in range(first, len(self.out))):
+            pass
+
+    def look_again(self, k: int) -> bool:
+        """Stop what has passed where it passes a protected quote now, for what was to take that was stopped."""
+        if self.out[k][0] not in ("CHILD", "REPLACE"):
+            return False
+        child = self.children[self.out[k][1]]
+        px, qty = self.out[k][2:] if self.out[k][0] == "REPLACE" else (child.px, child.qty)
+        broken = self.protected(child, px, qty, new=self.out[k][0] == "CHILD")
+        if broken:
+            self.met.append((broken[0], "again"))
+            (self.stop_child if self.out[k][0] == "CHILD" else self.stop_replace)(k, child, broken)
+        return bool(broken)
 
     def gate_child(self, k: int) -> None:
         """A new child: passed and counted, or rejected."""
         child = self.children[self.out[k][1]]
-        broken = self.broken(child, child.px, child.qty, bold=True, before=[])
+        broken = self.broken(child, child.px, child.qty, new=True, bold=True, before=[])
         if not broken:
             child.passed = True
             self.count(child)
-            return
+        else:
+            self.stop_child(k, child, broken)
+
+    def stop_child(self, k: int, child: Child, broken: tuple[str, int, int]) -> None:
+        """It is blocked: what it was to take is there for others."""
+        self.met.append((broken[0], "CHILD"))
         self.out[k] = ("BLOCK", child.order_id, *broken)
         if child.tif == "IOC":
             self.quotes[child.parent.instrument, child.venue].taken[opposite(child.parent.side)] -= child.qty
@@ -323,11 +343,16 @@ class Routing(Controls):
         _, order_id, px, qty = self.out[k]
         child = self.children[order_id]
         bold = qty > child.qty or px > child.px or (px < child.px and child.parent.side != Side.BUY)
-        broken = self.broken(child, px, qty, bold=bold, before=child.amends[:-1])
+        broken = self.broken(child, px, qty, new=False, bold=bold, before=child.amends[:-1])
         if not broken:
             self.count(child)
-            return
-        self.out[k] = ("BLOCK", order_id, *broken)
+        else:
+            self.stop_replace(k, child, broken)
+
+    def stop_replace(self, k: int, child: Child, broken: tuple[str, int, int]) -> None:
+        """It is blocked: the child is as it was."""
+        self.met.append((broken[0], "REPLACE"))
+        self.out[k] = ("BLOCK", child.order_id, *broken)
         child.amends.pop()
         child.asked = child.asked and bool(child.amends)
         if child.accepted:

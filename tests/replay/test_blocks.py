@@ -30,6 +30,7 @@ from engine.record.records import (
     text16,
 )
 from engine.run import config as c
+from replay.explain.story import explain
 from tests.replay.desk import DAY, Desk, config
 from tests.replay.test_replaces import STRATEGY as NUDGE
 
@@ -50,15 +51,19 @@ WHOM = {
     RiskRule.REPEATED_EXECUTION: (Scope.STRATEGY, 1), RiskRule.GROSS_NOTIONAL: (Scope.ACCOUNT, 0),
     RiskRule.NET_NOTIONAL: (Scope.ACCOUNT, 0), RiskRule.DUPLICATE: (Scope.ALL, 0),
 }  # fmt: skip
-#: No shipped strategy sends to a venue whose session is down; one of the tests' does, in a run of its own.
-ELSEWHERE = {RiskRule.VENUE_DOWN}
+#: Those of runs of their own: no shipped strategy sends to a venue whose session is down, one of the tests' does; and
+#: those for which there is another venue.
+ELSEWHERE = {RiskRule.VENUE_DOWN, RiskRule.TRADE_THROUGH, RiskRule.LOCKED_CROSSED}
 
 
 class House:
     """A journaled desk, and what is sent to it."""
 
-    def __init__(self, run_dir, **routing):
-        settings = config(str(run_dir), sweep=c.Sweep(rest="venue", post_venue="XNYS"), **routing)
+    def __init__(self, run_dir, *, post="XNYS", lots=None, risk=None, **routing):
+        settings = config(str(run_dir), sweep=c.Sweep(rest="venue", post_venue=post), **routing)
+        venues = [msgspec.structs.replace(row, lot=(lots or {}).get(row.mic, "1")) for row in settings.venue]
+        risk = msgspec.structs.replace(settings.risk, **(risk or {}))
+        settings = msgspec.structs.replace(settings, venue=venues, risk=risk)
         slow = [msgspec.structs.replace(row, messages_per_s=int(row.role == "venue")) for row in settings.session]
         settings = msgspec.structs.replace(settings, session=slow)
         only = c.Permission(client="*", strategy=[0, 1, 2], instrument="*", venue="*")
@@ -217,6 +222,30 @@ def test_a_venue_whose_session_is_down_has_its_line_too(tmp_path):
         (RiskRule.VENUE_DOWN, 0, Template.ORDER_NEW)
     ] * 4, "it tries four venues"
     assert len({value for _, value, *_ in found}) == 4
+
+
+def test_what_passes_another_venues_protected_quote_has_its_line_too(tmp_path):
+    """XNYS deals in hundreds: of fifty it takes none, and what it offers may not be passed, nor locked by a bid."""
+    rules = {"trade_through": "block", "locked_crossed": "block"}
+    house = House(tmp_path / "run", post="BATY", lots={"XNYS": "100"}, risk=rules)
+    baty = [venue.mic for venue in house.desk.config.venue].index("BATY")
+    sides = {"bid_px": BID, "bid_qty": 100, "ask_qty": 100}
+    house.market(Template.QUOTE, ask_px=1_500_000, **sides)
+    house.market(Template.QUOTE, stream_id=baty, venue_id=baty, stream_seq=1, ask_px=1_500_100, **sides)
+    house.order(px=1_500_100, qty=50, tif=Tif.IOC)
+    house.market(Template.CLEAR, stream_id=baty, venue_id=baty, stream_seq=2, instrument_id=-1)
+    house.order(px=1_500_000, qty=50)
+    house.desk.close()
+    assert read(tmp_path / "run") == [
+        (RiskRule.TRADE_THROUGH, 1_500_100, 1_500_000, Template.ORDER_NEW),
+        (RiskRule.LOCKED_CROSSED, 1_500_000, 1_500_000, Template.ORDER_NEW),
+    ]
+    told = [
+        " ".join(said.text for moment in explain(tmp_path / "run", name).moments for said in moment.outputs)
+        for name in ("P1", "P2")
+    ]
+    assert "trade through: 150.01, another venue's protected quote is at 150.00" in told[0]
+    assert "locked crossed: 150.00, another venue's protected quote is at 150.00" in told[1]
 
 
 def test_every_rule_has_its_line(blocks):

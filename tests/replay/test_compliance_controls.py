@@ -261,6 +261,8 @@ def test_peaks_need_a_replay_and_say_so(commanded):
         (RiskRule.DUPLICATE, 1_500_000, 500_000_000, ("1.5 ms", "500 ms")),
         (RiskRule.DUPLICATE, -1, 500_000_000, ("too many orders to know", "500 ms")),
         (RiskRule.PERMISSION, 3, 0, ("strategy 3", "")),
+        (RiskRule.TRADE_THROUGH, 1_500_100, 1_500_000, ("150.01", "150.00")),
+        (RiskRule.LOCKED_CROSSED, 1_500_000, 1_499_950, ("150.00", "149.995")),
         (RiskRule.NO_REFERENCE, 0, 0, ("", "")),
     ],
 )
@@ -268,6 +270,18 @@ def test_blocks_are_told_in_the_unit_of_their_rule(rule, value, limit, texts):
     block = blank(Template.RISK_BLOCK)
     block["rule"], block["value"], block["limit"], block["instrument_id"] = rule, value, limit, 0
     assert wording.block_texts(config(), block[0]) == texts
+
+
+def test_protected_quotations_are_answered_by_the_controls(commanded):
+    """A rule that was off in a run is said to have been off there, by its own key."""
+    report = make([commanded], "us", replays=0)
+    row = next(row for row in table(report, "0.2") if row["rule"] == "trade-through")
+    assert (row["parts"], "611" in row["citation"]) == ("8", False)
+    told = [text for text in report.parts[8].missing if "protected" in text]
+    assert [key for text in told for key in ("trade_through", "locked_crossed") if key in text] == [
+        "trade_through",
+        "locked_crossed",
+    ]
 
 
 def test_a_throttle_names_its_strategy(tmp_path):

@@ -17,7 +17,7 @@ from engine.record.records import ControlAction, Reason, RiskRule, Template
 from engine.run import manifest
 from engine.run.commit import commit
 from engine.run.config import Retention
-from replay.compliance import parts_alerts, quality
+from replay.compliance import parts_alerts, profile, quality
 from replay.compliance.beside import ClockLine, excursions
 from replay.compliance.document import Input
 from replay.compliance.make import make
@@ -57,16 +57,19 @@ def run_id(run_dir):
 # Citations.
 
 
-def test_what_no_part_answers_is_no_citation_and_is_said_not_to_be_covered(run_dir):
+def test_what_no_part_answers_is_no_citation_and_is_said_not_to_be_covered(run_dir, tmp_path, monkeypatch):
     for name in names():
         for rule in load(name).rules:
-            assert "switch" not in rule.asks, (name, rule.id)
             assert rule.parts or (not rule.verified and "not covered" in rule.asks), (name, rule.id)
+    text = (profile.FOLDER / "us.toml").read_text(encoding="utf-8")
+    assert text.count("parts = [10]") == 1
+    (tmp_path / "us.toml").write_text(text.replace("parts = [10]", "parts = []"), encoding="utf-8")
+    monkeypatch.setattr(profile, "FOLDER", tmp_path)
     report = make([run_dir], "us", replays=0)
-    row = next(row for row in table(report, "0.2") if row["rule"] == "trade-through")
+    row = next(row for row in table(report, "0.2") if row["rule"] == "execution")
     assert row["parts"] == "none: not covered"
-    assert "611" not in row["citation"]
-    assert any("trade-through" in text for text in report.parts[0].missing)
+    assert "605" not in row["citation"]
+    assert any("execution" in text for text in report.parts[0].missing)
 
 
 # The clock.

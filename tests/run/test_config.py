@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from engine.errors import TickrouteError
 from engine.run import config as c
 from engine.run.config_read import lines_of
+from engine.run.reference import build_state
 from engine.run.reference_risk import rules_off
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "example.toml"
@@ -78,8 +80,24 @@ def test_a_configuration_of_before_the_rules_has_them_off():
     raw = msgspec.json.decode(c.to_canonical_json(c.load(EXAMPLE)))
     raw["risk"] = {key: raw["risk"][key] for key in ("max_qty", "max_notional", "collar_bps", "reference_age_ms")}
     old = c.from_json(msgspec.json.encode(raw))
-    assert len(rules_off(old)) == 10
+    assert len(rules_off(old)) == 12
     assert old.risk.max_qty == "20000"
+
+
+def test_protected_quotations_are_on_where_nothing_is_said_and_were_off_before_they_were_rules(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(re.sub(r"^(trade_through|locked_crossed|protected) = [^\n]*\n", "", TEXT, flags=re.M), "utf-8")
+    config = c.load(path)
+    assert (config.risk.trade_through, config.risk.locked_crossed) == ("block", "block")
+    assert all(venue.protected for venue in config.venue)
+    state = build_state(config, dt.date(2018, 1, 2), 1)
+    assert (state.params[0].trade_through, state.params[0].locked_crossed) == (1, 1)
+    assert state.venues["protected"].tolist()[:5] == [1, 1, 1, 1, 0]
+    path.write_text(changed('locked_crossed = "block"', 'locked_crossed = "off"'), encoding="utf-8")
+    assert rules_off(c.load(path)) == ["risk.locked_crossed"]
+    raw = msgspec.json.decode(c.to_canonical_json(config))
+    del raw["risk"]["trade_through"], raw["risk"]["locked_crossed"]
+    assert rules_off(c.from_json(msgspec.json.encode(raw))) == ["risk.trade_through", "risk.locked_crossed"]
 
 
 def test_canonical_json_is_the_configuration():
@@ -135,6 +153,13 @@ def test_config_error_is_wrong_use():
         ("duplicate_ms = 200", "duplicate_ms = 0", "risk.duplicate_ms = 0: must be milliseconds, a whole number"),
         ("session_rate = 2000", 'session_rate = "none"', 'risk.session_rate = "none": must be messages a second'),
         ('gross_notional = "50000000"', 'gross_notional = "-1"', "risk.gross_notional"),
+        (
+            'trade_through = "block"',
+            'trade_through = "on"',
+            'risk.trade_through = "on": must be "block", which is the default, or "off"',
+        ),
+        ('locked_crossed = "block"', "locked_crossed = false", "risk.locked_crossed = false: must be"),
+        ("protected = true", 'protected = "no"', 'venue[1].protected = "no": must be true or false'),
         ("strategy = [0] ", "strategy = [16] ", "risk.permission[0].strategy = [16]: must be a list of algo_ids"),
         (
             '[["0", "0.0001"], ["1", "0.01"]]',

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kernel
 #: Seeds of each profile that are run here.
 SEEDS = dict.fromkeys(PROFILES, 2) | {"all": 5, "hostile": 3}
 #: SHA-256 of the journal of seed 4 with all faults, and how many inputs that were.
-JOURNAL = "1c41aeac6863f036a8e6d9f23237504ed0b0f1c468a40e4f8c143862f88fdb3f"
+JOURNAL = "b9135207f4485189d7bc7d856b56d1f213a1bd1a2cf134d723dcf6906ccfe05c"
 INPUTS = 293
 
 
