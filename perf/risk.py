@@ -99,7 +99,7 @@ def _world(controls: str) -> tuple[State, Outbox]:
     state.sessions[desk.VENUES].up = 1
     state.instruments[0].reference_px2 = 2 * PX
     order, parent = state.parent_orders[0], state.parents[0]
-    order.order_id, order.side, order.qty, order.px = 1, Side.BUY, 1 << 40, PX + 10
+    order.order_id, order.side, order.qty, order.px = len(state.parents), Side.BUY, 1 << 40, PX + 10  # slot 0
     parent.phase, parent.session = WORKING, desk.CLIENT
     return state, make_outbox(OUTBOX)
 

@@ -34,6 +34,6 @@ def pass_orders(state: State, outbox: Outbox, n: int, gap_ns: int, px: int, qty:
         before = tsc()
         gate(state, outbox)
         record(counts, tsc() - before)
-        if state.children[c].parent != NONE and state.children[c].leaves_qty > 0:
+        if state.children[c].leaves_qty > 0:
             finish_child(state, outbox, c, _CANCELED, 0)
     return made
