@@ -43,9 +43,9 @@ def note_refusal(state: State, c: int) -> None:
 
 
 @kernel
-def best_protected(state: State, c: int) -> int:
-    """Best price of the opposite side among protected quotes of other venues than child c's that are not taken whole;
-    0 where there is none."""
+def best_protected(state: State, c: int, px: int) -> int:
+    """Best price of the opposite side among protected quotes of other venues than child c's that are not taken whole,
+    of those that a limit of `px` reaches; 0 where there is none."""
     order, params = state.child_orders[c], state.params[0]
     instrument, own, side = int(order.instrument_id), int(order.venue_id), int(order.side)
     first, lot = instrument * int(params.venue_stride), int(state.instruments[instrument].lot_qty)
@@ -53,16 +53,15 @@ def best_protected(state: State, c: int) -> int:
     best = 0
     for v in range(params.n_venues):
         quote, venue = state.quotes[first + v], state.venues[v]
-        px = int(quote.ask_px) if side == _BUY else int(quote.bid_px)
-        if v == own or venue.protected == 0 or (best != 0 and marketable(side, px, best)):
-            continue
-        shown, taken = int(quote.ask_qty), int(quote.ask_taken)
+        at, shown, taken = int(quote.ask_px), int(quote.ask_qty), int(quote.ask_taken)
         if side != _BUY:
-            shown, taken = int(quote.bid_qty), int(quote.bid_taken)
-        if shown // lot * lot <= taken or (refused >> v) & 1:
+            at, shown, taken = int(quote.bid_px), int(quote.bid_qty), int(quote.bid_taken)
+        if shown <= taken or v == own or not marketable(side, px, at) or (best != 0 and marketable(side, at, best)):
+            continue
+        if shown // lot * lot <= taken or venue.protected == 0 or (refused >> v) & 1:
             continue
         if fresh(state, first + v) and state.sessions[int(venue.session)].up != 0:
-            best = px
+            best = at
     return best
 
 
@@ -83,11 +82,11 @@ def check_protected(state: State, c: int, px: int) -> tuple[int, int, int]:
 
     Value is that price (0 is any price), limit the best price that it must not pass, or must not reach.
     """
-    params, side = state.params[0], int(state.child_orders[c].side)
+    params = state.params[0]
     if not protects(state):
         return 0, 0, 0
-    best = best_protected(state, c)
-    if best == 0 or not marketable(side, px, best):
+    best = best_protected(state, c, px)
+    if best == 0:
         return 0, 0, 0
     if params.trade_through != 0 and px != best and _at_once(state, c, px):
         return _TRADE_THROUGH, px, best
