@@ -182,8 +182,8 @@ def _show(screen: Console, result: Result, summary: dict[str, Any]) -> None:
     with_fees = bps(s["shortfall_with_fees_bps"])
     screen.print(f"cost      {bps(s['shortfall_bps'])} against the arrival mid, {with_fees} with fees")
     if s["without_vwap"]:
-        told = f"vwap      none of {', '.join(s['without_vwap'])}: the feed tells executions by orders, without trades"
-        screen.print(told, markup=False)
+        why = "the feed tells executions by orders, without a trade of each"
+        screen.print(f"vwap      none of {', '.join(s['without_vwap'])}: {why}", markup=False)
     screen.print(f"fees      {money(s['fees'])} {s['currency']} on {money(s['notional'])} traded\n")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for n, head in enumerate(("venue", "children", "routed", "filled", "rate", "fees")):

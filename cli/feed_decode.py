@@ -121,6 +121,8 @@ def _show(out: Console, found: Decoded) -> None:
     out.print(f"crossed touches {found.crossed:,}, waited {found.blocked_s:.3f} s for subscribers")
     if found.negative:
         out.print(f"[bold yellow]clock skew[/]: {found.negative:,} records were received before they happened")
+    if found.untold:
+        out.print(f"[bold yellow]without a trade[/]: {found.untold:,} executions of unknown orders, or too fine")
     if found.undelivered:
         out.print(f"[bold yellow]not delivered[/]: {found.undelivered:,} records at the end: a subscriber was full")
     if found.unfollowed:

@@ -610,7 +610,8 @@ class Flag(IntEnum):
     AGGRESSOR_SELL = 128
     #: A trade of an auction or a cross: orders that were not in it had no part of it.
     AUCTION = 256
-    #: An execution of an order that no TRADE tells of: this record alone is its print.
+    #: An execution of an order that no TRADE of its feed tells of: this record alone is its print. Of a TRADE:
+    #: it was made from such a record.
     PRINT = 512
 
 

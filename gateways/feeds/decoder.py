@@ -77,6 +77,8 @@ class Decoded:
     dangling_after_replace: int = 0
     repeated_orders: int = 0
     crossed: int = 0
+    #: Executions that orders alone tell of and that became no TRADE: of unknown orders without a price, or too fine.
+    untold: int = 0
     #: Records received before they happened: the clock here is behind the source's.
     negative: int = 0
     #: Records that took the time of one before them.
@@ -296,6 +298,7 @@ class Decoder:
             dangling_after_replace=int(line["of_ghosts"]),
             repeated_orders=int(core["repeated"]),
             crossed=int(line["crossed"]),
+            untold=int(line["untold"]),
             negative=int(line["negative"]),
             clamped=int(line["clamped"]),
             unfollowed=int(line["unfollowed"] + core["full"]),

@@ -127,7 +127,11 @@ class Told:
     repeated_orders: int = 0
     #: Touches that were crossed when they changed.
     crossed: int = 0
-    #: Symbols of whose executions orders alone tell, without a trade: what traded is not known from the trades.
+    #: Executions that orders alone tell of and that became no TRADE: of unknown orders without a price, on a book
+    #: without room, or too fine.
+    untold: int = 0
+    #: Symbols of whose executions orders alone tell, where not all of them became TRADEs: their own quotes show the
+    #: touch, or some were `untold`. What traded is not known from the trades. Exact once the file has been played.
     by_orders: list[str] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
@@ -275,6 +279,7 @@ class Fitted:
             raise FeedError(self.path, 0, "", why, "sort it by time, or play its parts one by one")
 
     def _account(self, fit: k.Fit, reader: Reader, unfollowed: int) -> Told:
+        untold = fit.has & k.PRINTS if fit.line[0].untold else np.zeros_like(self._use)  # a survey finds none
         line, counts = fit.line[0], reader.counts
         told = Told(
             file=str(self.path),
@@ -292,7 +297,8 @@ class Fitted:
             gaps=counts.gaps,
             lost=counts.lost,
             repeated=counts.repeated,
-            by_orders=self._symbols(self._has & k.PRINTS != 0),
+            untold=int(line.untold),
+            by_orders=self._symbols((self._has & k.PRINTS != 0) & ((self._use != k.BOOK) | (untold != 0))),
             skipped=dict(counts.skipped),
             examples=dict(counts.examples),
             notes=list(counts.notes),

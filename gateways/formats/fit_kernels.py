@@ -19,8 +19,9 @@ import numpy as np
 from engine.io.mapping import aligned_zeros
 from engine.jit import kernel
 from engine.memory import Memory, memory, packed
-from engine.record.records import SBE_HEADER_SIZE, UNIT, Flag, Template
+from engine.record.records import SBE_HEADER_SIZE, UNIT, Template
 from gateways.formats.batch import Batch
+from gateways.formats.executions import is_print
 from gateways.formats.ghosts import GHOST, make_ghosts
 from gateways.inbox import table
 
@@ -35,7 +36,8 @@ MAX_QTY: Final = 1 << 53
 OTHER_VENUE, OTHER_SYMBOL, TOO_FINE, TOO_LARGE, NOT_POSITIVE, NO_TIME, OTHER_KIND, BESIDE = range(8)
 #: Beyond the tables, and records that were given with a quantity rounded down.
 MANY_VENUES, MANY_INSTRUMENTS, ROUNDED = range(8, 11)
-#: Bits of a slot: what the file has of it. ORDERS comes with BOOK; PRINTS are executions that orders alone tell of.
+#: Bits of a slot: what the file has of it. ORDERS comes with BOOK; PRINTS are executions that orders alone tell of, in
+#: `look` all of them, in a pass those of which no TRADE could be made.
 QUOTES, BOOK, ORDERS, PRINTS = 1, 2, 4, 8
 
 LINE: Final = table("""
@@ -58,6 +60,7 @@ unfollowed  i8  levels and orders of which no book could be made
 crossed     i8  touches that were crossed when they changed
 of_ghosts   i8  changes of orders that had replaced unknown ones
 ghosts      i8  such orders
+untold      i8  executions that orders alone tell of, of which no TRADE could be made
 books       i8  in use
 instruments i8  of the configuration
 inexact     i8  levels that cannot be given as they are
@@ -90,7 +93,6 @@ qty_lines   f8
 
 _QUOTE, _TRADE = int(Template.QUOTE), int(Template.TRADE)
 _LEVEL, _DELTA = int(Template.LEVEL), int(Template.ORDER_DELTA)
-_PRINT = int(Flag.PRINT)
 #: `action` of a LEVEL that is gone.
 _DELETE: Final = 2
 
@@ -203,7 +205,7 @@ def look(fit: Fit, batch: Batch) -> None:
                 line.inexact += 1 if why != 0 or rounded else 0
             if ours >= 0 and (template == _LEVEL or template == _DELTA):
                 fit.has[venue * line.instruments + ours] |= BOOK if template == _LEVEL else BOOK | ORDERS
-                if template == _DELTA and int(batch.delta[i]["flags"]) & _PRINT != 0:
+                if template == _DELTA and is_print(batch, i):
                     fit.has[venue * line.instruments + ours] |= PRINTS
             elif ours >= 0 and template == _QUOTE:
                 fit.has[venue * line.instruments + ours] |= QUOTES

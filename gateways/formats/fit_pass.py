@@ -2,8 +2,9 @@
 
 `fit_pass` takes a batch and writes what is given on. Levels and orders change the book of their instrument at its
 venue, in the units of the file; where its touch is another at the end of an event (no flag MORE), or is seen for the
-first time after a CLEAR or an INSTRUMENT_STATUS, which void what a router had, a QUOTE follows. With `depth` the levels
-and orders are given too, each before the quote that follows from it.
+first time after a CLEAR or an INSTRUMENT_STATUS, which void what a router had, a QUOTE follows. An execution that
+orders alone tell of gives a TRADE, before that quote (gateways.formats.executions). With `depth` the levels and orders
+are given too, each before the trade and the quote that follow from it.
 
 Where `follows` is 0 no book is kept here: levels alone are given, each with its source's number and, in `ts_recv_ns`,
 its source's time, for whoever derives the quotes as it plays them (replay.backtest.drive).
@@ -25,11 +26,13 @@ from engine.io.atomics import address_of, copy
 from engine.jit import kernel
 from engine.record.records import RECORD_MAX, UNIT, Flag, Reason, Side, Template
 from gateways.formats.batch import Batch, new_quote
+from gateways.formats.executions import is_print, tell_execution
 from gateways.formats.fit_kernels import (
     BESIDE,
     BOOK,
     OTHER_KIND,
     OTHER_SYMBOL,
+    PRINTS,
     QUOTES,
     Fit,
     mapped,
@@ -260,12 +263,21 @@ def _finish(fit: Fit, out: Batch, k: int, units: int, venue: int) -> None:
 
 
 @kernel
+def _untold(fit: Fit, slot: int) -> None:
+    """An execution that nothing tells of: trades are not all that was traded."""
+    fit.line[0].untold += 1
+    fit.has[slot] |= PRINTS
+
+
+@kernel
 def _follow(fit: Fit, b: Books, batch: Batch, i: int, slot: int, venue: int, instrument: int, out: Batch) -> None:
     """Change the book of a level or an order, and give what it shows now where that is another touch."""
     book = int(fit.books[slot]) - 1
     if book < 0:
         if fit.line[0].books >= len(b.books):
             fit.line[0].unfollowed += 1
+            if batch.head[i].template_id == _DELTA and is_print(batch, i):
+                _untold(fit, slot)
             return
         book = int(fit.line[0].books)
         fit.line[0].books = book + 1
@@ -287,6 +299,13 @@ def _follow(fit: Fit, b: Books, batch: Batch, i: int, slot: int, venue: int, ins
         fit.line[0].of_ghosts += of_ghost
         fit.line[0].ghosts += ghost
         number, new_number = int(delta.venue_order), int(delta.new_order)
+        if is_print(batch, i):
+            k = int(out.used[0])
+            if tell_execution(b, book, batch, i, venue, instrument, out):
+                out.used[0] = k
+                _finish(fit, out, k, 1, venue)
+            if out.used[0] == k:
+                _untold(fit, slot)
         apply_delta(b, book, int(delta.side), int(delta.action), number, new_number, px, int(delta.qty))
         keep_grid(b, 2 * book)
         keep_grid(b, 2 * book + 1)

@@ -3,8 +3,9 @@
 `watch_batch` takes a batch, keeps a book for each venue and instrument in which levels or orders move, and counts:
 kinds of records, crossed and locked touches, changes of orders that are not there, times that run backwards, and how
 long records were under way (`ts_recv_ns - ts_event_ns`). With `derive` it also writes what a router takes: the records
-that are no levels and orders, and a QUOTE each time that a touch has changed at the end of an event (no flag MORE), or
-is seen for the first time after a CLEAR or an INSTRUMENT_STATUS, which void what a router had.
+that are no levels and orders, a TRADE of each execution that orders alone tell of, and a QUOTE each time that a touch
+has changed at the end of an event (no flag MORE), or is seen for the first time after a CLEAR or an INSTRUMENT_STATUS,
+which void what a router had.
 
 Worst case: more books than `MOST_BOOKS` or more levels and orders than there is room for: counted, and those books show
 nothing.
@@ -25,6 +26,7 @@ from engine.jit import kernel
 from engine.memory import Memory, memory, packed
 from engine.record.records import SBE_HEADER_SIZE, UNIT, Flag, Side, Template
 from gateways.formats.batch import Batch, new_quote
+from gateways.formats.executions import is_print, tell_execution
 from gateways.formats.ghosts import GHOST, look_for_ghosts, make_ghosts
 from gateways.inbox import table
 
@@ -220,6 +222,8 @@ def _change(w: Watch, b: Books, batch: Batch, i: int, book: int, out: Batch, der
         of_ghost, ghost = look_for_ghosts(w.ghosts, int(w.seen[0].ghosts), b, batch, i, book)
         w.seen[0].of_ghosts += of_ghost
         w.seen[0].ghosts += ghost
+        if derive != 0 and is_print(batch, i):
+            tell_execution(b, book, batch, i, int(batch.head[i].venue_id), int(delta.instrument_id), out)
         apply_delta(b, book, side, int(delta.action), int(delta.venue_order), int(delta.new_order), px, int(delta.qty))
     keep_grid(b, 2 * book)
     keep_grid(b, 2 * book + 1)

@@ -125,9 +125,14 @@ def on_touch(ex: Exchange, side: int, px: int, qty: int) -> None:
 
 @kernel
 def on_trade(ex: Exchange, inbox: Inbox, at: int, pair_index: int, now_ns: int) -> None:
-    """A TRADE of a pair prints: resting orders of the side that it hit may fill, of both where that is not said."""
+    """A TRADE of a pair prints: resting orders of the side that it hit may fill, of both where that is not said.
+
+    One with the flag PRINT was made from an execution; where the pair has the orders, that has printed already.
+    """
     record, pair = inbox.market[at], ex.pairs[pair_index]
     px, qty, marks = int(record.trade_px), int(record.trade_qty), int(record.marks)
+    if marks & _PRINT != 0 and pair.told_by == ORDERS:
+        return
     prints = marks & _AUCTION == 0 and trades(ex, pair_index)
     if prints and marks & _AGGRESSOR_BUY == 0:
         trade_through(ex, int(pair.bids), px, qty, now_ns)

@@ -96,7 +96,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
             (
                 "vwap",
                 _F,
-                "average price of trades on books, arrival to last fill; null where orders alone tell of executions",
+                "average price of trades on books, arrival to last fill; null where not each execution is a trade",
             ),
             ("against_vwap_bps", _F, "avg_px against vwap, in basis points of it"),
         ]

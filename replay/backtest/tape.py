@@ -33,7 +33,7 @@ class Tape:
         found = gather(run_dir, NEEDED)
         self.config = manifest.from_bytes(found.manifest).read_config()
         self._symbols = {row.symbol: n for n, row in enumerate(self.config.instrument)}
-        #: Symbols of whose executions the feed tells by orders alone: they have no VWAP.
+        #: Symbols of whose executions orders alone tell, not each of them by a trade: they have no VWAP.
         self.by_orders = by_orders(run_dir)
         self.stale_ns = self.config.routing.stale_ms * 1_000_000
         parts = list(counted([found.tables]))
@@ -68,7 +68,7 @@ class Tape:
 
     def vwap(self, instrument: int, from_ns: Array, to_ns: Array) -> Array:
         """Average price of the trades on books with from <= time <= to, weighted by quantity; NaN where none was, and
-        where the feed tells executions by orders, so that trades are not all that was traded.
+        where the feed tells executions by orders, and trades are not all that was traded.
         """
         if self.config.instrument[instrument].symbol in self.by_orders:
             return np.full(len(from_ns), np.nan)

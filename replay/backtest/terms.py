@@ -18,7 +18,7 @@ def feeds_of(run_dir: str | Path) -> list[dict[str, Any]]:
 
 
 def by_orders(run_dir: str | Path) -> list[str]:
-    """Symbols of whose executions a backtest's feeds tell by orders alone; of a live run nobody knows: none."""
+    """Symbols of whose executions orders alone tell, not each of them by a trade; of a live run nobody knows: none."""
     if not (Path(run_dir) / TERMS_FILE).is_file():
         return []
     return sorted({symbol for row in feeds_of(run_dir) for symbol in row.get("by_orders", ())})

@@ -116,7 +116,11 @@ def faults(row: Played) -> str:
         f"orders never added {row.dangling:,}, that replaced such {row.dangling_after_replace:,}",
         f"added twice {row.repeated_orders:,}, crossed touches {row.crossed:,}",
     ]
-    more = ((row.unfollowed, "levels and orders found no room"), (sum(row.skipped.values()), "records left out"))
+    more = (
+        (row.unfollowed, "levels and orders found no room"),
+        (row.untold, "executions without a trade"),
+        (sum(row.skipped.values()), "records left out"),
+    )
     return "; ".join([", ".join(texts), *(f"{count:,} {text}" for count, text in more if count)])
 
 

@@ -69,6 +69,8 @@ class Played(Struct, frozen=True):
     crossed: int = 0
     #: Levels and orders that found no room in the books.
     unfollowed: int = 0
+    #: Executions that orders alone tell of and that became no trade.
+    untold: int = 0
     #: Records that took the time of one before them; received before they happened.
     clamped: int = 0
     negative: int = 0

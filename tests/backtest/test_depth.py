@@ -205,29 +205,6 @@ def test_an_order_takes_what_the_opening_book_shows(tmp_path):
     assert told["feeds"][0]["notes"] == [f"the book at the begin is the first row of {BOOK}: 20 levels"]
 
 
-def test_where_orders_tell_of_executions_there_is_no_vwap(tmp_path, capsys):
-    """LOBSTER's trades are hidden orders and crosses alone: their average is not the market's."""
-    path = feed_path("lobster", LOBSTER)
-    feed = f"[[backtest.feed]]\nfile = '{path}'\nvenue = 'XNAS'\nsymbol = 'AAPL'\n"
-    parents = [("13:30:00.5", "BUY", 200, "590.00", "DAY"), ("13:30:01", "BUY", 900, "587.00", "DAY")]
-    result = played(tmp_path, "untold", [path], parents, feed=feed, simulation="depth = true", **AAPL)
-    assert result.orders()["last_fill"].null_count < 2
-    assert result.summary()["by_kind"]["TRADE"] > 0
-    for table in (result.orders(), result.tape.against_vwap(result.tables.orders)):
-        assert table["vwap"].to_pylist() == table["against_vwap_bps"].to_pylist() == [None, None]
-    assert result.summary()["without_vwap"] == ["AAPL"]
-    figures, page = tmp_path / "r.json", tmp_path / "r.html"
-    assert main(["report", str(result.run_dir), "--json", str(figures), "--html", str(page)]) == 0
-    trading = json.loads(figures.read_bytes())["trading"]
-    assert trading["without_vwap"] == ["AAPL"]
-    assert {row["name"]: row["orders"] for row in trading["benchmarks"]}["VWAP until the last fill"] == 0
-    assert "No VWAP of AAPL: the feed tells executions by orders" in page.read_text(encoding="utf-8")
-    again = tmp_path / "again"
-    assert main(["backtest", str(result.run_dir), "--out", str(again)]) == 0
-    assert "vwap      none of AAPL" in capsys.readouterr().out
-    assert backtest.read(again).summary()["without_vwap"] == ["AAPL"]
-
-
 def test_without_depth_the_touch_alone_is_there(tmp_path):
     path = Path(shutil.copy(feed_path("lobster", LOBSTER), tmp_path))
     feed = f"[[backtest.feed]]\nfile = '{path}'\nvenue = 'XNAS'\nsymbol = 'AAPL'\n"

@@ -21,7 +21,7 @@ import zmq
 
 from cli.main import main
 from engine.jit import JIT, ROOT
-from engine.record.records import Reason, Template
+from engine.record.records import Flag, Reason, Template
 from engine.run import config as c
 from gateways.feeds.decoder import Decoder
 from gateways.feeds.subscriber import Subscriber, split
@@ -33,6 +33,7 @@ from gateways.formats.known import open_file
 from gateways.formats.live import BinanceMessages, BitstampMessages, IexMessages, MoldMessages
 from gateways.formats.source import Source
 from tests.feeds_path import feed_path
+from tests.formats import itch_made
 from tests.formats.packets_twin import pcap, udp
 
 pytestmark = pytest.mark.kernel
@@ -171,9 +172,25 @@ def test_itch_packets_are_what_the_capture_of_them_is(day, bridge):
     assert found.messages - found.by_type["R"] == 1000
     assert (found.dangling, found.dangling_after_replace) == (394, 5)
     assert (fitted.dangling, fitted.dangling_after_replace) == (394, 5)
+    assert found.untold == fitted.untold == 28, "all of its executions are of orders from before it"
     assert sum(found.records.values()) == len(records)
     assert (streams[0].gaps, streams[0].seq, streams[0].epoch) == (0, len(records), found.epoch)
     assert found.left_out == {}
+
+
+def test_what_itch_executes_on_the_book_comes_as_trades(tmp_path, bridge):
+    """A made minute, all orders of which are known; what was printed in it, read slowly."""
+    messages = itch_made.minute(3, 1200)
+    packets = [mold(1 + n, messages[n : n + 3]) for n in range(0, len(messages), 3)]
+    config, path = desk(tmp_path, "XNAS", [("AAPL", 4, 0)]), tmp_path / "minute.pcap"
+    path.write_bytes(pcap([(T0 + n, udp(packet)) for n, packet in enumerate(packets)]))
+    expected, _ = of_file(path, config)
+    records, _, found = through(bridge, config, MoldMessages(DAY), packets)
+    assert [plain(record) for record in ended(records)] == expected
+    trades = [r for r in records if r["template_id"] == Template.TRADE]
+    assert [(int(r["px"]), int(r["qty"])) for r in trades] == [row[1:] for row in itch_made.traded(messages)]
+    assert 100 < sum(bool(r["flags"] & Flag.PRINT) for r in trades) < len(trades)
+    assert (found.records["TRADE"], found.untold) == (len(trades), 0)
 
 
 def test_a_packet_that_is_missing_is_a_gap_that_is_told(day, bridge):

@@ -126,7 +126,7 @@ def batch_bytes(batch):
 def test_quotes_are_the_touches(tmp_path, orders, monkeypatch):
     monkeypatch.setattr(module, "make_feed_books", lambda: make_feed_books(orders=1 << 10))
     found = convert(orders, tmp_path / "day.rec", quotes=True)
-    assert found.records == {"QUOTE": 481, "TRADE": 61}
+    assert found.records == {"QUOTE": 481, "TRADE": 61 + 98}, "hidden orders, and executions of those that were shown"
     assert found.unfollowed == 0
 
 

@@ -91,7 +91,7 @@ DELTA: dict[str, list[int]] = {
     "match_id": [0, 0, 5],
     "flags": [0, 0, 0, 0, Flag.MORE, Flag.NOT_PRINTED, Flag.PRINT],
 }
-PRINT = {**TRADE, "flags": [0, 0, 0, Flag.AGGRESSOR_BUY, Flag.AGGRESSOR_SELL, Flag.OFF_BOOK, Flag.AUCTION]}
+PRINT = {**TRADE, "flags": [0, 0, 0, Flag.AGGRESSOR_BUY, Flag.AGGRESSOR_SELL, Flag.OFF_BOOK, Flag.AUCTION, Flag.PRINT]}
 #: (how often in the long days, kind, fields)
 KINDS: list[tuple[int, Any, dict[str, list[int]]]] = [
     (30, Template.ORDER_NEW, GOOD),

@@ -148,7 +148,8 @@ class Matching:
                 market.status = int(row["status"])
                 self.cross(market)
             elif template == Template.TRADE:
-                if not row["flags"] & Flag.OFF_BOOK and row["qty"] > 0:
+                again = row["flags"] & Flag.PRINT and market.depth.told_by == "orders"  # its execution has printed
+                if not row["flags"] & Flag.OFF_BOOK and row["qty"] > 0 and not again:
                     prints = self.trades(market) and not row["flags"] & Flag.AUCTION
                     for side, hit in zip((Side.BUY, Side.SELL), aggressor(row), strict=True):
                         if hit and prints:

@@ -132,6 +132,20 @@ def test_a_hidden_trade_is_not_the_execution_of_an_order(own):
     assert fills(v.send(*told)) == [(101, 5), (101, 7)]
 
 
+def test_the_trade_of_an_execution_prints_once():
+    """It follows the execution, and fills nobody where that did; at a touch alone it is a trade like others."""
+    v = venues("exact")
+    v.send(add(1, Side.BUY, 100, 20), order(9, 100, 30, **REST), add(2, Side.BUY, 100, 40, 20 * MS))
+    marks = Flag.PRINT | Flag.AGGRESSOR_SELL
+    for number, qty, time, filled in ((1, 20, 30, []), (2, 5, 40, [(100, 5)]), (2, 7, 50, [(100, 7)])):
+        told = [delta(3, number, time * MS, qty=qty, flags=Flag.PRINT), trade(100, qty, time * MS, flags=marks)]
+        assert fills(v.send(*told)) == filled
+    assert fills(v.send(trade(100, 4, 60 * MS, flags=Flag.AGGRESSOR_SELL), delta(3, 2, 60 * MS, qty=4))) == [(100, 4)]
+    v = venues("worst")
+    v.send(quote(100, 20, 101, 20), order(9, 100, 30, **REST))
+    assert fills(v.send(trade(100, 25, 30 * MS, flags=marks))) == [(100, 5)]
+
+
 def test_exact_is_refused_where_there_are_no_orders():
     v = venues("exact")
     v.send(quote(100, 10, 101, 10))

@@ -146,8 +146,10 @@ def test_the_queue_decides():
     """The three differ, and who waits for trades alone is not filled sooner than who counts cancels too."""
     # what is cancelled all at once waits for nothing; what is not printed moves nobody
     printed = {name: values for name, values in d.DELTA.items() if name != "match_id"} | {"flags": [0, 0, 0, Flag.MORE]}
+    shown = d.PRINT | {"flags": d.PRINT["flags"][:-1]}  # nor does what was printed before
+    changed = {id(d.DELTA): printed, id(d.PRINT): shown}
     kinds = [
-        (weight, kind, printed if kind == Template.ORDER_DELTA else fields)
+        (weight, kind, changed.get(id(fields), fields))
         for weight, kind, fields in d.ORDERS
         if kind != Template.MASS_CANCEL
     ]
