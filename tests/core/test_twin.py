@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.jit import JIT
 from tests.core.both import CONFIGS
 from tests.core.stories import POSTED_STORY, QUOTED, STORY, Both, posted
 from tests.modes import flagged_mode
@@ -35,6 +36,7 @@ def test_core_does_what_its_twin_does(which, story):
         both.event(kind, a, b, d)
 
 
+@pytest.mark.skipif(JIT, reason="what stories meet is the same however they run: plain Python is enough")
 def test_stories_meet_protected_quotations():
     """Both rules stop something now and then, new orders and replaces, also at the second look: what stories of such
     lengths are worth for them is counted, with stories that do not change from run to run."""

@@ -48,9 +48,16 @@ class Watched:
         self.desk = Desk(self.run_dir, sockets, "zmq", config=self.config)
         self.process = self.start()
         self.context = zmq.Context()
-        self.alerts = self._subscribe(self.config.alerts.endpoint, b"alert.", b"beat")
-        self.copies = self._subscribe(self.config.drop_copy.endpoint, b"")
+        self.alerts = self._socket(b"alert.", b"beat")
+        self.alerts.connect(self.config.alerts.endpoint)
+        self.copies = self._socket(b"")
+        self.joined = self.copies.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self.copies.connect(self.config.drop_copy.endpoint)
         wait_for(lambda: self.alerts.poll(0), self.desk.client, self.desk.venue, seconds=60)
+        # What is published before a subscriber has shaken hands is not for it.
+        wait_for(lambda: self.joined.poll(0), self.desk.client, self.desk.venue, seconds=60)
+        self.copies.disable_monitor()
+        self.joined.close(0)
 
     def start(self) -> subprocess.Popen[bytes]:
         with (self.run_dir / "watch.log").open("ab") as log:
@@ -59,13 +66,12 @@ class Watched:
                 cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(ROOT)},
             )  # fmt: skip
 
-    def _subscribe(self, endpoint: str, *topics: bytes) -> zmq.Socket[bytes]:
+    def _socket(self, *topics: bytes) -> zmq.Socket[bytes]:
         socket = self.context.socket(zmq.SUB)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.RECONNECT_IVL, 20)
         for topic in topics:
             socket.subscribe(topic)
-        socket.connect(endpoint)
         return socket
 
     def lines(self) -> list[Any]:
