@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from sortedcontainers import SortedDict
 
+from engine.book.apply import ADD, CHANGE, DELETE, EXECUTE, REDUCE
 from engine.book.ladder import below, best_rank, find_far, next_rank
 from engine.book.memory import BITS, NOWHERE, Books
 
@@ -73,6 +74,17 @@ class Naive:
         order = self.end(number)
         if order is not None:
             self.add(order.side, new, px, qty)
+
+    def delta(self, action: int, side: int, number: int, new: int, px: int, qty: int) -> None:
+        """An ORDER_DELTA's terms."""
+        if action == ADD:
+            self.add(side, number, px, qty)
+        elif action in (CHANGE, DELETE):
+            self.change(side, number, px, qty if action == CHANGE else 0)
+        elif action in (EXECUTE, REDUCE):
+            self.reduce(number, qty)
+        else:
+            self.replace(number, new, px, qty)
 
     def put(self, side: int, px: int, qty: int) -> None:
         self.sides[side].pop(px, None)

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from engine.book.apply import ADD, CHANGE, DELETE, EXECUTE, REDUCE
+from engine.book.apply import DELETE
 from engine.record.records import Template
 from gateways.formats.batch import make_batch
 from gateways.formats.known import open_file
@@ -36,14 +36,7 @@ def take(twins: dict[tuple[int, int], Naive], record) -> None:
         twin, action = twins.setdefault(key, Naive()), int(record["action"])
         side, number = int(record["side"]), int(record["venue_order"])
         px, qty = int(record["px"]), int(record["qty"])
-        if action == ADD:
-            twin.add(side, number, px, qty)
-        elif action in (CHANGE, DELETE):
-            twin.change(side, number, px, qty if action == CHANGE else 0)
-        elif action in (EXECUTE, REDUCE):
-            twin.reduce(number, qty)
-        else:
-            twin.replace(number, int(record["new_order"]), px, qty)
+        twin.delta(action, side, number, int(record["new_order"]), px, qty)
 
 
 def state_hash(levels) -> str:

@@ -119,14 +119,7 @@ class Account:
             self.given.append(("ORDER_DELTA", *head))
         if action == EXECUTE and not flags & Flag.NOT_PRINTED and (flags & Flag.PRINT or match):
             self.executed(book, head, instrument, values)
-        if action == ADD:
-            book.add(side, number, px, qty)
-        elif action in (CHANGE, DELETE):
-            book.change(side, number, px, qty if action == CHANGE else 0)
-        elif action in (EXECUTE, REDUCE):
-            book.reduce(number, qty)
-        else:
-            book.replace(number, new, px, qty)
+        book.delta(action, side, number, new, px, qty)
         top = best(book)
         at_top = (
             sum((o.side, o.px) == (s, p) for o in book.orders.values()) for s, p in ((BUY, top[0]), (SELL, top[2]))
